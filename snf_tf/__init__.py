@@ -1,0 +1,15 @@
+"""Self Normalizing Flows (Keller et al., ICML 2021) for Keras 3 and TensorFlow."""
+
+import keras as _keras
+
+if _keras.backend.backend() != "tensorflow":
+    raise ImportError(
+        "snf_tf needs Keras to run on TensorFlow: set the environment variable KERAS_BACKEND=tensorflow before keras is imported. "
+        f"Received: backend={_keras.backend.backend()!r}"
+    )
+
+from snf_tf import data, layers, models, ops
+from snf_tf._version import __version__
+from snf_tf.flow import Flow
+
+__all__ = ["Flow", "__version__", "data", "layers", "models", "ops"]

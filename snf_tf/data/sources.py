@@ -1,0 +1,112 @@
+"""Where the splits of a data set can come from: TFDS, the original files, or a package that brings them."""
+
+import dataclasses
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+Splits = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sources:
+    """The sources of one data set. All give the splits (train, validation, test).
+
+    Attributes:
+        tfds_name: Its name in TensorFlow Datasets, with the config where there is one.
+        tfds_splits: TFDS' names of the three splits.
+        download_host: The host that TFDS downloads it from.
+        files: Names of the original files that `from_files` reads.
+        from_files: Reads them from a directory.
+        embedded: Reads what comes with an installed package; None where nothing does.
+    """
+
+    tfds_name: str
+    tfds_splits: tuple[str, str, str]
+    download_host: str
+    files: tuple[str, ...]
+    from_files: Callable[[Path], Splits]
+    embedded: Callable[[], Splits] | None = None
+
+    def read_files(self, data_dir: Path | None) -> Splits:
+        """Reads the original files.
+
+        Raises:
+            FileNotFoundError: If data_dir is None, or lacks a file.
+            ValueError: If a file is damaged.
+        """
+        missing = self.missing_files(data_dir)
+        if missing:
+            raise FileNotFoundError(
+                f'source="files" needs {", ".join(self.files)} in data_dir; {", ".join(missing)} not found. Received: data_dir={data_dir}'
+            )
+        return self.from_files(Path(data_dir))
+
+    def read_embedded(self) -> Splits:
+        """Reads what an installed package brings.
+
+        Raises:
+            ValueError: If none does.
+        """
+        if self.embedded is None:
+            raise ValueError(f'No package brings {self.tfds_name}: source="embedded" is not to be had.')
+        return self.embedded()
+
+    def missing_files(self, data_dir: Path | None) -> list[str]:
+        """Those of the original files that are not in data_dir."""
+        return [name for name in self.files if data_dir is None or not (Path(data_dir) / name).is_file()]
+
+    def is_prepared(self, data_dir: Path | None) -> bool:
+        """Whether TFDS has it on disk. Looks at files only: TFDS itself would ask the network."""
+        return self._prepared_directory(data_dir) is not None
+
+    def read_tfds(self, data_dir: Path | None) -> Splits:
+        """Reads it by TFDS, which downloads and prepares it first where it has to.
+
+        Raises:
+            ConnectionError: If it is not prepared, and cannot be downloaded because the host does not answer within 3 s.
+        """
+        import tensorflow_datasets as tfds
+
+        prepared = self._prepared_directory(data_dir)
+        if prepared is None:
+            if not self.can_download():
+                raise ConnectionError(
+                    f"TFDS has not prepared {self.tfds_name}, and {self.download_host}, from where it would be downloaded, does not "
+                    f"answer. Received: data_dir={data_dir}"
+                )
+            builder = tfds.builder(self.tfds_name, data_dir=data_dir)
+            builder.download_and_prepare()
+        else:
+            builder = tfds.builder_from_directory(prepared)
+        train, validation, test = (
+            tfds.as_numpy(builder.as_dataset(split=split, batch_size=-1))["image"] for split in self.tfds_splits
+        )
+        return train, validation, test
+
+    def can_download(self, seconds: float = 3.0) -> bool:
+        """Whether the host answers in time; TFDS itself would go on trying for minutes."""
+        answers: list[bool] = []
+
+        def probe():
+            try:
+                socket.create_connection((self.download_host, 443), timeout=seconds).close()
+                answers.append(True)
+            except OSError:
+                pass
+
+        # In a thread, because the look-up of the name has no timeout.
+        thread = threading.Thread(target=probe, daemon=True)
+        thread.start()
+        thread.join(seconds)
+        return bool(answers)
+
+    def _prepared_directory(self, data_dir: Path | None) -> Path | None:
+        import tensorflow_datasets as tfds
+
+        root = Path(data_dir or tfds.core.constants.DATA_DIR).expanduser() / self.tfds_name
+        versions = sorted(path.parent for path in root.glob("*/dataset_info.json"))
+        return versions[-1] if versions else None

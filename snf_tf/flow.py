@@ -1,0 +1,342 @@
+"""A normalizing flow as a Keras model."""
+
+import math
+
+import keras
+import tensorflow as tf
+
+from snf_tf import ops
+from snf_tf.evaluation import evaluate
+from snf_tf.layers.flow_layer import FlowLayer
+
+
+@keras.saving.register_keras_serializable("snf_tf")
+class Flow(keras.Model):
+    """A sequence of bijections from data to latents, and a base distribution of the latents.
+
+    A flow keeps the contract of its layers (`snf_tf.layers.FlowLayer`): `z, log_det = flow(x)`, `x = flow.inverse(z)`. It trains by
+    `flow.compile(optimizer=...)` and `flow.fit(dataset)`, where an element of the dataset is a batch x, or `(x, context)`.
+
+    Training minimises, as a mean over the batch, -log p(x) plus what the layers add. With layers that estimate the gradient of their
+    log-determinant the value of this sum is no likelihood; it is called `surrogate` in logs. `evaluate`, `log_prob` and, with
+    validation data, the `val_nll` of `fit` are exact.
+
+    Args:
+        bijections: Layers from data to latents.
+        event_shape: Shape of one x.
+        base: Distribution of the latents, flat vectors `(batch, D)`: an object with `log_prob(z) -> (batch,)` and
+            `sample(shape, seed)`. None is the standard normal. A flow with another base has to be given it again when it is loaded
+            from a file, unless Keras can serialize it.
+        seed: Seed of the noise in training: a step's noise is a function of (seed, step, row of the global batch).
+        **kwargs: As in `keras.Model`.
+
+    Attributes:
+        bijections: The list of layers.
+        event_shape: Shape of one x.
+        latent_shape: `(D,)`.
+
+    Raises:
+        ValueError: If the bijections do not fit the shapes that they get.
+
+    Example:
+        >>> flow = snf_tf.Flow(
+        ...     [snf_tf.layers.SelfNormalizingDense(), snf_tf.layers.SmoothLeakyReLU(), snf_tf.layers.SelfNormalizingDense()],
+        ...     event_shape=(2,),
+        ... )
+        >>> flow.compile(optimizer="adam")
+        >>> history = flow.fit(tf.random.normal((100, 2)), batch_size=10, verbose=0)
+        >>> flow.sample(5).shape
+        TensorShape([5, 2])
+        >>> flow.log_prob(tf.zeros((3, 2))).shape
+        TensorShape([3])
+    """
+
+    stochastic = True
+
+    def __init__(self, bijections, event_shape, base=None, seed=0, **kwargs):
+        super().__init__(**kwargs)
+        # Raw data must not be cast to a half precision compute dtype; every layer casts for itself.
+        self.autocast = False
+        self.bijections = list(bijections)
+        self.event_shape = tuple(event_shape)
+        self.base = base
+        self.seed = seed
+        self.build((None, *self.event_shape))
+
+    def build(self, input_shape):
+        """Builds all bijections for data of shape `(batch,) + event_shape`."""
+        if self.built:
+            return
+        if not self.bijections:
+            raise ValueError("A Flow needs at least one bijection. Received: bijections=[]")
+        shape = self.event_shape
+        for bijection in self.bijections:
+            if not isinstance(bijection, FlowLayer | Flow):
+                raise ValueError(f"The bijections of a Flow must be snf_tf.layers.FlowLayer objects. Received: {bijection!r}")
+            if not bijection.built:
+                bijection.build((None, *shape))
+            if bijection.event_shape != shape:
+                raise ValueError(
+                    f"{bijection.name} was built for events of shape {bijection.event_shape}, but gets events of shape {shape} in this "
+                    f"Flow. Received: event_shape={self.event_shape}"
+                )
+            shape = bijection.latent_shape
+        self.latent_shape = (math.prod(shape),)
+        self.initialized = self.add_weight(name="initialized", shape=(), initializer="zeros", trainable=False, dtype="float32")
+        self.built = True
+
+    # The contract of a layer.
+
+    def call(self, x, context=None, training=False, seed=None):
+        """Maps data to latents: `(z, log_det)`, `(batch, D)` and `(batch,)`, as the layers do.
+
+        Args:
+            x: `(batch,) + event_shape`.
+            context: Handed to every layer.
+            training: Whether layers may use their estimators.
+            seed: Seed of the noise: an integer, or a row seed of `snf_tf.ops.row_seed`. None: in a compiled flow's training the
+                step, otherwise 0.
+        """
+        if isinstance(x, tuple | list):
+            x, context = x
+        z, log_dets = self._forward(x, context, training, self._training_seed(x) if training and seed is None else seed)
+        return z, tf.add_n(log_dets)
+
+    def inverse(self, z, context=None, exact=True):
+        """Maps latents `(batch, D)` to data `(batch,) + event_shape`."""
+        x = tf.reshape(tf.convert_to_tensor(z), (-1, *self.bijections[-1].latent_shape))
+        for bijection in reversed(self.bijections):
+            x = bijection.inverse(x, context=context, exact=exact)
+        return x
+
+    def steps(self, x, context=None, training=False, seed=None):
+        """Applies the bijections one by one, from data to latents; yields `(bijection, x, z, log_det)` for each."""
+        seed = ops.row_seed(seed)
+        for index, bijection in enumerate(self.bijections):
+            noise = {"seed": ops.fold_in(seed, index)} if bijection.stochastic else {}
+            z, log_det = bijection(x, context=context, training=training, **noise)
+            yield bijection, x, z, log_det
+            x = z
+
+    def constant_log_det(self):
+        """The exact log|det| where no layer's depends on the data, else None."""
+        constants = [bijection.constant_log_det() for bijection in self.bijections]
+        return None if any(constant is None for constant in constants) else tf.add_n(constants)
+
+    def initialize(self, x, context=None, seed=None):
+        """Sets the data-dependent weights of all layers from a batch x, once: a flow that was initialized is left as it is."""
+        if self.initialized > 0:
+            return
+        x = self.check_data(x)
+        for bijection in self.bijections:
+            # A layer sees what the layers before it give once they are initialized.
+            inputs = next(h for layer, h, _, _ in self.steps(x, context, seed=seed) if layer is bijection)
+            bijection.initialize(inputs, context)
+        self.initialized.assign(1.0)
+
+    # Likelihood, latents, samples.
+
+    def log_prob(self, x, context=None, seed=None):
+        """Computes the exact log-density of data.
+
+        Args:
+            x: `(batch,) + event_shape`.
+            context: Handed to every layer.
+            seed: Seed of the dequantization noise, an integer; None is 0, so that two calls agree. Row i gets the noise of (seed, i).
+
+        Returns:
+            `(batch,)`, in nats. For images log p(x + u) on the scale of 0..255, whose mean over u bounds log P(x) from below.
+
+        Raises:
+            ValueError: If x has the wrong shape, holds NaN, or does not fit the first layer.
+        """
+        return self._log_prob(self.check_data(x), context, ops.row_seed(seed))
+
+    def encode(self, x, context=None, seed=None):
+        """Maps data `(batch,) + event_shape` to latents `(batch, D)`; arguments and errors as in `log_prob`."""
+        return self._encode(self.check_data(x), context, ops.row_seed(seed))
+
+    def decode(self, z, context=None, exact=True):
+        """Maps latents `(batch, D)` to data; images are floats in [0, 256).
+
+        Args:
+            z: `(batch, D)`.
+            context: Handed to every layer.
+            exact: Whether to use the exact inverses, or the learned ones where there are any.
+        """
+        z = tf.convert_to_tensor(z)
+        if z.shape.rank is not None and tuple(z.shape[1:]) != self.latent_shape:
+            raise ValueError(f"decode takes latents of shape (batch,) + {self.latent_shape}. Received: z.shape={z.shape}")
+        return self._decode(z, context, exact)
+
+    def sample(self, n, context=None, exact=False, temperature=1.0, seed=None):
+        """Draws samples.
+
+        Args:
+            n: How many, an integer of at least 1.
+            context: Handed to every layer.
+            exact: Whether to use the exact inverses, or the learned ones where there are any.
+            temperature: Factor on the latents.
+            seed: An integer; None draws one from TensorFlow's global generator.
+
+        Returns:
+            `(n,) + event_shape`; images are floats in [0, 256).
+
+        Raises:
+            ValueError: If n < 1, or temperature is negative.
+        """
+        if isinstance(n, int) and n < 1:
+            raise ValueError(f"n must be at least 1. Received: n={n}")
+        if not temperature >= 0:
+            raise ValueError(f"temperature must not be negative. Received: temperature={temperature}")
+        if seed is None:
+            seed = tf.random.uniform((), maxval=tf.int64.max, dtype=tf.int64)
+        return self._sample(tf.convert_to_tensor(n), context, exact, tf.constant(temperature, tf.float64), tf.cast(seed, tf.int64))
+
+    def check_data(self, x):
+        """Converts data to a tensor, and refuses what can be seen to be wrong: the shape, values that are not finite, and, in eager
+        code, what the first layer does not take."""
+        x = tf.convert_to_tensor(x)
+        if tuple(x.shape[1:]) != self.event_shape:
+            raise ValueError(f"This Flow takes x of shape (batch,) + {self.event_shape}. Received: x.shape={x.shape}")
+        if tf.executing_eagerly():
+            if x.dtype.is_floating and not tf.reduce_all(tf.math.is_finite(x)):
+                raise ValueError("The data given to the Flow are not finite. Received: x with NaN or infinite values")
+            self.bijections[0].check_data(x)
+        return x
+
+    # Training and evaluation.
+
+    def fit(self, x=None, *args, **kwargs):
+        """Trains; as `keras.Model.fit`, with a dataset of batches x or `(x, context)`, or an array x."""
+        if not isinstance(x, tf.data.Dataset):
+            x = self.check_data(x)
+        else:
+            # A dataset shuffles for itself; Keras warns of its own default.
+            kwargs.setdefault("shuffle", False)
+        return super().fit(_join_context(x), *args, **kwargs)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Adds the mean of -log p(x) to the losses of the layers; called by Keras."""
+        if y is not None or sample_weight is not None or self._compile_loss is not None:
+            raise ValueError(
+                "A Flow is trained on x alone and brings its own loss: compile it without loss=, and fit it to x, without y or "
+                "sample_weight; a context goes into the dataset, as (x, context)."
+            )
+        z, log_det = y_pred
+        # Keras divides what is added here among replicas, whose gradients it sums; what compute_loss returns it does not divide.
+        self.add_loss(-tf.reduce_mean(self.base_log_prob(z) + log_det))
+        return super().compute_loss(x=x, y_pred=y_pred, training=training)
+
+    @property
+    def has_learned_inverse(self) -> bool:
+        """Whether any layer has a learned inverse."""
+        return any(bijection.has_learned_inverse for bijection in self.bijections)
+
+    @property
+    def log_det_dtype(self) -> str:
+        """The dtype of log-dets and likelihoods."""
+        return self.bijections[-1].log_det_dtype
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        """Calls the training loss by its name, `surrogate`; called by Keras."""
+        logs = super().compute_metrics(x, y, y_pred, sample_weight)
+        return {"surrogate" if name == "loss" else name: value for name, value in logs.items()}
+
+    def evaluate(self, x=None, y=None, batch_size=None, verbose="auto", steps=None, return_dict=True, seed=None, **kwargs):
+        """Computes exact likelihoods over a whole dataset, partial batches and all.
+
+        Log-determinants that do not depend on the data are computed once (SNF Eq. 7). The noise of row i of the dataset is that of
+        (seed, i), whatever the batch size: the result is the mean of `log_prob` over all rows.
+
+        Args:
+            x: A dataset of batches x or `(x, context)`, or an array.
+            y: Not used.
+            batch_size: Batch size where x is an array; by default 100.
+            verbose: Not used.
+            steps: Number of batches; all by default.
+            return_dict: Not used; the result is a dict.
+            seed: Seed of the noise, an integer; None is 0.
+            **kwargs: Not used; Keras hands more.
+
+        Returns:
+            A dict of floats. `nll`: mean of -log_prob, in nats. `bits_per_dim`. Where a layer has a learned inverse,
+            `reconstruction_error`: the sum over layers of the squared error of x reconstructed from z, a mean over the dataset.
+
+        Raises:
+            ValueError: If the dataset is empty.
+        """
+        if not isinstance(x, tf.data.Dataset):
+            x = tf.data.Dataset.from_tensor_slices(self.check_data(x)).batch(batch_size or 100)
+        return evaluate(self, _join_context(x).take(-1 if steps is None else steps), seed)
+
+    # Serialization.
+
+    def get_config(self):
+        return super().get_config() | {
+            "bijections": [keras.saving.serialize_keras_object(bijection) for bijection in self.bijections],
+            "event_shape": self.event_shape,
+            "base": None if self.base is None else keras.saving.serialize_keras_object(self.base),
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        for name in ("bijections", "base"):
+            config[name] = keras.saving.deserialize_keras_object(config[name], custom_objects)
+        return cls(**config)
+
+    # The computations.
+
+    @tf.function(reduce_retracing=True)
+    def _log_prob(self, x, context, seed):
+        z, log_dets = self._forward(x, context, False, seed)
+        return self.base_log_prob(z) + tf.add_n(log_dets)
+
+    @tf.function(reduce_retracing=True)
+    def _encode(self, x, context, seed):
+        return self._forward(x, context, False, seed)[0]
+
+    @tf.function(reduce_retracing=True)
+    def _decode(self, z, context, exact):
+        return self.inverse(z, context, exact)
+
+    @tf.function(reduce_retracing=True)
+    def _sample(self, n, context, exact, temperature, seed):
+        dtype = self.log_det_dtype
+        if self.base is None:
+            z = tf.random.stateless_normal([n, *self.latent_shape], seed=[seed, 0], dtype=dtype)
+        else:
+            z = tf.cast(self.base.sample(n, seed=tf.stack([seed, 0])), dtype)
+        return self.inverse(tf.cast(temperature, dtype) * z, context, exact)
+
+    def _forward(self, x, context, training, seed):
+        """Latents `(batch, D)`, and the list of the layers' log-dets."""
+        if tuple(x.shape[1:]) != self.event_shape:
+            raise ValueError(f"This Flow takes x of shape (batch,) + {self.event_shape}. Received: x.shape={x.shape}")
+        if x.dtype.is_floating:
+            x = tf.debugging.check_numerics(x, "The data given to the Flow are not finite")
+        log_dets = []
+        for _, _, x, log_det in self.steps(x, context, training, seed):
+            log_dets.append(log_det)
+        return tf.reshape(x, (-1, *self.latent_shape)), log_dets
+
+    def base_log_prob(self, z):
+        """Log-density (nats) of latents `(batch, D)` under the base distribution: `(batch,)`."""
+        z = tf.cast(z, self.log_det_dtype)
+        return ops.standard_normal_log_prob(z) if self.base is None else self.base.log_prob(z)
+
+    def _training_seed(self, x):
+        """The row seed of this training step and of this replica's rows of the global batch."""
+        optimizer = getattr(self, "optimizer", None)
+        replica = tf.distribute.get_replica_context()
+        first_row = tf.shape(x)[0] * replica.replica_id_in_sync_group if replica else 0
+        return ops.row_seed(self.seed, 0 if optimizer is None else optimizer.iterations, first_row)
+
+
+def _join_context(x):
+    """Maps the elements `(x, context)` of a dataset to `((x, context),)`, which Keras does not take for inputs and targets."""
+    if isinstance(x, tf.data.Dataset) and isinstance(x.element_spec, tuple) and len(x.element_spec) == 2:
+        return x.map(lambda x, context: ((x, context),))
+    return x

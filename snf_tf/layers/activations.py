@@ -1,0 +1,122 @@
+"""Element-wise bijections without weights. All work on inputs of any shape `(batch, ...)`."""
+
+import keras
+import tensorflow as tf
+
+from snf_tf import ops
+from snf_tf.layers.flow_layer import FlowLayer, sum_event
+
+
+class _Activation(FlowLayer):
+    """An element-wise bijection given by `_function(x) -> (value, log_slope)`; computed in `log_det_dtype`."""
+
+    def call(self, x, context=None, training=False):
+        value, log_slope = self._function(self._widen(x))
+        return tf.cast(value, x.dtype), sum_event(log_slope)
+
+
+@keras.saving.register_keras_serializable("snf_tf")
+class LeakyReLU(_Activation):
+    """`max(x, 0) + alpha min(x, 0)`.
+
+    Args:
+        alpha: Slope for negative x, positive.
+        **kwargs: As in `keras.layers.Layer`.
+
+    Raises:
+        ValueError: If alpha is not positive: the map has no inverse then.
+
+    Example:
+        >>> z, log_det = snf_tf.layers.LeakyReLU(alpha=0.5)(tf.constant([[-2.0, 1.0]]))
+        >>> z.numpy().tolist()
+        [[-1.0, 1.0]]
+    """
+
+    def __init__(self, alpha=0.3, **kwargs):
+        super().__init__(**kwargs)
+        self.alpha = _positive("alpha", alpha)
+
+    def _function(self, x):
+        return ops.leaky_relu(x, self.alpha)
+
+    def inverse(self, z, context=None, exact=True):
+        return ops.leaky_relu_inverse(self._latents(z), self.alpha)
+
+    def get_config(self):
+        return super().get_config() | {"alpha": self.alpha}
+
+
+@keras.saving.register_keras_serializable("snf_tf")
+class SmoothLeakyReLU(_Activation):
+    """`alpha x + (1 - alpha) log(1 + exp(x))` (Gresele et al. 2020; SNF A.3).
+
+    The inverse is found by safeguarded Newton steps.
+
+    Args:
+        alpha: Slope at minus infinity, positive; the slope at infinity is 1.
+        **kwargs: As in `keras.layers.Layer`.
+
+    Raises:
+        ValueError: If alpha is not positive.
+
+    Example:
+        >>> layer = snf_tf.layers.SmoothLeakyReLU(alpha=0.3)
+        >>> z, log_det = layer(tf.constant([[-1e4, 0.5]]))
+        >>> layer.inverse(z).numpy().round(3).tolist()
+        [[-10000.0, 0.5]]
+    """
+
+    def __init__(self, alpha=0.3, **kwargs):
+        super().__init__(**kwargs)
+        self.alpha = _positive("alpha", alpha)
+
+    def _function(self, x):
+        return ops.smooth_leaky_relu(x, self.alpha)
+
+    def inverse(self, z, context=None, exact=True):
+        return ops.smooth_leaky_relu_inverse(self._latents(z), self.alpha)
+
+    def get_config(self):
+        return super().get_config() | {"alpha": self.alpha}
+
+
+@keras.saving.register_keras_serializable("snf_tf")
+class SmoothTanh(_Activation):
+    """`tanh(alpha x) + beta x` (Gresele et al. 2020).
+
+    The inverse is found by safeguarded Newton steps.
+
+    Args:
+        alpha: Positive.
+        beta: Slope at infinity, positive.
+        **kwargs: As in `keras.layers.Layer`.
+
+    Raises:
+        ValueError: If alpha or beta is not positive.
+
+    Example:
+        >>> layer = snf_tf.layers.SmoothTanh()
+        >>> z, log_det = layer(tf.constant([[-3.0, 0.5]]))
+        >>> layer.inverse(z).numpy().round(3).tolist()
+        [[-3.0, 0.5]]
+    """
+
+    def __init__(self, alpha=1.0, beta=0.1, **kwargs):
+        super().__init__(**kwargs)
+        self.alpha = _positive("alpha", alpha)
+        self.beta = _positive("beta", beta)
+
+    def _function(self, x):
+        return ops.smooth_tanh(x, self.alpha, self.beta)
+
+    def inverse(self, z, context=None, exact=True):
+        return ops.smooth_tanh_inverse(self._latents(z), self.alpha, self.beta)
+
+    def get_config(self):
+        return super().get_config() | {"alpha": self.alpha, "beta": self.beta}
+
+
+def _positive(name, value):
+    if not value > 0:
+        raise ValueError(f"{name} must be positive, or the map has no inverse. Received: {name}={value}")
+    return value

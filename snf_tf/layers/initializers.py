@@ -1,0 +1,36 @@
+"""Initial values of invertible kernels."""
+
+import keras
+import numpy as np
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("snf_tf")
+class NoisyIdentity(keras.initializers.Initializer):
+    """The identity map plus Glorot normal noise (SNF A.3).
+
+    For a dense kernel `(D, D)` the identity matrix, for a convolution `(kh, kw, C, C)` the Dirac kernel, each plus
+    `gain * GlorotNormal`.
+
+    Args:
+        gain: Scale of the noise.
+        seed: As in `keras.initializers.GlorotNormal`.
+
+    Example:
+        >>> kernel = NoisyIdentity(gain=0.0)((2, 2))
+        >>> np.array(kernel).tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
+    """
+
+    def __init__(self, gain=0.01, seed=None):
+        self.gain = gain
+        self.seed = seed
+
+    def __call__(self, shape, dtype=None):
+        identity = np.zeros(shape)
+        identity[tuple(size // 2 for size in shape[:-2])] = np.eye(*shape[-2:])
+        noise = keras.initializers.GlorotNormal(seed=self.seed)(shape, dtype=dtype)
+        return ops.convert_to_tensor(identity, dtype=noise.dtype) + self.gain * noise
+
+    def get_config(self):
+        return {"gain": self.gain, "seed": self.seed}

@@ -1,0 +1,156 @@
+"""From integer images to unbounded reals: `Dequantize`, `Scale`, `Logit`. Always computed in float32 at least."""
+
+import math
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from snf_tf import ops
+from snf_tf.layers.flow_layer import FlowLayer, sum_event
+
+
+@keras.saving.register_keras_serializable("snf_tf")
+class Dequantize(FlowLayer):
+    """Adds uniform noise to integers, `z = x + u`, u ~ U[0, 1) (Uria et al. 2013), so that they have a density.
+
+    With noise, the density of z bounds the probability of x: `log P(x) >= E_u log p(x + u)`. log_det is 0. The noise of a row is a
+    function of `seed` alone, in training as in evaluation. The inverse returns z, a float image, clipped into [0, bins); its
+    `tf.floor` is x.
+
+    Args:
+        bins: Number of integer values: x lies in 0..bins - 1.
+        **kwargs: As in `keras.layers.Layer`.
+
+    Call arguments:
+        x: `(batch,) + event_shape`, of an integer dtype, or floats with integer values.
+        seed: An integer, or a row seed as of `snf_tf.ops.row_seed`; None is 0.
+
+    Raises:
+        tf.errors.InvalidArgumentError: If x holds NaN, or values that are not integers in 0..bins - 1. (`snf_tf.Flow` checks the
+            data that it is given before, and raises a ValueError. uint8 needs no check with 256 bins.)
+
+    Example:
+        >>> z, log_det = snf_tf.layers.Dequantize()(tf.constant([[0, 255]], tf.uint8), seed=1)
+        >>> tf.floor(z).numpy().tolist()
+        [[0.0, 255.0]]
+    """
+
+    stochastic = True
+
+    def __init__(self, bins=256, **kwargs):
+        super().__init__(**kwargs)
+        # Half precision cannot hold x + u: inputs are not cast to the compute dtype.
+        self.autocast = False
+        self.bins = bins
+
+    def call(self, x, context=None, training=False, seed=None):
+        wide_x = self._widen(x)
+        if not self._is_safe(x):
+            smallest, largest = tf.reduce_min(x), tf.reduce_max(x)
+            message = [self._complaint(), "values between", smallest, "and", largest]
+            with tf.control_dependencies([tf.debugging.Assert(self._is_valid(wide_x), message)]):
+                wide_x = tf.identity(wide_x)
+        noise = ops.uniform_rows(ops.row_seed(seed), tf.shape(x), self.log_det_dtype)
+        return wide_x + noise, self._repeat(0.0, x)
+
+    def inverse(self, z, context=None, exact=True):
+        largest = np.nextafter(np.asarray(self.bins, self.log_det_dtype), 0)
+        return tf.clip_by_value(self._latents(z), 0, largest)
+
+    def constant_log_det(self):
+        return tf.zeros((), self.log_det_dtype)
+
+    def get_config(self):
+        return super().get_config() | {"bins": self.bins}
+
+    def check_data(self, x):
+        if not self._is_safe(x) and not self._is_valid(self._widen(x)):
+            raise ValueError(f"{self._complaint()}values between {tf.reduce_min(x)} and {tf.reduce_max(x)}, dtype={x.dtype.name}")
+
+    def _is_safe(self, x):
+        """Whether the dtype alone keeps x within the bins."""
+        return x.dtype == tf.uint8 and self.bins >= 256
+
+    def _is_valid(self, x):
+        return tf.reduce_all((x >= 0) & (x < self.bins) & (tf.floor(x) == x))
+
+    def _complaint(self):
+        return (
+            f"Dequantize takes images of integer values in 0..{self.bins - 1}, neither scaled nor dequantized before, without NaN. "
+            "Received: "
+        )
+
+
+@keras.saving.register_keras_serializable("snf_tf")
+class Scale(FlowLayer):
+    """Multiplies by a constant, `z = scale x`.
+
+    Args:
+        scale: Not 0. The default takes [0, 256) to [0, 1).
+        **kwargs: As in `keras.layers.Layer`.
+
+    Raises:
+        ValueError: If scale is 0.
+
+    Example:
+        >>> z, log_det = snf_tf.layers.Scale(0.5)(tf.constant([[2.0, 4.0]]))
+        >>> z.numpy().tolist(), log_det.numpy().round(4).tolist()
+        ([[1.0, 2.0]], [-1.3863])
+    """
+
+    def __init__(self, scale=1 / 256, **kwargs):
+        super().__init__(**kwargs)
+        self.autocast = False
+        if scale == 0:
+            raise ValueError(f"scale must not be 0. Received: scale={scale}")
+        self.scale = scale
+
+    def call(self, x, context=None, training=False):
+        return self.scale * self._widen(x), self._repeat(self.constant_log_det(), x)
+
+    def inverse(self, z, context=None, exact=True):
+        return self._latents(z) / self.scale
+
+    def constant_log_det(self):
+        return tf.constant(math.prod(self.event_shape) * math.log(abs(self.scale)), self.log_det_dtype)
+
+    def get_config(self):
+        return super().get_config() | {"scale": self.scale}
+
+
+@keras.saving.register_keras_serializable("snf_tf")
+class Logit(FlowLayer):
+    """Squeezes [0, 1] into [alpha, 1 - alpha] and takes the logit: `y = alpha + (1 - 2 alpha) x`, `z = log(y / (1 - y))`.
+
+    Args:
+        alpha: In (0, 1/2) to allow x = 0 and 1; or 0.
+        **kwargs: As in `keras.layers.Layer`.
+
+    Raises:
+        ValueError: If alpha is not in [0, 1/2).
+
+    Example:
+        >>> layer = snf_tf.layers.Logit()
+        >>> z, log_det = layer(tf.constant([[0.0, 0.5]]))
+        >>> layer.inverse(z).numpy().round(4).tolist()
+        [[0.0, 0.5]]
+    """
+
+    def __init__(self, alpha=1e-6, **kwargs):
+        super().__init__(**kwargs)
+        self.autocast = False
+        if not 0 <= alpha < 0.5:
+            raise ValueError(f"alpha must lie in [0, 0.5). Received: alpha={alpha}")
+        self.alpha = alpha
+
+    def call(self, x, context=None, training=False):
+        y = self.alpha + (1 - 2 * self.alpha) * self._widen(x)
+        log_y, log_1_y = tf.math.log(y), tf.math.log1p(-y)
+        return log_y - log_1_y, sum_event(math.log(1 - 2 * self.alpha) - log_y - log_1_y)
+
+    def inverse(self, z, context=None, exact=True):
+        return (tf.sigmoid(self._latents(z)) - self.alpha) / (1 - 2 * self.alpha)
+
+    def get_config(self):
+        return super().get_config() | {"alpha": self.alpha}

@@ -1,0 +1,75 @@
+"""Bijections that only move elements; their log-determinant is 0."""
+
+import math
+
+import keras
+import tensorflow as tf
+
+from snf_tf.layers.flow_layer import FlowLayer
+
+
+class _Reshape(FlowLayer):
+    """A permutation of elements."""
+
+    def constant_log_det(self):
+        return tf.zeros((), self.log_det_dtype)
+
+
+@keras.saving.register_keras_serializable("snf_tf")
+class Flatten(_Reshape):
+    """Flattens `(batch, ...)` to `(batch, D)`, row by row.
+
+    Args:
+        **kwargs: As in `keras.layers.Layer`.
+
+    Example:
+        >>> z, log_det = snf_tf.layers.Flatten()(tf.zeros((2, 4, 4, 3)))
+        >>> tuple(z.shape)
+        (2, 48)
+    """
+
+    def compute_latent_shape(self, event_shape):
+        return (math.prod(event_shape),)
+
+    def call(self, x, context=None, training=False):
+        return tf.reshape(x, (-1, *self.latent_shape)), self._repeat(0.0, x)
+
+    def inverse(self, z, context=None, exact=True):
+        return tf.reshape(self._latents(z), (-1, *self.event_shape))
+
+
+@keras.saving.register_keras_serializable("snf_tf")
+class Squeeze(_Reshape):
+    """Moves 2 x 2 blocks of pixels into channels: `(batch, H, W, C)` to `(batch, H/2, W/2, 4C)`.
+
+    Channel c of the pixel (dy, dx) of a block becomes channel `4 c + 2 dy + dx`, the order of the published runs.
+
+    Args:
+        **kwargs: As in `keras.layers.Layer`.
+
+    Raises:
+        ValueError: In build, if the input has not rank 4, or an odd height or width.
+
+    Example:
+        >>> z, log_det = snf_tf.layers.Squeeze()(tf.reshape(tf.range(4.0), (1, 2, 2, 1)))
+        >>> z.numpy().tolist()
+        [[[[0.0, 1.0, 2.0, 3.0]]]]
+    """
+
+    def compute_latent_shape(self, event_shape):
+        if len(event_shape) != 3 or event_shape[0] % 2 or event_shape[1] % 2:
+            raise ValueError(
+                f"Squeeze takes images of shape (height, width, channels) with even height and width. Received: event_shape={event_shape}"
+            )
+        height, width, channels = event_shape
+        return height // 2, width // 2, 4 * channels
+
+    def call(self, x, context=None, training=False):
+        height, width, channels = self.event_shape
+        blocks = tf.reshape(x, (-1, height // 2, 2, width // 2, 2, channels))
+        return tf.reshape(tf.transpose(blocks, (0, 1, 3, 5, 2, 4)), (-1, *self.latent_shape)), self._repeat(0.0, x)
+
+    def inverse(self, z, context=None, exact=True):
+        height, width, channels = self.event_shape
+        blocks = tf.reshape(self._latents(z), (-1, height // 2, width // 2, channels, 2, 2))
+        return tf.reshape(tf.transpose(blocks, (0, 1, 4, 2, 5, 3)), (-1, *self.event_shape))

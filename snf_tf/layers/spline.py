@@ -1,0 +1,77 @@
+"""Element-wise spline activation with its own parameters for every element."""
+
+import keras
+import tensorflow as tf
+
+from snf_tf import ops
+from snf_tf.layers.flow_layer import FlowLayer, sum_event
+
+
+@keras.saving.register_keras_serializable("snf_tf")
+class SplineActivation(FlowLayer):
+    """Monotone rational-quadratic spline (Durkan et al. 2019) on [-bound, bound], the identity outside.
+
+    Every element of the event has its own spline. The slope at the bound is 1. See `snf_tf.ops.spline` for the parameterisation.
+
+    Args:
+        bins: Number of bins.
+        bound: Half the width of the interval, positive.
+        **kwargs: As in `keras.layers.Layer`.
+
+    Attributes:
+        unnormalized_widths: `event_shape + (bins,)`.
+        unnormalized_heights: `event_shape + (bins,)`.
+        unnormalized_derivatives: `event_shape + (bins - 1,)`.
+
+    Raises:
+        ValueError: If there are fewer than 2 bins, or so many that their minimum widths fill the interval, or bound is not positive.
+
+    Example:
+        >>> layer = snf_tf.layers.SplineActivation(bins=5, bound=10)
+        >>> z, log_det = layer(tf.constant([[-20.0, 0.5]]))
+        >>> layer.inverse(z).numpy().round(3).tolist()
+        [[-20.0, 0.5]]
+    """
+
+    def __init__(self, bins=5, bound=10.0, **kwargs):
+        super().__init__(**kwargs)
+        if not 2 <= bins < 1000:
+            raise ValueError(f"bins must be at least 2 and below 1000. Received: bins={bins}")
+        if not bound > 0:
+            raise ValueError(f"bound must be positive. Received: bound={bound}")
+        self.bins = bins
+        self.bound = bound
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.unnormalized_widths, self.unnormalized_heights, self.unnormalized_derivatives = (
+            self.add_weight(
+                name=name,
+                shape=(*self.event_shape, count),
+                initializer=keras.initializers.RandomNormal(stddev=0.01),
+                autocast=False,
+            )
+            for name, count in (
+                ("unnormalized_widths", self.bins),
+                ("unnormalized_heights", self.bins),
+                ("unnormalized_derivatives", self.bins - 1),
+            )
+        )
+
+    def call(self, x, context=None, training=False):
+        value, log_slope = ops.rational_quadratic_spline(self._widen(x), *self._knots())
+        return tf.cast(value, x.dtype), sum_event(log_slope)
+
+    def inverse(self, z, context=None, exact=True):
+        return ops.rational_quadratic_spline_inverse(self._latents(z), *self._knots())
+
+    def get_config(self):
+        return super().get_config() | {"bins": self.bins, "bound": self.bound}
+
+    def _knots(self):
+        return ops.spline_knots(
+            self._widen(self.unnormalized_widths),
+            self._widen(self.unnormalized_heights),
+            self._widen(self.unnormalized_derivatives),
+            self.bound,
+        )

@@ -1,0 +1,53 @@
+"""Mathematics: pure functions of tensors, without Keras and without state."""
+
+from snf_tf.ops.activations import (
+    leaky_relu,
+    leaky_relu_inverse,
+    smooth_leaky_relu,
+    smooth_leaky_relu_inverse,
+    smooth_tanh,
+    smooth_tanh_inverse,
+)
+from snf_tf.ops.conv import (
+    conv2d,
+    conv2d_log_det,
+    conv2d_matrix,
+    conv2d_solve,
+    flip,
+    multiplicity,
+    resize_kernel,
+    self_normalizing_conv2d,
+)
+from snf_tf.ops.dense import relative_gradient_matmul, self_normalizing_matmul
+from snf_tf.ops.likelihood import bits_per_dim, standard_normal_log_prob
+from snf_tf.ops.monotone import monotone_inverse
+from snf_tf.ops.random import fold_in, row_seed, uniform_rows
+from snf_tf.ops.spline import rational_quadratic_spline, rational_quadratic_spline_inverse, spline_knots
+
+__all__ = [
+    "bits_per_dim",
+    "conv2d",
+    "conv2d_log_det",
+    "conv2d_matrix",
+    "conv2d_solve",
+    "flip",
+    "fold_in",
+    "leaky_relu",
+    "leaky_relu_inverse",
+    "monotone_inverse",
+    "multiplicity",
+    "rational_quadratic_spline",
+    "rational_quadratic_spline_inverse",
+    "relative_gradient_matmul",
+    "resize_kernel",
+    "row_seed",
+    "self_normalizing_conv2d",
+    "self_normalizing_matmul",
+    "smooth_leaky_relu",
+    "smooth_leaky_relu_inverse",
+    "smooth_tanh",
+    "smooth_tanh_inverse",
+    "spline_knots",
+    "standard_normal_log_prob",
+    "uniform_rows",
+]

@@ -1,0 +1,54 @@
+"""Stateless random numbers for the rows of a batch.
+
+A row's numbers are a function of (seed, step, row of the global batch) alone: a batch that is cut into pieces, over devices or over
+time, gets the numbers of the whole. They come from one counter-based stream (Philox, Salmon et al. 2011) for each (seed, step), in
+which every row has its own range of counters.
+"""
+
+import tensorflow as tf
+
+_PHILOX = 1
+_NUMBERS_PER_COUNTER = {tf.float32: 4, tf.float64: 2}
+
+
+def row_seed(seed: int | tf.Tensor | None, step: int | tf.Tensor = 0, first_row: int | tf.Tensor = 0) -> tf.Tensor:
+    """Packs `[seed, step, first_row]` into an int64 tensor of shape (3,), the form in which seeds are handed to layers.
+
+    Args:
+        seed: An integer; None means 0. A tensor of shape (3,) is returned as it is.
+        step: The training step.
+        first_row: Row of the global batch that the first row of the batch at hand is.
+    """
+    if isinstance(seed, tf.Tensor) and seed.shape == (3,):
+        return seed
+    return tf.stack([tf.cast(number, tf.int64) for number in (0 if seed is None else seed, step, first_row)])
+
+
+def fold_in(seed: tf.Tensor, number: int) -> tf.Tensor:
+    """Derives from a row seed another one, independent of it; for each `number` its own."""
+    folded = tf.random.experimental.stateless_fold_in(seed[:2], number)
+    return tf.concat([tf.cast(folded, tf.int64), seed[2:]], axis=0)
+
+
+def uniform_rows(seed: tf.Tensor, shape: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Draws numbers in [0, 1), row by row.
+
+    Args:
+        seed: A row seed of shape (3,).
+        shape: `(batch,) + event_shape`.
+        dtype: float32 or float64.
+
+    Returns:
+        A tensor of that shape; row i is a function of seed, step and `first_row + i`.
+    """
+    dtype = tf.as_dtype(dtype)
+    per_counter = _NUMBERS_PER_COUNTER[dtype]
+    rows, size = shape[0], tf.reduce_prod(shape[1:])
+    counters = (size + per_counter - 1) // per_counter
+    key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=seed[:2])
+    offset = tf.cast(seed[2] * tf.cast(counters, tf.int64), tf.uint64)
+    counter = tf.stack([counter[0] + offset, counter[1]])
+    numbers = tf.raw_ops.StatelessRandomUniformV2(
+        shape=[rows, counters * per_counter], key=key, counter=counter, alg=_PHILOX, dtype=dtype
+    )
+    return tf.reshape(numbers[:, :size], shape)

@@ -1,0 +1,61 @@
+"""What a run leaves behind: `results.json` and its pictures."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import gin
+import numpy as np
+
+from snf_tf.data import Dataset, batches
+from snf_tf.evaluation import round_trip_error
+from snf_tf.flow import Flow
+from snf_tf.plotting import plot_history, plot_images
+
+_GRID = 64
+_EVALUATION_BATCH = 500
+
+
+def write_report(run_dir: Path, flow: Flow, dataset: Dataset, history: Sequence[Mapping[str, float]], seconds: float) -> dict:
+    """Tests a flow and writes `results.json`, `nll.png`, `samples/samples.png` and `samples/reconstructions.png`.
+
+    Args:
+        run_dir: Directory of the run.
+        flow: With the weights to be tested.
+        dataset: Its test split is used, and what it says of itself.
+        history: One mapping an epoch, with `val_nll`.
+        seconds: Time of training.
+
+    Returns:
+        The content of `results.json`; likelihoods are exact, in nats.
+    """
+    test = flow.evaluate(batches(dataset.test, _EVALUATION_BATCH))
+    examples = dataset.test[:_GRID]
+    results = {
+        "config": gin.operative_config_str(),
+        "dataset": dataset.name,
+        "source": dataset.source,
+        "sizes": dataset.sizes,
+        **{f"test_{name}": value for name, value in test.items()},
+        "test_round_trip_error": round_trip_error(flow, examples, exact=True),
+        "best_val_nll": min(row["val_nll"] for row in history),
+        "epochs": len(history),
+        "seconds": seconds,
+        "parameters": sum(int(np.prod(weight.shape)) for weight in flow.trainable_variables),
+    }
+    if flow.has_learned_inverse:
+        results["test_learned_round_trip_error"] = round_trip_error(flow, examples, exact=False)
+    (run_dir / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+    plot_history(run_dir / "nll.png", history)
+    if len(dataset.event_shape) == 3:
+        _draw(run_dir / "samples", flow, examples)
+    return results
+
+
+def _draw(directory: Path, flow: Flow, examples: np.ndarray) -> None:
+    inverses = ({"learned inverse": False} if flow.has_learned_inverse else {}) | {"exact inverse": True}
+    samples = {title: flow.sample(_GRID, exact=exact, seed=0).numpy() for title, exact in inverses.items()}
+    plot_images(directory / "samples.png", samples)
+    latents = flow.encode(examples)
+    decoded = {title: flow.decode(latents, exact=exact).numpy() for title, exact in inverses.items()}
+    plot_images(directory / "reconstructions.png", {"data": examples} | decoded)

@@ -305,10 +305,11 @@ class Flow(keras.Model):
     @tf.function(reduce_retracing=True)
     def _sample(self, n, context, exact, temperature, seed):
         dtype = self.log_det_dtype
+        seed = tf.bitcast(seed, tf.int32)
         if self.base is None:
-            z = tf.random.stateless_normal([n, *self.latent_shape], seed=[seed, 0], dtype=dtype)
+            z = tf.random.stateless_normal([n, *self.latent_shape], seed=seed, dtype=dtype)
         else:
-            z = tf.cast(self.base.sample(n, seed=tf.stack([seed, 0])), dtype)
+            z = tf.cast(self.base.sample(n, seed=seed), dtype)
         return self.inverse(tf.cast(temperature, dtype) * z, context, exact)
 
     def _forward(self, x, context, training, seed):

@@ -70,6 +70,7 @@ class Squeeze(_Reshape):
         return tf.reshape(tf.transpose(blocks, (0, 1, 3, 5, 2, 4)), (-1, *self.latent_shape)), self._repeat(0.0, x)
 
     def inverse(self, z, context=None, exact=True):
+        z = self._latents(z)
         height, width, channels = self.event_shape
-        blocks = tf.reshape(self._latents(z), (-1, height // 2, width // 2, channels, 2, 2))
+        blocks = tf.reshape(z, (-1, height // 2, width // 2, channels, 2, 2))
         return tf.reshape(tf.transpose(blocks, (0, 1, 4, 2, 5, 3)), (-1, *self.event_shape))

@@ -9,6 +9,8 @@ import tensorflow as tf
 
 _PHILOX = 1
 _NUMBERS_PER_COUNTER = {tf.float32: 4, tf.float64: 2}
+# 2^64 over the golden ratio, an odd number: its multiples spread evenly over the 64-bit integers.
+_WEYL = 0x9E3779B97F4A7C15
 
 
 def row_seed(seed: int | tf.Tensor | None, step: int | tf.Tensor = 0, first_row: int | tf.Tensor = 0) -> tf.Tensor:
@@ -26,8 +28,9 @@ def row_seed(seed: int | tf.Tensor | None, step: int | tf.Tensor = 0, first_row:
 
 def fold_in(seed: tf.Tensor, number: int) -> tf.Tensor:
     """Derives from a row seed another one, independent of it; for each `number` its own."""
-    folded = tf.random.experimental.stateless_fold_in(seed[:2], number)
-    return tf.concat([tf.cast(folded, tf.int64), seed[2:]], axis=0)
+    change = (number + 1) * _WEYL % 2**64
+    signed = change - 2**64 if change >= 2**63 else change
+    return seed + tf.constant([signed, 0, 0], tf.int64)
 
 
 def uniform_rows(seed: tf.Tensor, shape: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
@@ -45,10 +48,10 @@ def uniform_rows(seed: tf.Tensor, shape: tf.Tensor, dtype: tf.DType) -> tf.Tenso
     per_counter = _NUMBERS_PER_COUNTER[dtype]
     rows, size = shape[0], tf.reduce_prod(shape[1:])
     counters = (size + per_counter - 1) // per_counter
-    key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=seed[:2])
-    offset = tf.cast(seed[2] * tf.cast(counters, tf.int64), tf.uint64)
-    counter = tf.stack([counter[0] + offset, counter[1]])
+    # Key and counter are set here, not by TensorFlow, whose own ways differ with and without XLA.
+    seed, step, first_row = tf.unstack(tf.bitcast(seed, tf.uint64))
+    counter = tf.stack([first_row * tf.cast(counters, tf.uint64), step])
     numbers = tf.raw_ops.StatelessRandomUniformV2(
-        shape=[rows, counters * per_counter], key=key, counter=counter, alg=_PHILOX, dtype=dtype
+        shape=[rows, counters * per_counter], key=seed[None], counter=counter, alg=_PHILOX, dtype=dtype
     )
     return tf.reshape(numbers[:, :size], shape)

@@ -27,7 +27,11 @@ def make_strategy(devices: Sequence[str] | None = None) -> tf.distribute.Strateg
     unknown = [device for device in devices if device.removeprefix("/").removeprefix("device:") not in present]
     if unknown or not devices:
         raise ValueError(f"devices must be among {present}. Received: devices={list(devices)}")
-    return tf.distribute.MirroredStrategy(devices) if len(devices) > 1 else tf.distribute.OneDeviceStrategy(devices[0])
+    if len(devices) == 1:
+        return tf.distribute.OneDeviceStrategy(devices[0])
+    # TensorFlow's collectives cannot be used by a second strategy of a process; GPUs need them, logical CPU devices do not.
+    on_cpu = all("CPU:" in device for device in devices)
+    return tf.distribute.MirroredStrategy(devices, tf.distribute.ReductionToOneDevice() if on_cpu else None)
 
 
 def _divide_cpu(devices):

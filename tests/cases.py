@@ -1,0 +1,67 @@
+"""Every layer with the shapes that the shared tests run it at. A new layer joins them by being listed here."""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from snf_tf import layers
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A layer to be tested.
+
+    Attributes:
+        make: Its constructor.
+        event_shape: Shape of one x.
+        draw: Draws inputs of a given shape.
+        jit: Whether XLA has kernels for the exact call on every device.
+    """
+
+    make: Callable[[], layers.FlowLayer]
+    event_shape: tuple[int, ...]
+    draw: Callable = lambda shape: 3.0 * np.random.randn(*shape)
+    jit: bool = True
+
+    def inputs(self, batch=3):
+        """A batch of float64 inputs."""
+        return tf.constant(self.draw((batch, *self.event_shape)), tf.float64)
+
+    def build(self):
+        """The layer, with random weights far from their initial values."""
+        layer = self.make()
+        layer.build((None, *self.event_shape))
+        for weight in layer.trainable_weights:
+            weight.assign(np.random.randn(*weight.shape))
+        return layer
+
+
+def _integers(shape):
+    return np.random.randint(0, 256, shape).astype(float)
+
+
+CASES = {
+    "SelfNormalizingDense": Case(layers.SelfNormalizingDense, (7,), jit=False),
+    "ExactDense": Case(layers.ExactDense, (7,), jit=False),
+    "RelativeGradientDense": Case(layers.RelativeGradientDense, (7,), jit=False),
+    "SelfNormalizingConv2D-1x1": Case(lambda: layers.SelfNormalizingConv2D(1), (4, 3, 5), jit=False),
+    "SelfNormalizingConv2D-3x3": Case(lambda: layers.SelfNormalizingConv2D(3), (4, 6, 2), jit=False),
+    "SelfNormalizingConv2D-3x3-7x7": Case(lambda: layers.SelfNormalizingConv2D(3, 7), (2, 3, 2), jit=False),
+    "SelfNormalizingConv2D-5x1-1x3": Case(lambda: layers.SelfNormalizingConv2D((5, 1), (1, 3)), (4, 4, 2), jit=False),
+    "ExactConv2D": Case(lambda: layers.ExactConv2D(3), (5, 4, 3), jit=False),
+    "LeakyReLU": Case(layers.LeakyReLU, (4, 3)),
+    "SmoothLeakyReLU": Case(layers.SmoothLeakyReLU, (4, 3)),
+    "SmoothLeakyReLU-0.01": Case(lambda: layers.SmoothLeakyReLU(0.01), (11,)),
+    "SmoothLeakyReLU-3": Case(lambda: layers.SmoothLeakyReLU(3.0), (11,)),
+    "SmoothTanh": Case(layers.SmoothTanh, (2, 2, 3)),
+    "SmoothTanh-steep": Case(lambda: layers.SmoothTanh(alpha=10.0, beta=0.01), (11,)),
+    "SplineActivation": Case(layers.SplineActivation, (3, 2, 2), draw=lambda shape: np.random.uniform(-12, 12, shape)),
+    "SplineActivation-8": Case(lambda: layers.SplineActivation(bins=8, bound=3.0), (6,)),
+    "Squeeze": Case(layers.Squeeze, (4, 6, 3)),
+    "Flatten": Case(layers.Flatten, (2, 3, 4)),
+    "Dequantize": Case(layers.Dequantize, (3, 3, 2), draw=_integers),
+    "Scale": Case(lambda: layers.Scale(-0.3), (3, 5)),
+    "Logit": Case(layers.Logit, (3, 5), draw=lambda shape: np.random.uniform(0, 1, shape)),
+}

@@ -1,0 +1,127 @@
+"""Activations, splines and their inverses; in- and outside of their bounds, and for large values."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from snf_tf import ops
+
+VALUES = np.concatenate([np.linspace(-30, 30, 2001), [-1e4, 1e4, -1e-9, 1e-9, 0.0, -1.1, 1.1]])
+
+
+@pytest.mark.parametrize("dtype", [tf.float32, tf.float64])
+@pytest.mark.parametrize("alpha", [1e-3, 0.01, 0.3, 1.0, 5.0])
+def test_smooth_leaky_relu_inverse(alpha, dtype):
+    z = tf.constant(VALUES, dtype)
+    x = ops.smooth_leaky_relu_inverse(z, alpha)
+    eps = np.finfo(dtype.as_numpy_dtype).eps
+    np.testing.assert_allclose(ops.smooth_leaky_relu(x, alpha)[0], z, rtol=8 * eps, atol=8 * eps)
+
+
+@pytest.mark.parametrize("dtype", [tf.float32, tf.float64])
+@pytest.mark.parametrize(("alpha", "beta"), [(1.0, 0.1), (10.0, 0.01), (0.1, 2.0), (1.0, 1e-4)])
+def test_smooth_tanh_inverse(alpha, beta, dtype):
+    z = tf.constant(VALUES, dtype)
+    x = ops.smooth_tanh_inverse(z, alpha, beta)
+    eps = np.finfo(dtype.as_numpy_dtype).eps
+    np.testing.assert_allclose(ops.smooth_tanh(x, alpha, beta)[0], z, rtol=8 * eps, atol=8 * eps)
+
+
+def test_inverse_takes_a_handful_of_steps():
+    # A step evaluates the function once; one more before and one after the loop.
+    evaluations = []
+
+    def function(x):
+        evaluations.append(x)
+        return 0.3 * x + 0.7 * tf.math.softplus(x), 0.3 + 0.7 * tf.sigmoid(x)
+
+    z = tf.constant(VALUES)
+    start = tf.where(z < 0, z / 0.3, z)
+    x = ops.monotone_inverse(function, z, start, start - 3, start)
+    assert len(evaluations) <= 8
+    np.testing.assert_allclose(function(x)[0], z, rtol=1e-14, atol=1e-14)
+
+
+def test_inverse_of_not_a_number_is_not_a_number():
+    assert np.isnan(ops.smooth_leaky_relu_inverse(tf.constant([np.nan]), 0.3)[0])
+
+
+def test_bisection_saves_newton_from_a_bad_start():
+    def function(x):
+        return tf.math.atan(x) + 1e-3 * x, 1 / (1 + x * x) + 1e-3
+
+    z = tf.constant([1.2], tf.float64)
+    x = ops.monotone_inverse(function, z, z * 0 - 90.0, z * 0 - 100.0, z * 0 + 200.0)
+    np.testing.assert_allclose(function(x)[0], z, rtol=1e-14)
+
+
+def test_log_slopes_are_those_of_autodiff():
+    x = tf.constant(np.linspace(-5.05, 5, 201))
+    for function in (
+        lambda x: ops.leaky_relu(x, 0.2),
+        lambda x: ops.smooth_leaky_relu(x, 0.2),
+        lambda x: ops.smooth_tanh(x, 1.3, 0.2),
+    ):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value, log_slope = function(x)
+        np.testing.assert_allclose(log_slope, np.log(tape.gradient(value, x)), rtol=1e-9, atol=1e-12)
+
+
+@pytest.fixture
+def spline_parameters():
+    random = np.random.RandomState(0)
+    return [tf.constant(random.randn(3, 2, count)) for count in (5, 5, 4)]
+
+
+def reference_spline(widths, heights, derivatives, bound):
+    sizes = [2 * bound * (1e-3 + (1 - 5e-3) * tf.nn.softmax(u)) for u in (widths, heights)]
+    slopes = 1e-3 + tf.math.softplus(derivatives + np.log(np.exp(1 - 1e-3) - 1))
+    return tfp.bijectors.RationalQuadraticSpline(*sizes, slopes, range_min=tf.constant(-bound, tf.float64))
+
+
+@pytest.mark.parametrize("bound", [10.0, 2.0])
+def test_spline_is_that_of_tfp(spline_parameters, bound):
+    x = tf.constant(np.random.RandomState(1).uniform(-12, 12, (500, 3, 2)))
+    knots = ops.spline_knots(*spline_parameters, bound)
+    value, log_slope = ops.rational_quadratic_spline(x, *knots)
+    reference = reference_spline(*spline_parameters, bound)
+    np.testing.assert_allclose(value, reference.forward(x), rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(log_slope, reference.forward_log_det_jacobian(x), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(ops.rational_quadratic_spline_inverse(value, *knots), x, rtol=1e-10, atol=1e-10)
+    outside = np.abs(x) > bound
+    assert outside.any()
+    np.testing.assert_array_equal(value.numpy()[outside], x.numpy()[outside])
+    np.testing.assert_array_equal(log_slope.numpy()[outside], 0)
+
+
+def test_spline_gradients_are_those_of_tfp(spline_parameters):
+    x = tf.constant(np.random.RandomState(1).uniform(-12, 12, (50, 3, 2)))
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([x, *spline_parameters])
+        value, log_slope = ops.rational_quadratic_spline(x, *ops.spline_knots(*spline_parameters, 10.0))
+        loss = tf.reduce_sum(value**2) - tf.reduce_sum(log_slope)
+        reference = reference_spline(*spline_parameters, 10.0)
+        reference_loss = tf.reduce_sum(reference.forward(x) ** 2) - tf.reduce_sum(reference.forward_log_det_jacobian(x))
+    for actual, expected in zip(
+        tape.gradient(loss, [x, *spline_parameters]), tape.gradient(reference_loss, [x, *spline_parameters]), strict=True
+    ):
+        np.testing.assert_allclose(actual, expected, rtol=1e-8, atol=1e-9)
+
+
+def test_zero_parameters_are_the_identity():
+    x = tf.constant(np.linspace(-11, 11, 101)[:, None])
+    knots = ops.spline_knots(*(tf.zeros((1, count), tf.float64) for count in (5, 5, 4)), 10.0)
+    value, log_slope = ops.rational_quadratic_spline(x, *knots)
+    np.testing.assert_allclose(value, x, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(log_slope, 0 * x, atol=1e-12)
+
+
+@pytest.mark.parametrize("at", ["knots", "bounds"])
+def test_spline_at_its_knots(spline_parameters, at):
+    knots_x, knots_y, slopes = ops.spline_knots(*spline_parameters, 10.0)
+    for k in range(1, 5) if at == "knots" else (0, 5):
+        value, log_slope = ops.rational_quadratic_spline(knots_x[k][None], knots_x, knots_y, slopes)
+        np.testing.assert_allclose(value[0], knots_y[k], rtol=1e-12)
+        np.testing.assert_allclose(log_slope[0], np.log(slopes[k]), atol=1e-12)

@@ -48,7 +48,8 @@ def main(_) -> None:
             raise
         sys.exit(f"train.py: {error}\n(--verbosity=1 shows where.)")
     print(
-        f"Trained {results['epochs']} epochs on {results['dataset']} from source {results['source']}, {results['sizes']['train']} images.\n"
+        f"Trained {results['epochs']} epochs on {results['sizes']['train']} images of {results['dataset']}, source "
+        f"{results['source']}.\n"
         f"Samples: {run_dir}/samples/samples.png\n"
         f"Run: {run_dir}\n"
         f"Test nll {results['test_nll']:.2f} nats, {results['test_bits_per_dim']:.4f} bits/dim; best validation nll "

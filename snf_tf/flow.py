@@ -17,8 +17,8 @@ class Flow(keras.Model):
     A flow keeps the contract of its layers (`snf_tf.layers.FlowLayer`): `z, log_det = flow(x)`, `x = flow.inverse(z)`. It trains by
     `flow.compile(optimizer=...)` and `flow.fit(dataset)`, where an element of the dataset is a batch x, or `(x, context)`.
 
-    Training minimises, as a mean over the batch, -log p(x) plus what the layers add. With layers that estimate the gradient of their
-    log-determinant the value of this sum is no likelihood; it is called `surrogate` in logs. `evaluate`, `log_prob` and, with
+    Training minimises, as a mean over the batch, -log p(x) plus what the layers add. With layers that estimate the gradient of
+    their log-determinant the value of this sum is no likelihood; it is called `surrogate` in logs. `evaluate`, `log_prob` and, with
     validation data, the `val_nll` of `fit` are exact.
 
     Args:
@@ -77,8 +77,8 @@ class Flow(keras.Model):
                 bijection.build((None, *shape))
             if bijection.event_shape != shape:
                 raise ValueError(
-                    f"{bijection.name} was built for events of shape {bijection.event_shape}, but gets events of shape {shape} in this "
-                    f"Flow. Received: event_shape={self.event_shape}"
+                    f"{bijection.name} was built for events of shape {bijection.event_shape}, but gets events of shape {shape} in "
+                    f"this Flow. Received: event_shape={self.event_shape}"
                 )
             shape = bijection.latent_shape
         self.latent_shape = (math.prod(shape),)
@@ -142,7 +142,8 @@ class Flow(keras.Model):
         Args:
             x: `(batch,) + event_shape`.
             context: Handed to every layer.
-            seed: Seed of the dequantization noise, an integer; None is 0, so that two calls agree. Row i gets the noise of (seed, i).
+            seed: Seed of the dequantization noise, an integer; None is 0, so that two calls agree. Row i gets the noise of
+                (seed, i).
 
         Returns:
             `(batch,)`, in nats. For images log p(x + u) on the scale of 0..255, whose mean over u bounds log P(x) from below.
@@ -319,9 +320,9 @@ class Flow(keras.Model):
         if x.dtype.is_floating:
             x = tf.debugging.check_numerics(x, "The data given to the Flow are not finite")
         log_dets = []
-        for _, _, x, log_det in self.steps(x, context, training, seed):
+        for _, _, z, log_det in self.steps(x, context, training, seed):
             log_dets.append(log_det)
-        return tf.reshape(x, (-1, *self.latent_shape)), log_dets
+        return tf.reshape(z, (-1, *self.latent_shape)), log_dets
 
     def base_log_prob(self, z):
         """Log-density (nats) of latents `(batch, D)` under the base distribution: `(batch,)`."""

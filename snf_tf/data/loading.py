@@ -20,9 +20,9 @@ def load_dataset(name="mnist", source="auto", data_dir: str | os.PathLike | None
 
     Args:
         name: "mnist".
-        source: "tfds": TensorFlow Datasets, which downloads it where needed. "files": the original files in data_dir. "embedded": the
-            small set that comes with an installed package. "auto": TFDS where it is prepared, else the files where they are, else a
-            download if the host answers within 3 s, else embedded, with a warning.
+        source: "tfds": TensorFlow Datasets, which downloads it where needed. "files": the original files in data_dir.
+            "embedded": the small set that comes with an installed package. "auto": TFDS where it is prepared, else the files where
+            they are, else a download if the host answers within 3 s, else embedded, with a warning.
         data_dir: Directory of the files, or of TFDS; None is TFDS' own.
 
     Returns:
@@ -67,8 +67,8 @@ def _load_auto(name: str, sources: Sources, data_dir: Path | None) -> tuple[str,
     except Exception as error:  # TFDS raises what its download library raises.
         reason = error
     warnings.warn(
-        f"{name} is not on this machine and could not be downloaded ({reason}). The small embedded set is used instead; for the whole "
-        'one give load_dataset.source="files" and load_dataset.data_dir=DIRECTORY.',
+        f"{name} is not on this machine and could not be downloaded ({reason}). The small embedded set is used instead; for the "
+        'whole one give load_dataset.source="files" and load_dataset.data_dir=DIRECTORY.',
         stacklevel=3,
     )
     return "embedded", sources.read_embedded()

@@ -41,9 +41,11 @@ class Sources:
         missing = self.missing_files(data_dir)
         if missing:
             raise FileNotFoundError(
-                f'source="files" needs {", ".join(self.files)} in data_dir; {", ".join(missing)} not found. Received: data_dir={data_dir}'
+                f'source="files" needs {", ".join(self.files)} in data_dir; {", ".join(missing)} not found. '
+                f"Received: data_dir={data_dir}"
             )
-        return self.from_files(Path(data_dir))
+        assert data_dir is not None
+        return self.from_files(data_dir)
 
     def read_embedded(self) -> Splits:
         """Reads what an installed package brings.
@@ -75,8 +77,8 @@ class Sources:
         if prepared is None:
             if not self.can_download():
                 raise ConnectionError(
-                    f"TFDS has not prepared {self.tfds_name}, and {self.download_host}, from where it would be downloaded, does not "
-                    f"answer. Received: data_dir={data_dir}"
+                    f"TFDS has not prepared {self.tfds_name}, and {self.download_host}, from where it would be downloaded, does "
+                    f"not answer. Received: data_dir={data_dir}"
                 )
             builder = tfds.builder(self.tfds_name, data_dir=data_dir)
             builder.download_and_prepare()

@@ -175,7 +175,7 @@ def _odd_size(size, name):
     height, width = (size, size) if isinstance(size, int) else size
     if height < 1 or width < 1 or height % 2 == 0 or width % 2 == 0:
         raise ValueError(
-            f"{name} must be an odd positive integer, or two of them: only then is a convolution with zero padding to the same size "
-            f"a square map whose transpose is one too. Received: {name}={size}"
+            f"{name} must be an odd positive integer, or two of them: only then is the transpose of a convolution with zero padding "
+            f"to the same size one too. Received: {name}={size}"
         )
     return height, width

@@ -46,7 +46,8 @@ class ExactDense(FlowLayer):
         super().build(input_shape)
         if len(self.event_shape) != 1:
             raise ValueError(
-                f"{type(self).__name__} takes inputs of shape (batch, D); put Flatten before it. Received: input_shape={input_shape}"
+                f"{type(self).__name__} takes inputs of shape (batch, D); put Flatten before it. "
+                f"Received: input_shape={input_shape}"
             )
         size = self.event_shape[0]
         # The ops cast by themselves: log-dets and gradients need the weights as they are.

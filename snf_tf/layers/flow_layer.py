@@ -15,8 +15,8 @@ class FlowLayer(keras.layers.Layer):
         x = layer.inverse(z, exact=False)        # the learned inverse, where there is one
 
     x is `(batch,) + event_shape`, z is `(batch,) + latent_shape`, log_det = log|det dz/dx| is `(batch,)`, in nats, in float32 at
-    least. A subclass defines `call` and `inverse`, calls `super().build(input_shape)` where it has a `build`, and overrides the rest
-    where it differs.
+    least. A subclass defines `call` and `inverse`, calls `super().build(input_shape)` where it has a `build`, and overrides the
+    rest where it differs.
 
     Attributes:
         event_shape: Shape of one x; set in build.

@@ -59,7 +59,8 @@ class Squeeze(_Reshape):
     def compute_latent_shape(self, event_shape):
         if len(event_shape) != 3 or event_shape[0] % 2 or event_shape[1] % 2:
             raise ValueError(
-                f"Squeeze takes images of shape (height, width, channels) with even height and width. Received: event_shape={event_shape}"
+                "Squeeze takes images of shape (height, width, channels) with even height and width. "
+                f"Received: event_shape={event_shape}"
             )
         height, width, channels = event_shape
         return height // 2, width // 2, 4 * channels

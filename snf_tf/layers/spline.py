@@ -24,7 +24,8 @@ class SplineActivation(FlowLayer):
         unnormalized_derivatives: `event_shape + (bins - 1,)`.
 
     Raises:
-        ValueError: If there are fewer than 2 bins, or so many that their minimum widths fill the interval, or bound is not positive.
+        ValueError: If there are fewer than 2 bins, or so many that their minimum widths fill the interval, or bound is not
+            positive.
 
     Example:
         >>> layer = snf_tf.layers.SplineActivation(bins=5, bound=10)

@@ -26,7 +26,8 @@ def convolutional(
 ) -> Flow:
     """Builds blocks of convolutions with splines between them and a squeeze between blocks (SNF A.3).
 
-    By default `[conv, spline] x 3, squeeze, [conv, spline] x 3, squeeze, conv, spline, conv, spline, conv`: 9 convolutions, 8 splines.
+    By default `[conv, spline] x 3, squeeze, [conv, spline] x 3, squeeze, conv, spline, conv, spline, conv`: 9 convolutions and 8
+    splines.
 
     Args:
         event_shape: `(height, width, channels)`.
@@ -45,7 +46,8 @@ def convolutional(
         A Flow.
 
     Raises:
-        ValueError: If `linear` is unknown, a size is not positive, a kernel size is even, or the images cannot be halved often enough.
+        ValueError: If `linear` is unknown, a size is not positive, a kernel size is even, or the images cannot be halved often
+            enough.
 
     Example:
         >>> flow = snf_tf.models.convolutional(event_shape=(8, 8, 1), linear="exact", blocks=2, depth=1)

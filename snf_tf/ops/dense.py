@@ -31,9 +31,9 @@ def self_normalizing_matmul(
         bias: `(D,)`.
 
     Returns:
-        `(z, log_det, error)`. z is `(batch, D)` in the dtype of x. log_det is `(batch,)` in the weights' dtype: its value is 0, since
-        log|det kernel| is never computed, and only its gradient means anything. error is `(batch,)` in the weights' dtype, the
-        squared reconstruction error summed over dimensions.
+        `(z, log_det, error)`. z is `(batch, D)` in the dtype of x. log_det is `(batch,)` in the weights' dtype: its value is 0,
+        since log|det kernel| is never computed, and only its gradient means anything. error is `(batch,)` in the weights' dtype,
+        the squared reconstruction error summed over dimensions.
     """
 
     @tf.custom_gradient

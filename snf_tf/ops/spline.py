@@ -5,6 +5,7 @@ Outside it is the identity. Parameterisation: widths and heights `2 bound (m + (
 `m + softplus(u + log(exp(1 - m) - 1))`, so that u = 0 is the identity.
 """
 
+import itertools
 import math
 
 import tensorflow as tf
@@ -91,6 +92,6 @@ def rational_quadratic_spline_inverse(
 
 
 def _bins(position, edges, knots_x, knots_y, slopes):
-    widths = [right - left for left, right in zip(knots_x[:-1], knots_x[1:], strict=True)]
-    heights = [top - bottom for bottom, top in zip(knots_y[:-1], knots_y[1:], strict=True)]
+    widths = [right - left for left, right in itertools.pairwise(knots_x)]
+    heights = [top - bottom for bottom, top in itertools.pairwise(knots_y)]
     return _select(position, edges, knots_x[:-1], widths, knots_y[:-1], heights, slopes[:-1], slopes[1:])

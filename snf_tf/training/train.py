@@ -56,11 +56,15 @@ def train(
         ValueError: If an argument does not fit the data or the devices.
     """
     run_dir = Path(run_dir)
+    for name, value in (("epochs", epochs), ("steps_per_epoch", steps_per_epoch)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be at least 1. Received: {name}={value}")
     keras.utils.set_random_seed(seed)
     strategy = make_strategy(devices)
     if batch_size % strategy.num_replicas_in_sync:
         raise ValueError(
-            f"batch_size must be a multiple of the number of devices, {strategy.num_replicas_in_sync}. Received: batch_size={batch_size}"
+            f"batch_size must be a multiple of the number of devices, {strategy.num_replicas_in_sync}. "
+            f"Received: batch_size={batch_size}"
         )
     dataset = load_dataset()
     steps = len(dataset.train) // batch_size if steps_per_epoch is None else steps_per_epoch

@@ -78,7 +78,7 @@ def test_graph_and_xla_agree_with_eager(case, training):
     layer, x = case.build(), case.inputs()
     expected = layer(x, training=training)
     # XLA on CPU has no LU, which the exact log-det of linear layers needs.
-    for jit in (False, True) if case.jit or training and layer.supports_jit else (False,):
+    for jit in (False, True) if case.jit or (training and layer.supports_jit) else (False,):
         function = tf.function(lambda x: layer(x, training=training), jit_compile=jit)
         for value, reference in zip(function(x), expected, strict=True):
             np.testing.assert_allclose(value, reference, rtol=1e-10, atol=1e-10)
@@ -123,7 +123,7 @@ def test_learned_inverse(case):
 
 def test_wrong_shapes_are_refused(case):
     layer = case.build()
-    with pytest.raises(ValueError, match="expected shape|expected ndim|expected axis"):
+    with pytest.raises(ValueError, match=r"expected shape|expected ndim|expected axis"):
         layer(tf.zeros((2, *case.event_shape[:-1], case.event_shape[-1] + 1)))
     with pytest.raises(ValueError, match="takes latents of shape"):
         layer.inverse(tf.zeros((2, *layer.latent_shape[:-1], layer.latent_shape[-1] + 1)))

@@ -28,9 +28,7 @@ def test_initial_kernels():
     conv = layers.SelfNormalizingConv2D(3, 5)
     conv.build((None, 8, 8, 4))
     np.testing.assert_allclose(conv.kernel[1, 1], np.eye(4), atol=0.02)
-    np.testing.assert_array_equal(
-        conv.inverse_kernel, ops.flip(ops.resize_kernel(tf.convert_to_tensor(conv.kernel), (5, 5)))
-    )
+    np.testing.assert_array_equal(conv.inverse_kernel, ops.flip(ops.resize_kernel(tf.convert_to_tensor(conv.kernel), (5, 5))))
 
 
 @pytest.mark.usefixtures("float64")

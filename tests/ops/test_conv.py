@@ -93,9 +93,7 @@ def test_resize_kernel_crops_and_pads_the_centre(size):
     resized = ops.resize_kernel(kernel, size)
     assert resized.shape[:2] == size
     np.testing.assert_array_equal(resized[size[0] // 2, size[1] // 2], kernel[1, 1])
-    np.testing.assert_allclose(
-        tf.reduce_sum(tf.abs(ops.resize_kernel(resized, (3, 3)))), tf.reduce_sum(tf.abs(resized)), rtol=1e-6
-    )
+    np.testing.assert_allclose(tf.reduce_sum(tf.abs(ops.resize_kernel(resized, (3, 3)))), tf.reduce_sum(tf.abs(resized)), rtol=1e-6)
 
 
 def test_exact_gradient_of_the_log_det():
@@ -107,7 +105,5 @@ def test_exact_gradient_of_the_log_det():
     for index in [(0, 0, 0, 0), (1, 1, 0, 1), (2, 1, 1, 1)]:
         change = np.zeros_like(kernel)
         change[index] = step
-        difference = [
-            np.linalg.slogdet(ops.conv2d_matrix(tf.constant(kernel + sign * change), shape))[1] for sign in (1, -1)
-        ]
+        difference = [np.linalg.slogdet(ops.conv2d_matrix(tf.constant(kernel + sign * change), shape))[1] for sign in (1, -1)]
         np.testing.assert_allclose(actual[index], (difference[0] - difference[1]) / (2 * step), rtol=1e-5, atol=1e-7)

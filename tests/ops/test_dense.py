@@ -43,9 +43,7 @@ def test_self_normalizing_gradient(numbers):
         0.5 * (-y.T @ dx - dl.sum() * k.T) + 2 * y.T @ (de[:, None] * e),  # Eqs. 11, 20
         dz.sum(0),
     ]
-    for value, reference in zip(
-        gradients(ops.self_normalizing_matmul, (x, k, r, bias), (dz, dl, de)), expected, strict=True
-    ):
+    for value, reference in zip(gradients(ops.self_normalizing_matmul, (x, k, r, bias), (dz, dl, de)), expected, strict=True):
         np.testing.assert_allclose(value, reference, rtol=1e-11, atol=1e-11)
 
 

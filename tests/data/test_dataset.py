@@ -1,0 +1,37 @@
+"""Batches: every example once an epoch, in an order that depends on (seed, epoch) alone."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from snf_tf.data import batches, training_batches
+
+EXAMPLES = np.arange(23).reshape(23, 1)
+
+
+def take(dataset, count):
+    return [batch.numpy().ravel().tolist() for batch in itertools.islice(dataset, count)]
+
+
+def test_batches_keep_order_and_remainder():
+    assert take(batches(EXAMPLES, 10), 9) == [list(range(10)), list(range(10, 20)), [20, 21, 22]]
+
+
+def test_an_epoch_holds_every_example_once():
+    drawn = list(itertools.chain(*take(training_batches(EXAMPLES, 5), 4)))
+    assert len(set(drawn)) == 20
+    assert drawn != sorted(drawn)
+
+
+def test_order_is_a_function_of_seed_and_epoch():
+    both = take(training_batches(EXAMPLES, 5, seed=1), 8)
+    assert take(training_batches(EXAMPLES, 5, seed=1, first_epoch=1), 4) == both[4:]
+    assert both[:4] != both[4:]
+    assert take(training_batches(EXAMPLES, 5, seed=2), 4) != both[:4]
+
+
+@pytest.mark.parametrize("batch_size", [0, 24])
+def test_batch_size_must_fit(batch_size):
+    with pytest.raises(ValueError, match="batch_size must be between 1 and"):
+        training_batches(EXAMPLES, batch_size)

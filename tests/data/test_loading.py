@@ -1,0 +1,152 @@
+"""Sources of data, their order, and what is said of damaged files."""
+
+import gzip
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from snf_tf.data import load_dataset
+from snf_tf.data.sources import Sources
+from tests.mnist_files import write_idx, write_mnist
+
+TRAIN = "train-images-idx3-ubyte.gz"
+
+
+def test_files(tmp_path):
+    data = load_dataset("mnist", source="files", data_dir=write_mnist(tmp_path))
+    assert (data.source, data.sizes, data.event_shape) == (
+        "files",
+        {"train": 50, "validation": 10, "test": 20},
+        (28, 28, 1),
+    )
+    with gzip.open(tmp_path / TRAIN) as file:
+        images = np.frombuffer(file.read()[16:], np.uint8).reshape(60, 28, 28, 1)
+    np.testing.assert_array_equal(np.concatenate([data.train, data.validation]), images)
+
+
+def test_embedded():
+    data = load_dataset("mnist", source="embedded")
+    assert data.sizes == {"train": 4000, "validation": 500, "test": 500}
+    assert data.train.dtype == np.uint8
+    assert (data.train.min(), data.train.max()) == (0, 255)
+    # No class is missing from a split: the means of all splits agree.
+    for split in (data.validation, data.test):
+        np.testing.assert_allclose(split.mean((0, 3)), data.train.mean((0, 3)), atol=25)
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    """A directory in which TFDS has prepared a small MNIST."""
+    import tensorflow_datasets as tfds
+
+    def _as_dataset(count):
+        images = np.broadcast_to(np.arange(count).astype(np.uint8)[:, None, None, None], (count, 28, 28, 1))
+        return tf.data.Dataset.from_tensor_slices({"image": images, "label": np.arange(count) % 10})
+
+    tfds.dataset_builders.store_as_tfds_dataset(
+        name="mnist",
+        version="3.0.1",
+        data_dir=tmp_path,
+        features=tfds.features.FeaturesDict(
+            {"image": tfds.features.Image(shape=(28, 28, 1)), "label": tfds.features.ClassLabel(num_classes=10)}
+        ),
+        split_datasets={split: _as_dataset(count) for split, count in (("train", 50010), ("test", 20))},
+    )
+    return tmp_path
+
+
+@pytest.mark.parametrize("source", ["tfds", "auto"])
+def test_tfds(prepared, source, monkeypatch):
+    monkeypatch.setattr(Sources, "can_download", lambda self: pytest.fail("asked the network"))
+    data = load_dataset("mnist", source=source, data_dir=prepared)
+    assert (data.source, data.sizes) == ("tfds", {"train": 50000, "validation": 10, "test": 20})
+    assert data.train.dtype == np.uint8
+    assert data.event_shape == (28, 28, 1)
+
+
+def test_auto_takes_the_files(tmp_path):
+    assert load_dataset("mnist", data_dir=write_mnist(tmp_path)).source == "files"
+
+
+def test_auto_falls_back_with_a_warning(tmp_path, monkeypatch):
+    monkeypatch.setattr(Sources, "can_download", lambda self: False)
+    with pytest.warns(UserWarning, match="embedded set is used instead"):
+        data = load_dataset("mnist", data_dir=tmp_path)
+    assert data.source == "embedded"
+
+
+def test_tfds_that_cannot_be_had_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(Sources, "can_download", lambda self: False)
+    with pytest.raises(ConnectionError, match="does not answer"):
+        load_dataset("mnist", source="tfds", data_dir=tmp_path)
+
+
+def test_a_host_that_does_not_exist_does_not_answer():
+    sources = Sources("x", ("a", "b", "c"), "host.invalid", (), lambda directory: None)
+    assert not sources.can_download(seconds=3)
+
+
+def damage(path, kind):
+    if kind == "truncated gzip":
+        path.write_bytes(path.read_bytes()[:-1000])
+    elif kind == "truncated idx":
+        with gzip.open(path) as file:
+            content = file.read()
+        path.write_bytes(gzip.compress(content[:-1000]))
+    elif kind == "not gzip":
+        path.write_bytes(b"<html>404</html>")
+    elif kind == "not idx":
+        path.write_bytes(gzip.compress(b"<html>404</html>"))
+    elif kind == "short header":
+        path.write_bytes(gzip.compress(b"\0\0\x08\x03\0\0"))
+    elif kind == "shape":
+        write_idx(path, np.zeros((60, 32, 32), "uint8"))
+    elif kind == "rank":
+        write_idx(path, np.zeros((60,), "uint8"))
+    elif kind == "dtype":
+        write_idx(path, np.zeros((60, 28, 28), "float32"), kind=0x0D)
+    elif kind == "empty":
+        write_idx(path, np.zeros((0, 28, 28), "uint8"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("truncated gzip", "truncated or not a gzip file"),
+        ("truncated idx", r"should hold 47040 values.*Received: 46040"),
+        ("not gzip", "truncated or not a gzip file"),
+        ("not idx", "not an idx file"),
+        ("short header", "ends within its header"),
+        ("shape", r"images of shape \(28, 28\).*\(60, 32, 32\)"),
+        ("rank", r"images of shape \(28, 28\).*\(60,\)"),
+        ("dtype", "unsigned bytes"),
+        ("empty", "six at least"),
+    ],
+)
+@pytest.mark.parametrize("source", ["files", "auto"])
+def test_damaged_files(tmp_path, kind, message, source):
+    damage(write_mnist(tmp_path) / TRAIN, kind)
+    with pytest.raises(ValueError, match=message) as error:
+        load_dataset("mnist", source=source, data_dir=tmp_path)
+    assert TRAIN in str(error.value)
+
+
+def test_missing_files(tmp_path):
+    with pytest.raises(FileNotFoundError, match=f"{TRAIN}.* not found"):
+        load_dataset("mnist", source="files", data_dir=tmp_path)
+    with pytest.raises(FileNotFoundError, match="needs"):
+        load_dataset("mnist", source="files")
+    with pytest.raises(FileNotFoundError, match="not a directory"):
+        load_dataset("mnist", source="files", data_dir=tmp_path / "nowhere")
+    # One of two files is a mistake, and no reason to take other data.
+    (write_mnist(tmp_path) / TRAIN).unlink()
+    with pytest.raises(FileNotFoundError, match=f"{TRAIN} not found"):
+        load_dataset("mnist", source="auto", data_dir=tmp_path)
+
+
+def test_unknown_names():
+    with pytest.raises(ValueError, match="name must be one of 'mnist'"):
+        load_dataset("emnist")
+    with pytest.raises(ValueError, match="source must be one of"):
+        load_dataset("mnist", source="web")

@@ -6,12 +6,12 @@ import keras
 import tensorflow as tf
 
 from snf_tf import ops
-from snf_tf.evaluation import evaluate
 from snf_tf.layers.flow_layer import FlowLayer
+from snf_tf.trainer import FlowTrainer
 
 
 @keras.saving.register_keras_serializable("snf_tf")
-class Flow(keras.Model):
+class Flow(FlowTrainer):
     """A sequence of bijections from data to latents, and a base distribution of the latents.
 
     A flow keeps the contract of its layers (`snf_tf.layers.FlowLayer`): `z, log_det = flow(x)`, `x = flow.inverse(z)`. It trains by
@@ -99,7 +99,7 @@ class Flow(keras.Model):
         """
         if isinstance(x, tuple | list):
             x, context = x
-        z, log_dets = self._forward(x, context, training, self._training_seed(x) if training and seed is None else seed)
+        z, log_dets = self._forward(x, context, training, self.training_seed(x) if training and seed is None else seed)
         return z, tf.add_n(log_dets)
 
     def inverse(self, z, context=None, exact=True):
@@ -206,29 +206,6 @@ class Flow(keras.Model):
             self.bijections[0].check_data(x)
         return x
 
-    # Training and evaluation.
-
-    def fit(self, x=None, *args, **kwargs):
-        """Trains; as `keras.Model.fit`, with a dataset of batches x or `(x, context)`, or an array x."""
-        if not isinstance(x, tf.data.Dataset):
-            x = self.check_data(x)
-        else:
-            # A dataset shuffles for itself; Keras warns of its own default.
-            kwargs.setdefault("shuffle", False)
-        return super().fit(_join_context(x), *args, **kwargs)
-
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Adds the mean of -log p(x) to the losses of the layers; called by Keras."""
-        if y is not None or sample_weight is not None or self._compile_loss is not None:
-            raise ValueError(
-                "A Flow is trained on x alone and brings its own loss: compile it without loss=, and fit it to x, without y or "
-                "sample_weight; a context goes into the dataset, as (x, context)."
-            )
-        z, log_det = y_pred
-        # Keras divides what is added here among replicas, whose gradients it sums; what compute_loss returns it does not divide.
-        self.add_loss(-tf.reduce_mean(self.base_log_prob(z) + log_det))
-        return super().compute_loss(x=x, y_pred=y_pred, training=training)
-
     @property
     def has_learned_inverse(self) -> bool:
         """Whether any layer has a learned inverse."""
@@ -238,38 +215,6 @@ class Flow(keras.Model):
     def log_det_dtype(self) -> str:
         """The dtype of log-dets and likelihoods."""
         return self.bijections[-1].log_det_dtype
-
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        """Calls the training loss by its name, `surrogate`; called by Keras."""
-        logs = super().compute_metrics(x, y, y_pred, sample_weight)
-        return {"surrogate" if name == "loss" else name: value for name, value in logs.items()}
-
-    def evaluate(self, x=None, y=None, batch_size=None, verbose="auto", steps=None, return_dict=True, seed=None, **kwargs):
-        """Computes exact likelihoods over a whole dataset, partial batches and all.
-
-        Log-determinants that do not depend on the data are computed once (SNF Eq. 7). The noise of row i of the dataset is that of
-        (seed, i), whatever the batch size: the result is the mean of `log_prob` over all rows.
-
-        Args:
-            x: A dataset of batches x or `(x, context)`, or an array.
-            y: Not used.
-            batch_size: Batch size where x is an array; by default 100.
-            verbose: Not used.
-            steps: Number of batches; all by default.
-            return_dict: Not used; the result is a dict.
-            seed: Seed of the noise, an integer; None is 0.
-            **kwargs: Not used; Keras hands more.
-
-        Returns:
-            A dict of floats. `nll`: mean of -log_prob, in nats. `bits_per_dim`. Where a layer has a learned inverse,
-            `reconstruction_error`: the sum over layers of the squared error of x reconstructed from z, a mean over the dataset.
-
-        Raises:
-            ValueError: If the dataset is empty.
-        """
-        if not isinstance(x, tf.data.Dataset):
-            x = tf.data.Dataset.from_tensor_slices(self.check_data(x)).batch(batch_size or 100)
-        return evaluate(self, _join_context(x).take(-1 if steps is None else steps), seed)
 
     # Serialization.
 
@@ -319,26 +264,11 @@ class Flow(keras.Model):
             raise ValueError(f"This Flow takes x of shape (batch,) + {self.event_shape}. Received: x.shape={x.shape}")
         if x.dtype.is_floating:
             x = tf.debugging.check_numerics(x, "The data given to the Flow are not finite")
-        log_dets = []
-        for _, _, z, log_det in self.steps(x, context, training, seed):
-            log_dets.append(log_det)
-        return tf.reshape(z, (-1, *self.latent_shape)), log_dets
+        steps = list(self.steps(x, context, training, seed))
+        _, _, z, _ = steps[-1]
+        return tf.reshape(z, (-1, *self.latent_shape)), [log_det for _, _, _, log_det in steps]
 
     def base_log_prob(self, z):
         """Log-density (nats) of latents `(batch, D)` under the base distribution: `(batch,)`."""
         z = tf.cast(z, self.log_det_dtype)
         return ops.standard_normal_log_prob(z) if self.base is None else self.base.log_prob(z)
-
-    def _training_seed(self, x):
-        """The row seed of this training step and of this replica's rows of the global batch."""
-        optimizer = getattr(self, "optimizer", None)
-        replica = tf.distribute.get_replica_context()
-        first_row = tf.shape(x)[0] * replica.replica_id_in_sync_group if replica else 0
-        return ops.row_seed(self.seed, 0 if optimizer is None else optimizer.iterations, first_row)
-
-
-def _join_context(x):
-    """Maps the elements `(x, context)` of a dataset to `((x, context),)`, which Keras does not take for inputs and targets."""
-    if isinstance(x, tf.data.Dataset) and isinstance(x.element_spec, tuple) and len(x.element_spec) == 2:
-        return x.map(lambda x, context: ((x, context),))
-    return x

@@ -28,10 +28,7 @@ def images(count=12, shape=(4, 4, 1)):
 def brute_force_log_prob(flow, x, seed=0):
     """log N(z) + log|det dz/dy| by the whole autodiff Jacobian, y the dequantized x where the first layer dequantizes."""
     first = flow.bijections[0]
-    if first.stochastic:
-        y = next(flow.steps(tf.constant(x), seed=seed))[2]
-    else:
-        y = tf.constant(x)
+    y = next(flow.steps(tf.constant(x), seed=seed))[2] if first.stochastic else tf.constant(x)
     with tf.GradientTape() as tape:
         tape.watch(y)
         h = y

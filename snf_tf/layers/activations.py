@@ -12,7 +12,7 @@ class _Activation(FlowLayer):
 
     def call(self, x, context=None, training=False):
         value, log_slope = self._function(self._widen(x))
-        return tf.cast(value, x.dtype), sum_event(log_slope)
+        return tf.cast(value, self.compute_dtype), sum_event(log_slope)
 
 
 @keras.saving.register_keras_serializable("snf_tf")

@@ -65,6 +65,7 @@ class ExactConv2D(FlowLayer):
         self.bias = self.add_weight(name="bias", shape=(channels,), initializer="zeros", autocast=False)
 
     def call(self, x, context=None, training=False):
+        x = tf.cast(x, self.compute_dtype)
         z = ops.conv2d(x, tf.cast(self.kernel, x.dtype)) + tf.cast(self.bias, x.dtype)
         return z, self._repeat(self.constant_log_det(), x)
 
@@ -153,7 +154,10 @@ class SelfNormalizingConv2D(ExactConv2D):
         if not training:
             return super().call(x)
         z, log_det, error = ops.self_normalizing_conv2d(
-            x, self._widen(self.kernel), self._widen(self.inverse_kernel), self._widen(self.bias)
+            tf.cast(x, self.compute_dtype),
+            self._widen(self.kernel),
+            self._widen(self.inverse_kernel),
+            self._widen(self.bias),
         )
         add_reconstruction_loss(self, error)
         return z, log_det
@@ -175,7 +179,7 @@ def _odd_size(size, name):
     height, width = (size, size) if isinstance(size, int) else size
     if height < 1 or width < 1 or height % 2 == 0 or width % 2 == 0:
         raise ValueError(
-            f"{name} must be an odd positive integer, or two of them: only then is the transpose of a convolution with zero padding "
-            f"to the same size one too. Received: {name}={size}"
+            f"{name} must be an odd positive integer, or two of them: only then is the transpose of a convolution with zero "
+            f"padding to the same size one too. Received: {name}={size}"
         )
     return height, width

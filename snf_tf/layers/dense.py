@@ -55,6 +55,7 @@ class ExactDense(FlowLayer):
         self.bias = self.add_weight(name="bias", shape=(size,), initializer="zeros", autocast=False)
 
     def call(self, x, context=None, training=False):
+        x = tf.cast(x, self.compute_dtype)
         z = tf.matmul(x, tf.cast(self.kernel, x.dtype)) + tf.cast(self.bias, x.dtype)
         return z, self._repeat(self.constant_log_det(), x)
 
@@ -90,6 +91,7 @@ class RelativeGradientDense(ExactDense):
 
     def call(self, x, context=None, training=False):
         if training:
+            x = tf.cast(x, self.compute_dtype)
             return ops.relative_gradient_matmul(x, self._widen(self.kernel), self._widen(self.bias))
         return super().call(x)
 
@@ -153,7 +155,10 @@ class SelfNormalizingDense(ExactDense):
         if not training:
             return super().call(x)
         z, log_det, error = ops.self_normalizing_matmul(
-            x, self._widen(self.kernel), self._widen(self.inverse_kernel), self._widen(self.bias)
+            tf.cast(x, self.compute_dtype),
+            self._widen(self.kernel),
+            self._widen(self.inverse_kernel),
+            self._widen(self.bias),
         )
         add_reconstruction_loss(self, error)
         return z, log_det

@@ -61,7 +61,7 @@ class SplineActivation(FlowLayer):
 
     def call(self, x, context=None, training=False):
         value, log_slope = ops.rational_quadratic_spline(self._widen(x), *self._knots())
-        return tf.cast(value, x.dtype), sum_event(log_slope)
+        return tf.cast(value, self.compute_dtype), sum_event(log_slope)
 
     def inverse(self, z, context=None, exact=True):
         return ops.rational_quadratic_spline_inverse(self._latents(z), *self._knots())

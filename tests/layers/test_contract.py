@@ -133,6 +133,13 @@ def test_wrong_shapes_are_refused(case):
         case.make().build((None, None, *case.event_shape[1:]))
 
 
+def test_integers_are_taken_for_reals(case):
+    layer = case.build()
+    x = np.random.randint(0, 2, (3, *case.event_shape))
+    for value, reference in zip(layer(x, training=True), layer(x.astype(float), training=True), strict=True):
+        np.testing.assert_array_equal(value, reference)
+
+
 def test_empty_batch(case):
     layer = case.build()
     z, log_det = layer(case.inputs(batch=0))

@@ -2,10 +2,11 @@
 
     python scripts/benchmark.py
 
-The floor of a step is what it cannot avoid, measured in the same run: its matrix products, at the rate of TensorFlow's own products of
-these shapes, and the bytes that Adam moves, at the rate of a copy in memory. A step of the self normalizing flow needs 12 products
-(batch, D, D), 6 a layer; Adam reads gradient, weight and two moments, and writes weight and moments: 7 numbers a weight. Prints a line
-of JSON for each case, then a table. Times are medians of single steps, of all cases in turn, so that a noisy machine meets all alike.
+The floor of a step is what it cannot avoid, measured in the same run: its matrix products, at the rate of TensorFlow's own
+products of these shapes, and the bytes that Adam moves, at the rate of a copy in memory. A step of the self normalizing flow needs
+12 products (batch, D, D), 6 a layer; Adam reads gradient, weight and two moments, and writes weight and moments: 7 numbers a
+weight. Prints a line of JSON for each case, then a table. Times are medians of single steps, of all cases in turn, so that a noisy
+machine meets all alike.
 """
 
 import json

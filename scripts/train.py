@@ -43,7 +43,7 @@ def main(_) -> None:
         gin.add_config_file_search_path(str(gin_file.parent))
         gin.parse_config_files_and_bindings([str(gin_file)], _GIN_BINDINGS.value)
         results = snf_tf.training.train(run_dir)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, SyntaxError, RuntimeError) as error:
         if verbose:
             raise
         sys.exit(f"train.py: {error}\n(--verbosity=1 shows where.)")

@@ -50,6 +50,7 @@ def plot_history(path: Path, history: Sequence[Mapping[str, float]]) -> None:
     axes = figure.subplots()
     for key, label in (("train_nll", "train (subset)"), ("val_nll", "validation")):
         axes.plot([row["epoch"] for row in history], [row[key] for row in history], marker=".", label=label)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel("epoch")
     axes.set_ylabel("exact nll (nats)")
     axes.grid(alpha=0.3)

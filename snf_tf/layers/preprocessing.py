@@ -55,7 +55,7 @@ class Dequantize(FlowLayer):
         return wide_x + noise, self._repeat(0.0, x)
 
     def inverse(self, z, context=None, exact=True):
-        largest = np.nextafter(np.asarray(self.bins, self.log_det_dtype), 0)
+        largest = np.nextafter(*np.array([self.bins, 0], self.log_det_dtype))
         return tf.clip_by_value(self._latents(z), 0, largest)
 
     def constant_log_det(self):

@@ -56,9 +56,9 @@ def train(
         ValueError: If an argument does not fit the data or the devices.
     """
     run_dir = Path(run_dir)
-    for name, value in (("epochs", epochs), ("steps_per_epoch", steps_per_epoch)):
-        if value is not None and value < 1:
-            raise ValueError(f"{name} must be at least 1. Received: {name}={value}")
+    _check_counts(epochs=epochs, batch_size=batch_size, steps_per_epoch=1 if steps_per_epoch is None else steps_per_epoch)
+    if not (isinstance(learning_rate, int | float) and learning_rate > 0):
+        raise ValueError(f"learning_rate must be a positive number. Received: learning_rate={learning_rate!r}")
     keras.utils.set_random_seed(seed)
     strategy = make_strategy(devices)
     if batch_size % strategy.num_replicas_in_sync:
@@ -93,6 +93,12 @@ def train(
         )
     flow.load_weights(state.best_weights)
     return write_report(run_dir, flow, dataset, state.history, seconds=time.perf_counter() - start)
+
+
+def _check_counts(**counts):
+    for name, value in counts.items():
+        if not (isinstance(value, int) and value >= 1):
+            raise ValueError(f"{name} must be an integer of at least 1. Received: {name}={value!r}")
 
 
 def _warm_up(learning_rate: float, steps: int):

@@ -52,6 +52,7 @@ def test_a_run(tmp_path):
     [
         (["--gin_file=nowhere.gin"], "There is no such gin file. Received: --gin_file=nowhere.gin"),
         ([f"--gin_file={ROOT}/configs/mnist_fc.gin", "--gin_bindings=train.epoch=1"], "epoch"),
+        ([f"--gin_file={ROOT}/configs/mnist_fc.gin", "--gin_bindings=train.epochs=one"], "Failed to parse token 'one'"),
     ],
 )
 def test_mistakes(tmp_path, arguments, message):

@@ -172,6 +172,18 @@ def test_two_replicas_take_the_steps_of_one(dtype, tolerance):
         keras.config.set_dtype_policy("float32")
 
 
+@pytest.mark.parametrize("options", [{"jit_compile": True}, {"run_eagerly": True}, {"steps_per_execution": 2}])
+def test_ways_to_compile_train_alike(options):
+    nlls = []
+    for chosen in ({}, options):
+        keras.utils.set_random_seed(0)
+        flow = snf_tf.models.fully_connected(event_shape=(4, 4, 1))
+        flow.compile(optimizer=keras.optimizers.SGD(1e-4), **chosen)
+        flow.fit(images(), batch_size=3, epochs=2, shuffle=False, verbose=0)
+        nlls.append(flow.evaluate(images())["nll"])
+    np.testing.assert_allclose(*nlls, rtol=1e-6)
+
+
 def test_training_noise_is_fresh_in_every_step():
     flow = snf_tf.Flow([layers.Dequantize(), layers.SelfNormalizingDense()], event_shape=(3,))
     flow.compile(optimizer=keras.optimizers.SGD(0.0))

@@ -8,7 +8,8 @@ which every row has its own range of counters.
 import tensorflow as tf
 
 _PHILOX = 1
-_NUMBERS_PER_COUNTER = {tf.float32: 4, tf.float64: 2}
+# For each dtype: the integers its numbers are made of, how many a counter gives (128 bits), and the bits that a mantissa holds.
+_INTEGERS = {tf.float32: (tf.uint32, 4, 24), tf.float64: (tf.uint64, 2, 53)}
 # 2^64 over the golden ratio, an odd number: its multiples spread evenly over the 64-bit integers.
 _WEYL = 0x9E3779B97F4A7C15
 
@@ -45,13 +46,14 @@ def uniform_rows(seed: tf.Tensor, shape: tf.Tensor, dtype: tf.DType) -> tf.Tenso
         A tensor of that shape; row i is a function of seed, step and `first_row + i`.
     """
     dtype = tf.as_dtype(dtype)
-    per_counter = _NUMBERS_PER_COUNTER[dtype]
+    integer, per_counter, precision = _INTEGERS[dtype]
     rows, size = shape[0], tf.reduce_prod(shape[1:])
     counters = (size + per_counter - 1) // per_counter
-    # Key and counter are set here, not by TensorFlow, whose own ways differ with and without XLA.
+    # Key, counter and floats are made here: TensorFlow's own ways differ with and without XLA.
     seed, step, first_row = tf.unstack(tf.bitcast(seed, tf.uint64))
     counter = tf.stack([first_row * tf.cast(counters, tf.uint64), step])
-    numbers = tf.raw_ops.StatelessRandomUniformV2(
-        shape=[rows, counters * per_counter], key=seed[None], counter=counter, alg=_PHILOX, dtype=dtype
+    integers = tf.raw_ops.StatelessRandomUniformFullIntV2(
+        shape=[rows, counters * per_counter], key=seed[None], counter=counter, alg=_PHILOX, dtype=integer
     )
-    return tf.reshape(numbers[:, :size], shape)
+    highest = tf.bitwise.right_shift(integers, tf.constant(8 * integer.size - precision, integer))
+    return tf.reshape((tf.cast(highest, dtype) * 2.0**-precision)[:, :size], shape)

@@ -43,10 +43,13 @@ def main(_) -> None:
         gin.add_config_file_search_path(str(gin_file.parent))
         gin.parse_config_files_and_bindings([str(gin_file)], _GIN_BINDINGS.value)
         results = snf_tf.training.train(run_dir)
-    except (ValueError, OSError, SyntaxError, RuntimeError) as error:
+    except (ValueError, OSError, SyntaxError, RuntimeError, FloatingPointError) as error:
         if verbose:
             raise
-        sys.exit(f"train.py: {error}\n(--verbosity=1 shows where.)")
+        lines = [line for line in str(error).splitlines() if not line.startswith("  In call to configurable")]
+        if isinstance(error, SyntaxError):
+            lines.append("Strings need quotes of their own: --gin_bindings='NAME=\"VALUE\"'.")
+        sys.exit("train.py: " + "\n".join([*lines, "(--verbosity=1 shows where.)"]))
     print(
         f"Trained {results['epochs']} epochs on {results['sizes']['train']} images of {results['dataset']}, source "
         f"{results['source']}.\n"

@@ -12,7 +12,7 @@ def evaluate(flow, dataset: tf.data.Dataset, seed: int | None = None) -> dict[st
     constant = _constant_log_dets(flow)
     rows, totals = 0, tf.zeros(2, tf.float64)
     for element in dataset:
-        x, context = element[0] if isinstance(element, tuple) else (element, None)
+        x, context = split_context(element if isinstance(element, tuple) else (element,))
         totals += _batch_totals(flow, flow.check_data(x), context, ops.row_seed(seed, first_row=rows), constant)
         rows += int(x.shape[0])
     if rows == 0:
@@ -20,6 +20,13 @@ def evaluate(flow, dataset: tf.data.Dataset, seed: int | None = None) -> dict[st
     nll, error = (total / rows for total in totals.numpy().tolist())
     results = {"nll": nll, "bits_per_dim": ops.bits_per_dim(nll, math.prod(flow.event_shape))}
     return results | ({"reconstruction_error": error} if flow.has_learned_inverse else {})
+
+
+def split_context(element: tuple) -> tuple[tf.Tensor, tf.Tensor | None]:
+    """Brings an element of a dataset, `(x,)` or `(x, context)`, to `(x, context)`, where context can be None."""
+    if len(element) > 2:
+        raise ValueError(f"The elements of a dataset must be x or (x, context). Received: a tuple of {len(element)}")
+    return element if len(element) == 2 else (element[0], None)
 
 
 @tf.function

@@ -3,6 +3,7 @@
 import math
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from snf_tf import ops
@@ -25,8 +26,8 @@ class Flow(FlowTrainer):
         bijections: Layers from data to latents.
         event_shape: Shape of one x.
         base: Distribution of the latents, flat vectors `(batch, D)`: an object with `log_prob(z) -> (batch,)` and
-            `sample(shape, seed)`. None is the standard normal. A flow with another base has to be given it again when it is loaded
-            from a file, unless Keras can serialize it.
+            `sample(shape, seed)`, such as a TFP distribution. None is the standard normal. To `save` a flow with another base, that
+            has to be one that Keras can serialize; `save_weights` works with any.
         seed: Seed of the noise in training: a step's noise is a function of (seed, step, row of the global batch).
         **kwargs: As in `keras.Model`.
 
@@ -58,6 +59,8 @@ class Flow(FlowTrainer):
         # Raw data must not be cast to a half precision compute dtype; every layer casts for itself.
         self.autocast = False
         self.bijections = list(bijections)
+        if not isinstance(event_shape, tuple | list | tf.TensorShape):
+            raise ValueError(f"event_shape must be a tuple, the shape of one example. Received: event_shape={event_shape!r}")
         self.event_shape = tuple(event_shape)
         self.base = base
         self.seed = seed
@@ -99,8 +102,9 @@ class Flow(FlowTrainer):
         """
         if isinstance(x, tuple | list):
             x, context = x
-        z, log_dets = self._forward(x, context, training, self.training_seed(x) if training and seed is None else seed)
-        return z, tf.add_n(log_dets)
+        if training and seed is None:
+            seed = self.training_seed(x)
+        return self._forward(self.check_data(x), context, training, seed)
 
     def inverse(self, z, context=None, exact=True):
         """Maps latents `(batch, D)` to data `(batch,) + event_shape`."""
@@ -121,7 +125,7 @@ class Flow(FlowTrainer):
     def constant_log_det(self):
         """The exact log|det| where no layer's depends on the data, else None."""
         constants = [bijection.constant_log_det() for bijection in self.bijections]
-        return None if any(constant is None for constant in constants) else tf.add_n(constants)
+        return None if any(constant is None for constant in constants) else self._sum(constants)
 
     def initialize(self, x, context=None, seed=None):
         """Sets the data-dependent weights of all layers from a batch x, once: a flow that was initialized is left as it is."""
@@ -184,27 +188,31 @@ class Flow(FlowTrainer):
             `(n,) + event_shape`; images are floats in [0, 256).
 
         Raises:
-            ValueError: If n < 1, or temperature is negative.
+            ValueError: If n is not an integer of at least 1, or temperature is negative.
         """
-        if isinstance(n, int) and n < 1:
-            raise ValueError(f"n must be at least 1. Received: n={n}")
-        if not temperature >= 0:
-            raise ValueError(f"temperature must not be negative. Received: temperature={temperature}")
+        if not tf.is_tensor(n) and not (isinstance(n, int | np.integer) and n >= 1):
+            raise ValueError(f"n must be an integer of at least 1. Received: n={n}")
+        if not tf.is_tensor(temperature):
+            if not temperature >= 0:
+                raise ValueError(f"temperature must not be negative. Received: temperature={temperature}")
+            temperature = tf.constant(temperature, tf.float64)
         if seed is None:
             seed = tf.random.uniform((), maxval=tf.int64.max, dtype=tf.int64)
-        return self._sample(tf.convert_to_tensor(n), context, exact, tf.constant(temperature, tf.float64), tf.cast(seed, tf.int64))
+        return self._sample(tf.convert_to_tensor(n), context, exact, temperature, tf.cast(seed, tf.int64))
 
     def check_data(self, x):
-        """Converts data to a tensor, and refuses what can be seen to be wrong: the shape, values that are not finite, and, in eager
-        code, what the first layer does not take."""
+        """Converts data to a tensor, if they are such as this flow takes: of its shape, finite, and right for its first layer.
+
+        Raises:
+            ValueError: If they are not. In a graph values are checked when it runs; see `snf_tf.ops.require`.
+        """
         x = tf.convert_to_tensor(x)
-        if tuple(x.shape[1:]) != self.event_shape:
+        if not x.shape.is_compatible_with((None, *self.event_shape)):
             raise ValueError(f"This Flow takes x of shape (batch,) + {self.event_shape}. Received: x.shape={x.shape}")
-        if tf.executing_eagerly():
-            if x.dtype.is_floating and not tf.reduce_all(tf.math.is_finite(x)):
-                raise ValueError("The data given to the Flow are not finite. Received: x with NaN or infinite values")
-            self.bijections[0].check_data(x)
-        return x
+        x = tf.ensure_shape(x, (None, *self.event_shape))
+        if x.dtype.is_floating:
+            x = ops.require(tf.reduce_all(tf.math.is_finite(x)), x, "The data given to a Flow must be finite.")
+        return self.bijections[0].check_data(x)
 
     @property
     def has_learned_inverse(self) -> bool:
@@ -213,8 +221,8 @@ class Flow(FlowTrainer):
 
     @property
     def log_det_dtype(self) -> str:
-        """The dtype of log-dets and likelihoods."""
-        return self.bijections[-1].log_det_dtype
+        """The dtype of log-dets and likelihoods, the widest of the layers'."""
+        return max((bijection.log_det_dtype for bijection in self.bijections), key=lambda dtype: tf.as_dtype(dtype).size)
 
     # Serialization.
 
@@ -237,8 +245,8 @@ class Flow(FlowTrainer):
 
     @tf.function(reduce_retracing=True)
     def _log_prob(self, x, context, seed):
-        z, log_dets = self._forward(x, context, False, seed)
-        return self.base_log_prob(z) + tf.add_n(log_dets)
+        z, log_det = self._forward(x, context, False, seed)
+        return self.base_log_prob(z) + log_det
 
     @tf.function(reduce_retracing=True)
     def _encode(self, x, context, seed):
@@ -259,14 +267,13 @@ class Flow(FlowTrainer):
         return self.inverse(tf.cast(temperature, dtype) * z, context, exact)
 
     def _forward(self, x, context, training, seed):
-        """Latents `(batch, D)`, and the list of the layers' log-dets."""
-        if tuple(x.shape[1:]) != self.event_shape:
-            raise ValueError(f"This Flow takes x of shape (batch,) + {self.event_shape}. Received: x.shape={x.shape}")
-        if x.dtype.is_floating:
-            x = tf.debugging.check_numerics(x, "The data given to the Flow are not finite")
+        """Latents `(batch, D)`, and the sum of the layers' log-dets."""
         steps = list(self.steps(x, context, training, seed))
         _, _, z, _ = steps[-1]
-        return tf.reshape(z, (-1, *self.latent_shape)), [log_det for _, _, _, log_det in steps]
+        return tf.reshape(z, (-1, *self.latent_shape)), self._sum([log_det for _, _, _, log_det in steps])
+
+    def _sum(self, log_dets):
+        return tf.add_n([tf.cast(log_det, self.log_det_dtype) for log_det in log_dets])
 
     def base_log_prob(self, z):
         """Log-density (nats) of latents `(batch, D)` under the base distribution: `(batch,)`."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 
 def tile(images: np.ndarray, columns: int) -> np.ndarray:
@@ -50,7 +51,7 @@ def plot_history(path: Path, history: Sequence[Mapping[str, float]]) -> None:
     axes = figure.subplots()
     for key, label in (("train_nll", "train (subset)"), ("val_nll", "validation")):
         axes.plot([row["epoch"] for row in history], [row[key] for row in history], marker=".", label=label)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
     axes.set_ylabel("exact nll (nats)")
     axes.grid(alpha=0.3)

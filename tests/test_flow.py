@@ -151,11 +151,13 @@ def test_loss_scaling_in_mixed_float16(model):
         assert np.linalg.norm(half - reference) < 1e-2 * np.linalg.norm(reference)
 
 
+@pytest.mark.parametrize("count", [32, 29, 25])
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-8)])
-def test_two_replicas_take_the_steps_of_one(dtype, tolerance):
+def test_two_replicas_take_the_steps_of_one(dtype, tolerance, count):
+    """With whole batches, with a last one of 5 for the two, and of 1 for one of them."""
     keras.config.set_dtype_policy(dtype)
     try:
-        x = images(count=32)
+        x = images(count=count)
         weights = []
         for strategy in (make_strategy(["CPU:0"]), make_strategy(["CPU:0", "CPU:1"])):
             keras.utils.set_random_seed(0)
@@ -293,7 +295,7 @@ def test_bad_input_is_refused():
         (x[:, :3], r"This Flow takes x of shape \(batch,\) \+ \(4, 4, 1\)"),
         (x / 255.0, r"integer values in 0\.\.255"),
         (x + 10.0, r"integer values in 0\.\.255"),
-        (np.where(x > 9, np.nan, x), "not finite"),
+        (np.where(x > 9, np.nan, x), "must be finite"),
     ):
         for method in (flow.log_prob, flow.encode, flow.evaluate, flow.initialize):
             with pytest.raises(ValueError, match=message):
@@ -305,11 +307,11 @@ def test_bad_input_is_refused():
         flow.fit(tf.data.Dataset.from_tensors(x + 10.0), verbose=0)
     vector = vector_flow()
     vector.compile(optimizer="sgd")
-    with pytest.raises(tf.errors.InvalidArgumentError, match="not finite"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="must be finite"):
         vector.fit(tf.data.Dataset.from_tensors(np.full((3, D), np.nan, "float32")), verbose=0)
     with pytest.raises(ValueError, match="decode takes latents of shape"):
         flow.decode(np.zeros((2, 5)))
-    with pytest.raises(ValueError, match="n must be at least 1"):
+    with pytest.raises(ValueError, match="n must be an integer of at least 1"):
         flow.sample(0)
     with pytest.raises(ValueError, match="temperature"):
         flow.sample(1, temperature=-1.0)
@@ -326,7 +328,65 @@ def test_bad_flows_are_refused():
     used.build((None, 5))
     with pytest.raises(ValueError, match="was built for events of shape"):
         snf_tf.Flow([used], event_shape=(4,))
+    with pytest.raises(ValueError, match="event_shape must be a tuple"):
+        snf_tf.Flow([layers.ExactDense()], event_shape=4)
+
+
+def test_what_a_flow_brings_itself_is_refused():
+    flow, x = vector_flow(), np.zeros((4, D), "float32")
+    for options in ({"loss": "mse"}, {"metrics": ["mse"]}):
+        with pytest.raises(ValueError, match="brings its own loss"):
+            flow.compile(optimizer="sgd", **options)
+    flow.compile(optimizer="sgd")
+    for options in ({"y": x}, {"sample_weight": np.ones(4)}, {"class_weight": {0: 1.0}}):
+        with pytest.raises(ValueError, match="fitted to x alone"):
+            flow.fit(x, verbose=0, **options)
+    for options in ({"y": x}, {"sample_weight": np.ones(4)}):
+        with pytest.raises(ValueError, match="evaluated on x alone"):
+            flow.evaluate(x, **options)
+    with pytest.raises(ValueError, match="evaluated on x alone"):
+        flow.fit(x, validation_data=(x, x), verbose=0)
+    triples = tf.data.Dataset.from_tensor_slices((x, x, x)).batch(2)
+    for method in (flow.fit, flow.evaluate):
+        with pytest.raises(ValueError, match=r"must be x or \(x, context\)"):
+            method(triples)
+        with pytest.raises(ValueError, match=r"takes a tf\.data\.Dataset"):
+            method(batch for batch in [x])
+
+
+def test_forms_of_data():
+    flow, x = vector_flow(), np.random.randn(6, D).astype("float32")
+    flow.compile(optimizer="sgd")
+    expected = -np.mean(flow.log_prob(x))
+    for data in (x, x.tolist(), tf.constant(x), *(tf.data.Dataset.from_tensor_slices(form).batch(2) for form in (x, (x,)))):
+        np.testing.assert_allclose(flow.evaluate(data)["nll"], expected, rtol=1e-6)
+    for data in (x, tf.data.Dataset.from_tensor_slices((x,)).batch(2)):
+        flow.fit(data, validation_data=data, verbose=0)
+
+
+def test_layers_of_different_dtypes():
+    flow = snf_tf.Flow([layers.SelfNormalizingDense(dtype="float64"), layers.SmoothLeakyReLU()], event_shape=(D,))
+    x = np.random.randn(3, D)
+    log_prob = flow.log_prob(x)
+    assert log_prob.dtype == tf.float64
+    np.testing.assert_allclose(log_prob, brute_force_log_prob(flow, x), rtol=1e-5)
+    np.testing.assert_allclose(flow.decode(flow.encode(x)), x, rtol=1e-4, atol=1e-5)
+
+
+def test_xla_does_not_hide_bad_data():
     flow = vector_flow()
-    flow.compile(optimizer="sgd", loss="mse")
-    with pytest.raises(ValueError, match="brings its own loss"):
-        flow.fit(np.zeros((3, D)), np.zeros(3), verbose=0)
+    flow.compile(optimizer="sgd", jit_compile=True)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="must be finite"):
+        flow.fit(tf.data.Dataset.from_tensors(np.full((3, D), np.nan, "float32")), verbose=0)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"jit_compile": True}, {"steps_per_execution": 2}, {"optimizer": keras.optimizers.SGD(gradient_accumulation_steps=2)}],
+)
+def test_what_keras_cannot_do_on_several_devices_is_refused(options):
+    with make_strategy(["CPU:0", "CPU:1"]).scope():
+        flow = vector_flow()
+    with pytest.raises(ValueError, match="cannot do this on several devices"):
+        flow.compile(**options)
+    vector_flow().compile(**options)

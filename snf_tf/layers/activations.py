@@ -1,5 +1,7 @@
 """Element-wise bijections without weights. All work on inputs of any shape `(batch, ...)`."""
 
+import math
+
 import keras
 import tensorflow as tf
 
@@ -117,6 +119,6 @@ class SmoothTanh(_Activation):
 
 
 def _positive(name, value):
-    if not value > 0:
-        raise ValueError(f"{name} must be positive, or the map has no inverse. Received: {name}={value}")
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} must be positive and finite, or the map has no inverse. Received: {name}={value}")
     return value

@@ -1,6 +1,7 @@
 """Convolutional bijections `z = conv2d(x, kernel) + bias`, by how the gradient of their log-determinant is had."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from snf_tf import ops
@@ -65,8 +66,7 @@ class ExactConv2D(FlowLayer):
         self.bias = self.add_weight(name="bias", shape=(channels,), initializer="zeros", autocast=False)
 
     def call(self, x, context=None, training=False):
-        x = tf.cast(x, self.compute_dtype)
-        z = ops.conv2d(x, tf.cast(self.kernel, x.dtype)) + tf.cast(self.bias, x.dtype)
+        z = ops.affine_conv2d(tf.cast(x, self.compute_dtype), self._widen(self.kernel), self._widen(self.bias))
         return z, self._repeat(self.constant_log_det(), x)
 
     def inverse(self, z, context=None, exact=True):
@@ -176,10 +176,10 @@ class SelfNormalizingConv2D(ExactConv2D):
 
 
 def _odd_size(size, name):
-    height, width = (size, size) if isinstance(size, int) else size
-    if height < 1 or width < 1 or height % 2 == 0 or width % 2 == 0:
+    sizes = tuple(size) if isinstance(size, tuple | list) else (size, size)
+    if len(sizes) != 2 or not all(isinstance(n, int | np.integer) and n > 0 and n % 2 == 1 for n in sizes):
         raise ValueError(
             f"{name} must be an odd positive integer, or two of them: only then is the transpose of a convolution with zero "
-            f"padding to the same size one too. Received: {name}={size}"
+            f"padding to the same size one too. Received: {name}={size!r}"
         )
-    return height, width
+    return int(sizes[0]), int(sizes[1])

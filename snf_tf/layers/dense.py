@@ -55,8 +55,7 @@ class ExactDense(FlowLayer):
         self.bias = self.add_weight(name="bias", shape=(size,), initializer="zeros", autocast=False)
 
     def call(self, x, context=None, training=False):
-        x = tf.cast(x, self.compute_dtype)
-        z = tf.matmul(x, tf.cast(self.kernel, x.dtype)) + tf.cast(self.bias, x.dtype)
+        z = ops.affine_matmul(tf.cast(x, self.compute_dtype), self._widen(self.kernel), self._widen(self.bias))
         return z, self._repeat(self.constant_log_det(), x)
 
     def inverse(self, z, context=None, exact=True):

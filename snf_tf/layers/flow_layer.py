@@ -70,8 +70,9 @@ class FlowLayer(keras.layers.Layer):
         """The exact log|det| as a scalar where it does not depend on x, else None. Costs what the log|det| costs."""
         return None
 
-    def check_data(self, x) -> None:
-        """Raises ValueError for data, as an eager tensor, that no call of this layer can take; most layers take all."""
+    def check_data(self, x) -> tf.Tensor:
+        """Returns x, if its values are such as this layer takes; see `snf_tf.ops.require`. Most layers take all."""
+        return x
 
     def initialize(self, x, context=None) -> None:
         """Sets data-dependent weights from a batch of inputs; most layers have none."""

@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from snf_tf import ops
+
 
 def check_learned_inverse(reconstruction_weight: float, inverse_method: str) -> None:
     """Checks the constructor's arguments.
@@ -29,4 +31,4 @@ def add_reconstruction_weight(layer: keras.layers.Layer, initial_value: float) -
 
 def add_reconstruction_loss(layer: keras.layers.Layer, error: tf.Tensor) -> None:
     """Adds lambda times the mean over the batch of the squared reconstruction errors, `(batch,)`, to a layer's losses."""
-    layer.add_loss(tf.cast(layer.reconstruction_weight, error.dtype) * tf.reduce_mean(error))
+    layer.add_loss(tf.cast(layer.reconstruction_weight, error.dtype) * ops.batch_mean(error))

@@ -27,8 +27,8 @@ class Dequantize(FlowLayer):
         seed: An integer, or a row seed as of `snf_tf.ops.row_seed`; None is 0.
 
     Raises:
-        tf.errors.InvalidArgumentError: If x holds NaN, or values that are not integers in 0..bins - 1. (`snf_tf.Flow` checks the
-            data that it is given before, and raises a ValueError. uint8 needs no check with 256 bins.)
+        ValueError: If bins is not a positive integer; and in a call, if x holds NaN, or values that are not integers in
+            0..bins - 1 (in a graph a tf.errors.InvalidArgumentError). uint8 needs no check with 256 bins.
 
     Example:
         >>> z, log_det = snf_tf.layers.Dequantize()(tf.constant([[0, 255]], tf.uint8), seed=1)
@@ -42,17 +42,15 @@ class Dequantize(FlowLayer):
         super().__init__(**kwargs)
         # Half precision cannot hold x + u: inputs are not cast to the compute dtype.
         self.autocast = False
+        if not (isinstance(bins, int) and bins > 0):
+            raise ValueError(f"bins must be a positive integer. Received: bins={bins}")
         self.bins = bins
 
     def call(self, x, context=None, training=False, seed=None):
-        wide_x = self._widen(x)
-        if not self._is_safe(x):
-            smallest, largest = tf.reduce_min(x), tf.reduce_max(x)
-            message = [self._complaint(), "values between", smallest, "and", largest]
-            with tf.control_dependencies([tf.debugging.Assert(self._is_valid(wide_x), message)]):
-                wide_x = tf.identity(wide_x)
-        noise = ops.uniform_rows(ops.row_seed(seed), tf.shape(x), self.log_det_dtype)
-        return wide_x + noise, self._repeat(0.0, x)
+        x = self._widen(self.check_data(x))
+        z = x + ops.uniform_rows(ops.row_seed(seed), tf.shape(x), self.log_det_dtype)
+        # Where x + u is rounded up to x + 1, u is taken to be 0.
+        return tf.where(z < x + 1, z, x), self._repeat(0.0, x)
 
     def inverse(self, z, context=None, exact=True):
         largest = np.nextafter(*np.array([self.bins, 0], self.log_det_dtype))
@@ -65,20 +63,14 @@ class Dequantize(FlowLayer):
         return super().get_config() | {"bins": self.bins}
 
     def check_data(self, x):
-        if not self._is_safe(x) and not self._is_valid(self._widen(x)):
-            raise ValueError(f"{self._complaint()}values between {tf.reduce_min(x)} and {tf.reduce_max(x)}, dtype={x.dtype.name}")
-
-    def _is_safe(self, x):
-        """Whether the dtype alone keeps x within the bins."""
-        return x.dtype == tf.uint8 and self.bins >= 256
-
-    def _is_valid(self, x):
-        return tf.reduce_all((x >= 0) & (x < self.bins) & (tf.floor(x) == x))
-
-    def _complaint(self):
-        return (
-            f"Dequantize takes images of integer values in 0..{self.bins - 1}, neither scaled nor dequantized before, without NaN. "
-            "Received: "
+        if x.dtype == tf.uint8 and self.bins >= 256:
+            return x
+        wide_x = self._widen(x)
+        valid = tf.reduce_all((wide_x >= 0) & (wide_x < self.bins) & (tf.floor(wide_x) == wide_x))
+        return ops.require(
+            valid,
+            x,
+            f"Dequantize takes images of integer values in 0..{self.bins - 1}, neither scaled nor dequantized before, without NaN.",
         )
 
 
@@ -87,11 +79,11 @@ class Scale(FlowLayer):
     """Multiplies by a constant, `z = scale x`.
 
     Args:
-        scale: Not 0. The default takes [0, 256) to [0, 1).
+        scale: Finite, not 0. The default takes [0, 256) to [0, 1).
         **kwargs: As in `keras.layers.Layer`.
 
     Raises:
-        ValueError: If scale is 0.
+        ValueError: If scale is 0 or not finite.
 
     Example:
         >>> z, log_det = snf_tf.layers.Scale(0.5)(tf.constant([[2.0, 4.0]]))
@@ -102,8 +94,8 @@ class Scale(FlowLayer):
     def __init__(self, scale=1 / 256, **kwargs):
         super().__init__(**kwargs)
         self.autocast = False
-        if scale == 0:
-            raise ValueError(f"scale must not be 0. Received: scale={scale}")
+        if scale == 0 or not math.isfinite(scale):
+            raise ValueError(f"scale must be finite and not 0. Received: scale={scale}")
         self.scale = scale
 
     def call(self, x, context=None, training=False):
@@ -128,7 +120,8 @@ class Logit(FlowLayer):
         **kwargs: As in `keras.layers.Layer`.
 
     Raises:
-        ValueError: If alpha is not in [0, 1/2).
+        ValueError: If alpha is not in [0, 1/2). (A call with x outside [0, 1] gives NaN; a Flow that begins with this layer
+            refuses such data.)
 
     Example:
         >>> layer = snf_tf.layers.Logit()
@@ -145,12 +138,16 @@ class Logit(FlowLayer):
         self.alpha = alpha
 
     def call(self, x, context=None, training=False):
-        y = self.alpha + (1 - 2 * self.alpha) * self._widen(x)
-        log_y, log_1_y = tf.math.log(y), tf.math.log1p(-y)
+        x = self._widen(x)
+        # 1 - y is taken from 1 - x, which is exact; near 1 a rounded y would have lost it.
+        log_y, log_1_y = (tf.math.log(self.alpha + (1 - 2 * self.alpha) * part) for part in (x, 1 - x))
         return log_y - log_1_y, sum_event(math.log(1 - 2 * self.alpha) - log_y - log_1_y)
 
     def inverse(self, z, context=None, exact=True):
         return (tf.sigmoid(self._latents(z)) - self.alpha) / (1 - 2 * self.alpha)
+
+    def check_data(self, x):
+        return ops.require(tf.reduce_all((x >= 0) & (x <= 1)), x, "Logit takes values in [0, 1], without NaN.")
 
     def get_config(self):
         return super().get_config() | {"alpha": self.alpha}

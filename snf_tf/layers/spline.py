@@ -1,5 +1,7 @@
 """Element-wise spline activation with its own parameters for every element."""
 
+import math
+
 import keras
 import tensorflow as tf
 
@@ -36,10 +38,10 @@ class SplineActivation(FlowLayer):
 
     def __init__(self, bins=5, bound=10.0, **kwargs):
         super().__init__(**kwargs)
-        if not 2 <= bins < 1000:
-            raise ValueError(f"bins must be at least 2 and below 1000. Received: bins={bins}")
-        if not bound > 0:
-            raise ValueError(f"bound must be positive. Received: bound={bound}")
+        if not (isinstance(bins, int) and 2 <= bins < 1000):
+            raise ValueError(f"bins must be an integer of at least 2 and below 1000. Received: bins={bins}")
+        if not 0 < bound < math.inf:
+            raise ValueError(f"bound must be positive and finite. Received: bound={bound}")
         self.bins = bins
         self.bound = bound
 

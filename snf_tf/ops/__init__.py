@@ -8,7 +8,9 @@ from snf_tf.ops.activations import (
     smooth_tanh,
     smooth_tanh_inverse,
 )
+from snf_tf.ops.checks import require
 from snf_tf.ops.conv import (
+    affine_conv2d,
     conv2d,
     conv2d_log_det,
     conv2d_matrix,
@@ -18,13 +20,16 @@ from snf_tf.ops.conv import (
     resize_kernel,
     self_normalizing_conv2d,
 )
-from snf_tf.ops.dense import relative_gradient_matmul, self_normalizing_matmul
-from snf_tf.ops.likelihood import bits_per_dim, standard_normal_log_prob
+from snf_tf.ops.dense import affine_matmul, relative_gradient_matmul, self_normalizing_matmul
+from snf_tf.ops.likelihood import batch_mean, bits_per_dim, standard_normal_log_prob
 from snf_tf.ops.monotone import monotone_inverse
 from snf_tf.ops.random import fold_in, row_seed, uniform_rows
 from snf_tf.ops.spline import rational_quadratic_spline, rational_quadratic_spline_inverse, spline_knots
 
 __all__ = [
+    "affine_conv2d",
+    "affine_matmul",
+    "batch_mean",
     "bits_per_dim",
     "conv2d",
     "conv2d_log_det",
@@ -39,6 +44,7 @@ __all__ = [
     "rational_quadratic_spline",
     "rational_quadratic_spline_inverse",
     "relative_gradient_matmul",
+    "require",
     "resize_kernel",
     "row_seed",
     "self_normalizing_conv2d",

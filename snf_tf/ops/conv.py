@@ -1,7 +1,8 @@
 """Invertible convolutions: the learned-inverse gradient of SNF section 4.2, and the dense matrix as exact reference.
 
 All convolutions are NHWC with HWIO kernels, stride 1, zero ("SAME") padding and odd kernel sizes, so that `f(x) = T(kernel) x`
-for a square matrix T.
+for a square matrix T. Gradients that sum over batch and pixels are computed in the weights' dtype: sums of scaled float16
+cotangents would overflow.
 """
 
 import numpy as np
@@ -11,6 +12,29 @@ import tensorflow as tf
 def conv2d(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """Convolves NHWC `x` with the HWIO `kernel`: stride 1, zero padding to the same size."""
     return tf.nn.conv2d(x, kernel, strides=1, padding="SAME")
+
+
+def affine_conv2d(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+    """Computes `conv2d(x, kernel) + bias`, with the gradients that sum over batch and pixels in the weights' dtype.
+
+    Args:
+        x: `(batch, H, W, C)`, in the compute dtype, which is that of the convolution.
+        kernel: `(kh, kw, C, C)`, in the weights' dtype.
+        bias: `(C,)`.
+    """
+
+    @tf.custom_gradient
+    def apply(x, kernel, bias):
+        k = tf.cast(kernel, x.dtype)
+
+        def grad(dz):
+            wide_dz = tf.cast(dz, kernel.dtype)
+            d_kernel = _conv2d_kernel_gradient(tf.cast(x, kernel.dtype), wide_dz, kernel.shape)
+            return _conv2d_input_gradient(dz, k), d_kernel, tf.reduce_sum(wide_dz, axis=[0, 1, 2])
+
+        return conv2d(x, k) + tf.cast(bias, x.dtype), grad
+
+    return apply(x, tf.convert_to_tensor(kernel), tf.convert_to_tensor(bias))
 
 
 def flip(kernel: tf.Tensor) -> tf.Tensor:
@@ -74,7 +98,6 @@ def self_normalizing_conv2d(
 
         def grad(dz, dl, de):
             dx = _conv2d_input_gradient(dz, k)
-            # Sums over batch and pixels are done in the weights' dtype: scaled float16 cotangents would overflow.
             wide_dz = tf.cast(dz, kernel.dtype)
             de = 2.0 * de[:, None, None, None]
             dy = 0.5 * wide_dz + de * tf.cast(_conv2d_input_gradient(e, r), kernel.dtype)

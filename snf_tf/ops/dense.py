@@ -1,11 +1,35 @@
-"""Dense linear maps whose gradients need no matrix inverse.
+"""Dense linear maps and their gradients, of which two need no matrix inverse.
 
+Gradients that sum over the batch are computed in the weights' dtype: sums of scaled float16 cotangents would overflow.
 `self_normalizing_matmul` is the fully connected layer of Self Normalizing Flows (Keller et al., ICML 2021, "SNF"), section 4.1;
 `relative_gradient_matmul` is the relative gradient of Gresele et al. (2020). Both work on row vectors, `z = x @ kernel + bias`,
 so that `kernel` is the transpose of the papers' W and `inverse_kernel` the transpose of their R.
 """
 
 import tensorflow as tf
+
+
+def affine_matmul(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+    """Computes `x @ kernel + bias`, with the gradients that sum over the batch in the weights' dtype.
+
+    Args:
+        x: `(batch, D)`, in the compute dtype, which is that of the product.
+        kernel: `(D, D)`, in the weights' dtype.
+        bias: `(D,)`.
+    """
+
+    @tf.custom_gradient
+    def apply(x, kernel, bias):
+        k = tf.cast(kernel, x.dtype)
+
+        def grad(dz):
+            wide_dz = tf.cast(dz, kernel.dtype)
+            d_kernel = tf.matmul(tf.cast(x, kernel.dtype), wide_dz, transpose_a=True)
+            return tf.matmul(dz, k, transpose_b=True), d_kernel, tf.reduce_sum(wide_dz, axis=0)
+
+        return tf.matmul(x, k) + tf.cast(bias, x.dtype), grad
+
+    return apply(x, tf.convert_to_tensor(kernel), tf.convert_to_tensor(bias))
 
 
 def self_normalizing_matmul(
@@ -46,7 +70,6 @@ def self_normalizing_matmul(
 
         def grad(dz, dl, de):
             dx = tf.matmul(dz, k, transpose_b=True)
-            # Sums over the batch are done in the weights' dtype: scaled float16 cotangents would overflow.
             wide_dz = tf.cast(dz, kernel.dtype)
             de = 2.0 * de[:, None]
             dy = 0.5 * wide_dz + de * tf.cast(tf.matmul(e, r, transpose_b=True), kernel.dtype)

@@ -10,6 +10,11 @@ def standard_normal_log_prob(z: tf.Tensor) -> tf.Tensor:
     return -0.5 * tf.reduce_sum(tf.square(z), axis=1) - 0.5 * math.log(2 * math.pi) * z.shape[1]
 
 
+def batch_mean(values: tf.Tensor) -> tf.Tensor:
+    """Mean of `(batch,)` values; 0 for a batch of none, which a replica can get of a last, partial batch."""
+    return tf.math.divide_no_nan(tf.reduce_sum(values), tf.cast(tf.shape(values)[0], values.dtype))
+
+
 def bits_per_dim(nll: float | tf.Tensor, dims: int) -> float | tf.Tensor:
     """Converts a negative log-likelihood of D-dimensional data from nats to bits/dim.
 

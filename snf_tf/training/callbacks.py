@@ -2,7 +2,9 @@
 
 import csv
 import json
+import math
 import os
+import time
 from pathlib import Path
 
 import keras
@@ -61,13 +63,22 @@ class RunState(keras.callbacks.Callback):
         """The lowest validation nll so far, in nats; infinite before the first epoch."""
         return min((row["val_nll"] for row in self.history), default=float("inf"))
 
+    def on_epoch_begin(self, epoch, logs=None):
+        self._start = time.perf_counter()
+
     def on_epoch_end(self, epoch, logs=None):
+        if not math.isfinite(logs["val_nll"]):
+            raise FloatingPointError(
+                f"The validation nll is {logs['val_nll']} after epoch {epoch + 1}: training has diverged, and stops. Its last "
+                "checkpoint stays as it was. A lower learning rate or a larger reconstruction_weight may help."
+            )
         if logs["val_nll"] < self.best_nll:
             self.best_weights.parent.mkdir(exist_ok=True)
             temporary = self.best_weights.with_name("unfinished.weights.h5")
             self.model.save_weights(temporary)
             os.replace(temporary, self.best_weights)
-        self.history.append({"epoch": epoch + 1} | {name: float(value) for name, value in logs.items()})
+        row = {"epoch": epoch + 1} | {name: float(value) for name, value in logs.items()}
+        self.history.append(row | {"seconds": time.perf_counter() - self._start})
         self._stored_history.assign(json.dumps(self.history))
         self._manager.save(checkpoint_number=epoch + 1)
         with open(self._history_file, "w", newline="") as file:

@@ -16,15 +16,14 @@ _GRID = 64
 _EVALUATION_BATCH = 500
 
 
-def write_report(run_dir: Path, flow: Flow, dataset: Dataset, history: Sequence[Mapping[str, float]], seconds: float) -> dict:
+def write_report(run_dir: Path, flow: Flow, dataset: Dataset, history: Sequence[Mapping[str, float]]) -> dict:
     """Tests a flow and writes `results.json`, `nll.png`, `samples/samples.png` and `samples/reconstructions.png`.
 
     Args:
         run_dir: Directory of the run.
         flow: With the weights to be tested.
         dataset: Its test split is used, and what it says of itself.
-        history: One mapping an epoch, with `val_nll`.
-        seconds: Time of training.
+        history: One mapping an epoch, with `val_nll` and `seconds`.
 
     Returns:
         The content of `results.json`; likelihoods are exact, in nats.
@@ -40,7 +39,7 @@ def write_report(run_dir: Path, flow: Flow, dataset: Dataset, history: Sequence[
         "test_round_trip_error": round_trip_error(flow, examples, exact=True),
         "best_val_nll": min(row["val_nll"] for row in history),
         "epochs": len(history),
-        "seconds": seconds,
+        "seconds": sum(row["seconds"] for row in history),
         "parameters": sum(int(np.prod(weight.shape)) for weight in flow.trainable_variables),
     }
     if flow.has_learned_inverse:

@@ -1,7 +1,6 @@
 """`train`: one experiment, from a configuration to its results."""
 
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -43,7 +42,7 @@ def train(
         epochs: Epochs in all, those of an earlier call with this run_dir included.
         learning_rate: Adam's, after warm-up.
         batch_size: Size of the global batch; with several devices a multiple of their number.
-        warmup_epochs: Epochs in which the learning rate rises linearly , `lr (steps done + 1) / steps of the warm-up`.
+        warmup_epochs: Epochs in which the learning rate rises linearly, `lr (steps done + 1) / steps of the warm-up`.
         steps_per_epoch: Steps in an epoch; None: as many whole batches as the data have.
         seed: Of initial weights, order of the data, and dequantization noise.
         devices: See `snf_tf.training.make_strategy`.
@@ -54,9 +53,14 @@ def train(
 
     Raises:
         ValueError: If an argument does not fit the data or the devices.
+        FloatingPointError: If the validation nll of an epoch is not finite.
     """
     run_dir = Path(run_dir)
     _check_counts(epochs=epochs, batch_size=batch_size, steps_per_epoch=1 if steps_per_epoch is None else steps_per_epoch)
+    if not callable(model):
+        raise ValueError(f"model must be a function that builds a Flow, in gin such as @fully_connected. Received: model={model!r}")
+    if not warmup_epochs >= 0:
+        raise ValueError(f"warmup_epochs must not be negative. Received: warmup_epochs={warmup_epochs}")
     if not (isinstance(learning_rate, int | float) and learning_rate > 0):
         raise ValueError(f"learning_rate must be a positive number. Received: learning_rate={learning_rate!r}")
     keras.utils.set_random_seed(seed)
@@ -76,7 +80,6 @@ def train(
         state = RunState(run_dir, flow)
     flow.initialize(next(iter(data)))
     (run_dir / "operative_config.gin").write_text(gin.operative_config_str())
-    start = time.perf_counter()
     if state.epochs_done < epochs:
         flow.fit(
             training_batches(dataset.train, batch_size, seed, first_epoch=state.epochs_done),
@@ -92,7 +95,7 @@ def train(
             verbose=(1 if sys.stdout.isatty() else 2) if verbose is None else verbose,
         )
     flow.load_weights(state.best_weights)
-    return write_report(run_dir, flow, dataset, state.history, seconds=time.perf_counter() - start)
+    return write_report(run_dir, flow, dataset, state.history)
 
 
 def _check_counts(**counts):

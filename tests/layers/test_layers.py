@@ -78,10 +78,10 @@ def test_dequantize_noise_is_a_function_of_the_seed():
 @pytest.mark.parametrize("bad", [[[-1.0, 3.0]], [[256.0, 3.0]], [[0.5, 3.0]], [[np.nan, 3.0]]])
 def test_dequantize_refuses_what_are_no_bins(bad):
     layer = layers.Dequantize()
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"integer values in 0\.\.255"):
-        layer(tf.constant(bad))
     with pytest.raises(ValueError, match=r"integer values in 0\.\.255"):
-        layer.check_data(tf.constant(bad))
+        layer(tf.constant(bad))
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"integer values in 0\.\.255"):
+        tf.function(layer)(tf.constant(bad))
 
 
 def test_dequantize_with_few_bins_checks_bytes():
@@ -102,13 +102,17 @@ def test_decoded_images_lie_in_their_range():
         (lambda: layers.SelfNormalizingConv2D(4), "kernel_size must be an odd"),
         (lambda: layers.SelfNormalizingConv2D(3, 2), "inverse_kernel_size must be an odd"),
         (lambda: layers.ExactConv2D((3, 0)), "kernel_size must be an odd"),
+        (lambda: layers.ExactConv2D((3, 3, 3)), "kernel_size must be an odd"),
+        (lambda: layers.ExactConv2D("3"), "kernel_size must be an odd"),
+        (lambda: layers.Dequantize(bins=0), "bins must be a positive integer"),
+        (lambda: layers.Scale(float("nan")), "scale must be finite"),
         (lambda: layers.SelfNormalizingDense(-1.0), "must not be negative"),
         (lambda: layers.SelfNormalizingDense(inverse_method="guessed"), 'must be "learned"'),
-        (lambda: layers.LeakyReLU(0.0), "alpha must be positive"),
-        (lambda: layers.SmoothTanh(beta=-1.0), "beta must be positive"),
-        (lambda: layers.SplineActivation(bins=1), "bins must be at least 2"),
+        (lambda: layers.LeakyReLU(0.0), "alpha must be positive and finite"),
+        (lambda: layers.SmoothTanh(beta=-1.0), "beta must be positive and finite"),
+        (lambda: layers.SplineActivation(bins=1), "bins must be an integer of at least 2"),
         (lambda: layers.SplineActivation(bound=0), "bound must be positive"),
-        (lambda: layers.Scale(0.0), "scale must not be 0"),
+        (lambda: layers.Scale(0.0), "scale must be finite and not 0"),
         (lambda: layers.Logit(0.5), "alpha must lie in"),
         (lambda: layers.Squeeze().build((None, 3, 4, 1)), "even height and width"),
         (lambda: layers.SelfNormalizingDense().build((None, 4, 4)), "put Flatten before it"),
@@ -147,3 +151,49 @@ def test_preprocessing_is_not_done_in_half_precision():
         x, _ = layer(x)
     assert x.dtype == tf.float32
     assert np.isfinite(x).all()
+
+
+def test_dequantized_pixels_never_reach_the_next_integer():
+    x = tf.fill((1000, 1000), 200.0)
+    z, _ = layers.Dequantize()(x)
+    np.testing.assert_array_equal(tf.floor(z), x)
+
+
+def test_logit_keeps_its_digits_near_one():
+    x = np.nextafter(np.ones(1, "float32"), np.zeros(1, "float32"))[None]
+    single, double = (layers.Logit(dtype=dtype)(x.astype(dtype)) for dtype in ("float32", "float64"))
+    np.testing.assert_allclose(single[0], double[0], rtol=1e-6)
+    np.testing.assert_allclose(single[1], double[1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0**15])
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (layers.ExactDense, (64,)),
+        (layers.SelfNormalizingDense, (64,)),
+        (layers.RelativeGradientDense, (64,)),
+        (lambda **options: layers.ExactConv2D(3, **options), (6, 6, 4)),
+        (lambda **options: layers.SelfNormalizingConv2D(3, **options), (6, 6, 4)),
+    ],
+)
+def test_half_precision_gradients_of_scaled_losses(make, shape, training, scale):
+    """A scaled mean nll, unequal weights of the examples, and the penalty, in mixed_float16 against float64."""
+    x = np.random.randn(64, *shape).astype("float16")
+    weights = np.random.uniform(0, 2, 64)
+    gradients = []
+    for dtype in ("float64", "mixed_float16"):
+        keras.utils.set_random_seed(0)
+        layer = make(dtype=dtype, kernel_initializer=layers.NoisyIdentity(gain=0.0))
+        layer.build((None, *shape))
+        for weight in layer.trainable_weights:
+            weight.assign(weight + 0.1 * np.random.RandomState(len(weight.shape)).randn(*weight.shape))
+        with tf.GradientTape() as tape:
+            z, log_det = layer(x.astype("float64" if dtype == "float64" else "float16"), training=training)
+            nll = 0.5 * tf.reduce_sum(tf.reshape(tf.cast(z, log_det.dtype), (64, -1)) ** 2, axis=1) - log_det
+            loss = scale * (tf.reduce_mean(weights * nll) + sum(layer.losses))
+        gradients.append(tape.gradient(loss, [weight.value for weight in layer.trainable_weights]))
+    for reference, half in zip(*gradients, strict=True):
+        if reference is not None:
+            assert np.linalg.norm(half.numpy() - reference.numpy()) < 1e-2 * np.linalg.norm(reference)

@@ -33,6 +33,8 @@ def main(_) -> None:
         logging.set_verbosity(logging.FATAL)
         warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     with contextlib.nullcontext() if verbose else _without_stderr():
+        import tensorflow as tf
+
         import snf_tf.training
 
     gin_file = Path(_GIN_FILE.value)
@@ -43,7 +45,10 @@ def main(_) -> None:
         gin.add_config_file_search_path(str(gin_file.parent))
         gin.parse_config_files_and_bindings([str(gin_file)], _GIN_BINDINGS.value)
         results = snf_tf.training.train(run_dir)
-    except (ValueError, OSError, SyntaxError, RuntimeError, FloatingPointError) as error:
+    except snf_tf.training.Interrupted as interrupted:
+        print(interrupted, file=sys.stderr)
+        sys.exit(128 + interrupted.signal_number)
+    except (ValueError, OSError, SyntaxError, RuntimeError, FloatingPointError, tf.errors.OpError) as error:
         if verbose:
             raise
         lines = [line for line in str(error).splitlines() if not line.startswith("  In call to configurable")]

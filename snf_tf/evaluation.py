@@ -52,6 +52,38 @@ def _batch_totals(flow, x, context, seed, constant) -> tf.Tensor:
     return tf.stack([-tf.reduce_sum(log_prob), error])
 
 
+@tf.function
+def layer_statistics(flow, x) -> dict[str, tf.Tensor]:
+    """Computes what tells how every linear layer of a flow fares.
+
+    Args:
+        flow: A Flow.
+        x: A batch of data.
+
+    Returns:
+        For every layer with a kernel, under `INDEX.CLASS/NAME`: `kernel_norm`; `gradient_norm`, of the kernel's gradient of the
+        training loss; `log_det`, exact, a mean over the batch; and `reconstruction_error`, where it has a learned inverse.
+    """
+    linear = {index: bijection for index, bijection in enumerate(flow.bijections) if hasattr(bijection, "kernel")}
+    with tf.GradientTape() as tape:
+        z, log_det = flow(x, training=True, seed=0)
+        loss = tf.add_n([-ops.batch_mean(flow.base_log_prob(z) + log_det), *flow.losses])
+    gradients = dict(zip(linear, tape.gradient(loss, [layer.kernel.value for layer in linear.values()]), strict=True))
+    statistics: dict[str, tf.Tensor] = {}
+    for index, (bijection, h, z, log_det) in enumerate(flow.steps(x)):
+        if index in linear:
+            values = {
+                "kernel_norm": tf.norm(bijection.kernel.value),
+                "gradient_norm": tf.norm(gradients[index]),
+                "log_det": tf.reduce_mean(log_det),
+            }
+            if bijection.has_learned_inverse:
+                difference = bijection.inverse(z, exact=False) - tf.cast(h, bijection.log_det_dtype)
+                values["reconstruction_error"] = tf.reduce_sum(tf.square(difference)) / tf.cast(tf.shape(x)[0], difference.dtype)
+            statistics |= {f"{index}.{type(bijection).__name__}/{name}": value for name, value in values.items()}
+    return statistics
+
+
 def round_trip_error(flow, x: tf.Tensor, exact: bool = True, seed: int | None = None) -> float:
     """The largest absolute error of data decoded from their latents.
 

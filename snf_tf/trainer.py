@@ -60,7 +60,7 @@ class FlowTrainer(keras.Model):
         z, log_det = y_pred
         # Keras divides what is added here among replicas, whose gradients it sums; what compute_loss returns it does not divide.
         self.add_loss(-ops.batch_mean(self.base_log_prob(z) + log_det))
-        loss = super().compute_loss(x=x, y_pred=y_pred, training=training)
+        loss = ops.finite_or_stop(super().compute_loss(x=x, y_pred=y_pred, training=training))
         rows, _ = _replica_rows(z)
         # Means over shards of unequal size: each counts by its rows.
         return loss if rows is None else loss * tf.cast(tf.size(rows) * tf.shape(z)[0] / tf.reduce_sum(rows), loss.dtype)
@@ -104,7 +104,8 @@ class FlowTrainer(keras.Model):
         """The row seed of this training step and of this replica's rows of the global batch."""
         optimizer = getattr(self, "optimizer", None)
         _, first_row = _replica_rows(x)
-        return ops.row_seed(self.seed, 0 if optimizer is None else optimizer.iterations, first_row)
+        # Not `iterations`, which stands still while gradients are accumulated.
+        return ops.row_seed(self.seed, 0 if optimizer is None else optimizer._iterations, first_row)
 
     def _checked(self, *element):
         """Checks an element of a dataset, and hides a context from Keras, which would take it for targets."""

@@ -40,7 +40,14 @@ def batches(examples: np.ndarray, batch_size: int) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices(examples).batch(batch_size).prefetch(2)
 
 
-def training_batches(examples: np.ndarray, batch_size: int, seed: int = 0, first_epoch: int = 0) -> tf.data.Dataset:
+def training_batches(
+    examples: np.ndarray,
+    batch_size: int,
+    seed: int = 0,
+    first_epoch: int = 0,
+    steps_per_epoch: int | None = None,
+    first_step: int = 0,
+) -> tf.data.Dataset:
     """Draws batches without end, epoch after epoch.
 
     The order of an epoch is a function of (seed, epoch); examples that do not fill a last batch are left out of the epoch.
@@ -50,6 +57,8 @@ def training_batches(examples: np.ndarray, batch_size: int, seed: int = 0, first
         batch_size: At most N.
         seed: Seed of the order.
         first_epoch: The epoch to begin with.
+        steps_per_epoch: Batches in an epoch; None: all whole ones. With more than there are, an epoch draws several orders.
+        first_step: The step of that epoch to begin with.
 
     Returns:
         A dataset of batches, `N // batch_size` of them an epoch.
@@ -69,9 +78,16 @@ def training_batches(examples: np.ndarray, batch_size: int, seed: int = 0, first
     with tf.device("CPU:0"):
         examples = tf.constant(examples)
 
-    def epoch_rows(epoch):
-        rows = tf.random.experimental.stateless_shuffle(tf.range(len(examples)), seed=tf.stack([seed, epoch]))
+    whole = len(examples) // batch_size
+    steps = steps_per_epoch or whole
+    passes = -(-steps // whole)
+
+    def pass_rows(number):
+        rows = tf.random.experimental.stateless_shuffle(tf.range(len(examples)), seed=tf.stack([seed, number]))
         return tf.data.Dataset.from_tensor_slices(rows).batch(batch_size, drop_remainder=True)
 
-    epochs = tf.data.Dataset.range(first_epoch, tf.int64.max)
-    return epochs.flat_map(epoch_rows).map(lambda rows: tf.gather(examples, rows)).prefetch(2)
+    def epoch_rows(epoch):
+        return tf.data.Dataset.range(epoch * passes, (epoch + 1) * passes).flat_map(pass_rows).take(steps)
+
+    rows = tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(epoch_rows).skip(first_step)
+    return rows.map(lambda rows: tf.gather(examples, rows)).prefetch(2)

@@ -8,7 +8,7 @@ from snf_tf.ops.activations import (
     smooth_tanh,
     smooth_tanh_inverse,
 )
-from snf_tf.ops.checks import require
+from snf_tf.ops.checks import finite_or_stop, require
 from snf_tf.ops.conv import (
     affine_conv2d,
     conv2d,
@@ -35,6 +35,7 @@ __all__ = [
     "conv2d_log_det",
     "conv2d_matrix",
     "conv2d_solve",
+    "finite_or_stop",
     "flip",
     "fold_in",
     "leaky_relu",

@@ -3,6 +3,23 @@
 import tensorflow as tf
 
 
+@tf.custom_gradient
+def finite_or_stop(loss: tf.Tensor) -> tuple:
+    """Returns a loss, and lets no gradient of it through before it has been found to be finite.
+
+    Raises:
+        tf.errors.InvalidArgumentError: If it is not. Nothing that depends on its gradients has been computed then, weights have not
+            changed. XLA leaves the check out.
+    """
+    checked = tf.debugging.check_numerics(loss, "The loss is not finite")
+
+    def grad(upstream):
+        # The sum makes the gradients wait for the check.
+        return upstream + 0.0 * checked
+
+    return checked, grad
+
+
 def require(valid: tf.Tensor, x: tf.Tensor, message: str) -> tf.Tensor:
     """Returns x if it is valid.
 

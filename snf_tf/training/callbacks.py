@@ -1,70 +1,105 @@
-"""What a run does at the end of every epoch: the exact training nll, the best weights, the checkpoint and the history."""
+"""What a run does while it trains: exact likelihoods at the end of an epoch, and a state on disk from which it can go on."""
 
-import csv
-import json
 import math
-import os
 import time
-from pathlib import Path
+import warnings
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-_KEPT_CHECKPOINTS = 3
+from snf_tf.data import Dataset, batches
+from snf_tf.evaluation import layer_statistics
+from snf_tf.training.checkpoints import Checkpoints
+from snf_tf.training.interruption import Interrupted, StopSignals
+from snf_tf.training.optimizer import averaged_weights
+from snf_tf.training.run_directory import RunDirectory
+
+_EVALUATION_BATCH = 500
+_TRAIN_SUBSET = 1000
+_STATISTICS_BATCH = 100
 
 
-class TrainNll(keras.callbacks.Callback):
-    """Adds to the logs `train_nll`, exact (nats), on a fixed subset of the training examples, and `learning_rate`.
+class EpochEvaluation(keras.callbacks.Callback):
+    """Adds to the logs exact likelihoods, `val_nll` and its like, and `train_nll` on a fixed subset of the training examples.
+
+    These are of the averaged weights, where the optimizer keeps averages. Adds, too, statistics of every layer, of the weights that
+    are trained, and `learning_rate`.
 
     Args:
-        examples: The subset.
+        dataset: Its validation split is used, and the beginning of its training split.
     """
 
-    def __init__(self, examples: np.ndarray):
+    def __init__(self, dataset: Dataset):
         super().__init__()
-        self._examples = examples
+        self._validation = batches(dataset.validation, _EVALUATION_BATCH)
+        self._train_subset = batches(dataset.train[:_TRAIN_SUBSET], _EVALUATION_BATCH)
+        self._examples = tf.constant(dataset.train[:_STATISTICS_BATCH])
 
     def on_epoch_end(self, epoch, logs=None):
-        logs["train_nll"] = self.model.evaluate(self._examples)["nll"]
+        with averaged_weights(self.model):
+            logs |= {f"val_{name}": value for name, value in self.model.evaluate(self._validation).items()}
+            logs["train_nll"] = self.model.evaluate(self._train_subset)["nll"]
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
+        logs |= layer_statistics(self.model, self._examples)
 
 
 class RunState(keras.callbacks.Callback):
-    """Keeps a run on disk, so that it can be continued: checkpoints, the best weights and the history.
-
-    The checkpoint holds weights, optimizer, and the history of logs, of which there is one entry an epoch. `history.csv` is written
-    from it.
+    """Keeps a run on disk: checkpoints at the ends of epochs, every so many seconds and at a signal, and the history.
 
     Args:
-        run_dir: Its directory; `checkpoints/`, `checkpoints/best.weights.h5` and `history.csv` are written there.
+        directory: The directory of the run.
         flow: The compiled flow.
+        signals: When one has been received, the run is saved and stopped after the step.
+        checkpoint_seconds: Longest time between checkpoints.
+
+    Attributes:
+        epoch: Number of finished epochs.
+        batch: Number of steps done in the next one.
+        history: A mapping of logs for every finished epoch.
     """
 
-    def __init__(self, run_dir: Path, flow):
+    def __init__(self, directory: RunDirectory, flow, signals: StopSignals, checkpoint_seconds: float = math.inf):
         super().__init__()
-        flow.optimizer.build(flow.trainable_variables)
-        self.history: list[dict] = []
-        self.best_weights = run_dir / "checkpoints" / "best.weights.h5"
-        self._history_file = run_dir / "history.csv"
-        self._stored_history = tf.Variable("[]", dtype=tf.string)
-        checkpoint = tf.train.Checkpoint(flow=flow, optimizer=flow.optimizer, history=self._stored_history)
-        self._manager = tf.train.CheckpointManager(checkpoint, str(run_dir / "checkpoints"), max_to_keep=_KEPT_CHECKPOINTS)
-        if self._manager.restore_or_initialize():
-            self.history = json.loads(self._stored_history.numpy())
-
-    @property
-    def epochs_done(self) -> int:
-        """Number of finished epochs."""
-        return len(self.history)
+        self._directory = directory
+        self._signals = signals
+        self._checkpoint_seconds = checkpoint_seconds
+        self.epoch, self.batch, self.history = 0, 0, []
+        self._metrics: list[float] = []
+        self._seconds = 0.0
+        self._checkpoints = Checkpoints(directory.path / "checkpoints", flow)
+        state = self._checkpoints.restore()
+        if state is not None:
+            self.epoch, self.batch, self.history = state["epoch"], state["batch"], state["history"]
+            self._metrics, self._seconds = state["metrics"], state["seconds"]
+        self._saved = time.monotonic()
 
     @property
     def best_nll(self) -> float:
         """The lowest validation nll so far, in nats; infinite before the first epoch."""
-        return min((row["val_nll"] for row in self.history), default=float("inf"))
+        return min((row["val_nll"] for row in self.history), default=math.inf)
+
+    def load_best(self) -> None:
+        """Gives the flow the weights of the epoch with the lowest validation nll."""
+        self._checkpoints.load_best()
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._start = time.perf_counter()
+        self._start = time.monotonic() - self._seconds
+        # Keras has reset the mean of the loss; in an epoch that was begun before, it goes on.
+        for variable, value in zip(self._metric_variables(), self._metrics, strict=False):
+            variable.assign(value)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.batch += 1
+        self._last_step = time.monotonic()
+        if self._signals.received is not None:
+            self._save()
+            raise Interrupted(
+                f"Stopped by signal {self._signals.received} after step {self.batch} of epoch {self.epoch + 1}. All is saved: "
+                f"start it again with --run_dir={self._directory.path} to go on.",
+                self._signals.received,
+            )
+        if time.monotonic() - self._saved > self._checkpoint_seconds:
+            self._save()
 
     def on_epoch_end(self, epoch, logs=None):
         if not math.isfinite(logs["val_nll"]):
@@ -73,15 +108,50 @@ class RunState(keras.callbacks.Callback):
                 "checkpoint stays as it was. A lower learning rate or a larger reconstruction_weight may help."
             )
         if logs["val_nll"] < self.best_nll:
-            self.best_weights.parent.mkdir(exist_ok=True)
-            temporary = self.best_weights.with_name("unfinished.weights.h5")
-            self.model.save_weights(temporary)
-            os.replace(temporary, self.best_weights)
+            with averaged_weights(self.model):
+                self._checkpoints.keep_best()
+        step_seconds = (self._last_step - self._start) / self.batch
         row = {"epoch": epoch + 1} | {name: float(value) for name, value in logs.items()}
-        self.history.append(row | {"seconds": time.perf_counter() - self._start})
-        self._stored_history.assign(json.dumps(self.history))
-        self._manager.save(checkpoint_number=epoch + 1)
-        with open(self._history_file, "w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=self.history[0])
-            writer.writeheader()
-            writer.writerows(self.history)
+        self.history.append(row | {"step_seconds": step_seconds, "seconds": time.monotonic() - self._start})
+        self.epoch, self.batch, self._metrics, self._seconds = epoch + 1, 0, [], 0.0
+        _warn_of_a_bad_inverse(self.history)
+        self._save()
+        self._directory.write_history(self.history)
+
+    def _save(self):
+        if self.batch:
+            self._metrics = [float(variable) for variable in self._metric_variables()]
+            self._seconds = time.monotonic() - self._start
+        for weight in self.model.weights:
+            if not tf.reduce_all(tf.math.is_finite(weight.value)):
+                raise FloatingPointError(
+                    f"{weight.path} is not finite after step {self.batch} of epoch {self.epoch + 1}: training stops, and the last "
+                    "checkpoint stays as it was."
+                )
+        self._checkpoints.save(
+            {
+                "epoch": self.epoch,
+                "batch": self.batch,
+                "history": self.history,
+                "metrics": self._metrics,
+                "seconds": self._seconds,
+            }
+        )
+        self._saved = time.monotonic()
+
+    def _metric_variables(self):
+        return [variable for metric in self.model.metrics for variable in metric.variables]
+
+
+def _warn_of_a_bad_inverse(history, epochs=3):
+    """A falling surrogate with a growing reconstruction error is how learned inverses fool their users."""
+    rows = history[-epochs - 1 :]
+    if len(rows) <= epochs or "val_reconstruction_error" not in rows[0]:
+        return
+    errors, surrogates = ([row[name] for row in rows] for name in ("val_reconstruction_error", "surrogate"))
+    if errors == sorted(set(errors)) and surrogates == sorted(set(surrogates), reverse=True):
+        warnings.warn(
+            f"The reconstruction error has grown for {epochs} epochs, to {errors[-1]:.4g}, while the surrogate fell: the learned "
+            "inverses are being left behind, and gradients with them. A larger reconstruction_weight may help.",
+            stacklevel=2,
+        )

@@ -1,6 +1,5 @@
 """What a run leaves behind: `results.json` and its pictures."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,19 +10,20 @@ from snf_tf.data import Dataset, batches
 from snf_tf.evaluation import round_trip_error
 from snf_tf.flow import Flow
 from snf_tf.plotting import plot_history, plot_images
+from snf_tf.training.run_directory import RunDirectory
 
 _GRID = 64
 _EVALUATION_BATCH = 500
 
 
-def write_report(run_dir: Path, flow: Flow, dataset: Dataset, history: Sequence[Mapping[str, float]]) -> dict:
+def write_report(directory: RunDirectory, flow: Flow, dataset: Dataset, history: Sequence[Mapping[str, float]]) -> dict:
     """Tests a flow and writes `results.json`, `nll.png`, `samples/samples.png` and `samples/reconstructions.png`.
 
     Args:
-        run_dir: Directory of the run.
+        directory: The directory of the run.
         flow: With the weights to be tested.
         dataset: Its test split is used, and what it says of itself.
-        history: One mapping an epoch, with `val_nll` and `seconds`.
+        history: One mapping an epoch, with `val_nll`, `seconds` and `step_seconds`.
 
     Returns:
         The content of `results.json`; likelihoods are exact, in nats.
@@ -40,14 +40,15 @@ def write_report(run_dir: Path, flow: Flow, dataset: Dataset, history: Sequence[
         "best_val_nll": min(row["val_nll"] for row in history),
         "epochs": len(history),
         "seconds": sum(row["seconds"] for row in history),
+        "seconds_per_step": float(np.median([row["step_seconds"] for row in history])),
         "parameters": sum(int(np.prod(weight.shape)) for weight in flow.trainable_variables),
     }
     if flow.has_learned_inverse:
         results["test_learned_round_trip_error"] = round_trip_error(flow, examples, exact=False)
-    (run_dir / "results.json").write_text(json.dumps(results, indent=2) + "\n")
-    plot_history(run_dir / "nll.png", history)
+    plot_history(directory.path / "nll.png", history)
     if len(dataset.event_shape) == 3:
-        _draw(run_dir / "samples", flow, examples)
+        _draw(directory.path / "samples", flow, examples)
+    directory.write_results(results)
     return results
 
 

@@ -1,20 +1,23 @@
 """`train`: one experiment, from a configuration to its results."""
 
+import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import gin
 import keras
+import tensorflow as tf
 
-from snf_tf.data import batches, load_dataset, training_batches
+from snf_tf.data import load_dataset, training_batches
 from snf_tf.flow import Flow
-from snf_tf.training.callbacks import RunState, TrainNll
+from snf_tf.training.callbacks import EpochEvaluation, RunState
+from snf_tf.training.health import diagnose
+from snf_tf.training.interruption import StopSignals
+from snf_tf.training.optimizer import make_optimizer
 from snf_tf.training.report import write_report
+from snf_tf.training.run_directory import RunDirectory
 from snf_tf.training.strategy import make_strategy
-
-_TRAIN_SUBSET = 1000
-_EVALUATION_BATCH = 500
 
 
 @gin.configurable
@@ -24,90 +27,136 @@ def train(
     epochs: int = gin.REQUIRED,
     learning_rate: float = gin.REQUIRED,
     batch_size: int = 100,
-    warmup_epochs: int = 10,
+    warmup_epochs: float = 10,
+    warmup_steps: int | None = None,
     steps_per_epoch: int | None = None,
+    clip_norm: float | None = None,
+    ema_momentum: float | None = None,
+    weight_decay: float | None = None,
+    gradient_accumulation_steps: int | None = None,
+    dtype_policy: str = "float32",
     seed: int = 0,
     devices: Sequence[str] | None = None,
+    checkpoint_seconds: float = 600.0,
     verbose: int | None = None,
 ) -> dict:
     """Trains a flow, keeps the weights of the best validation nll, and tests those.
 
     Nothing is written before configuration, data and model have been found to fit. Called again with the same run_dir it goes on
-    after the last finished epoch.
+    from its last checkpoint, and on one CPU device ends with the weights, bit for bit, of a run that was never stopped.
 
     Args:
         run_dir: Directory of the run. In the end it holds `results.json`, `history.csv`, `operative_config.gin`, `nll.png`,
-            `samples/*.png`, `checkpoints/` and TensorBoard's logs, `tensorboard/`.
+            `samples/*.png`, `best.weights.h5`, `checkpoints/` and TensorBoard's logs, `tensorboard/`.
         model: Builder of the flow, called with `event_shape=` of the data and `seed=`.
-        epochs: Epochs in all, those of an earlier call with this run_dir included.
+        epochs: Epochs in all, those of earlier calls with this run_dir included; may grow from call to call.
         learning_rate: Adam's, after warm-up.
         batch_size: Size of the global batch; with several devices a multiple of their number.
-        warmup_epochs: Epochs in which the learning rate rises linearly, `lr (steps done + 1) / steps of the warm-up`.
+        warmup_epochs: Epochs in which the learning rate rises linearly, `lr (updates done + 1) / updates of the warm-up`.
+        warmup_steps: The same in updates, instead.
         steps_per_epoch: Steps in an epoch; None: as many whole batches as the data have.
+        clip_norm: Largest norm of all gradients together, those of penalties included.
+        ema_momentum: Momentum of an exponential moving average of the weights, by which validation, test and samples are done.
+        weight_decay: Decoupled weight decay.
+        gradient_accumulation_steps: Steps whose gradients are averaged for one update.
+        dtype_policy: Keras' policy: "float32", "float64", "mixed_float16", "mixed_bfloat16".
         seed: Of initial weights, order of the data, and dequantization noise.
         devices: See `snf_tf.training.make_strategy`.
+        checkpoint_seconds: Longest time between checkpoints; there is one at the end of every epoch, too.
         verbose: Keras' progress bar: 0 none, 1 a bar, 2 a line an epoch; None: a bar on a terminal, else a line.
 
     Returns:
         The content of `results.json`.
 
     Raises:
-        ValueError: If an argument does not fit the data or the devices.
-        FloatingPointError: If the validation nll of an epoch is not finite.
+        ValueError: If an argument does not fit the data, the devices, or what is in run_dir.
+        FloatingPointError: If a loss is not finite; the message names the step and the first layer that is not. The last good
+            checkpoint stays.
+        snf_tf.training.interruption.Interrupted: After Ctrl-C or SIGTERM, when all has been saved.
     """
     run_dir = Path(run_dir)
-    _check_counts(epochs=epochs, batch_size=batch_size, steps_per_epoch=1 if steps_per_epoch is None else steps_per_epoch)
+    counts = {"steps_per_epoch": steps_per_epoch, "gradient_accumulation_steps": gradient_accumulation_steps}
+    _check_counts(epochs=epochs, batch_size=batch_size, **{name: value for name, value in counts.items() if value is not None})
     if not callable(model):
         raise ValueError(f"model must be a function that builds a Flow, in gin such as @fully_connected. Received: model={model!r}")
     if not warmup_epochs >= 0:
         raise ValueError(f"warmup_epochs must not be negative. Received: warmup_epochs={warmup_epochs}")
     if not (isinstance(learning_rate, int | float) and learning_rate > 0):
         raise ValueError(f"learning_rate must be a positive number. Received: learning_rate={learning_rate!r}")
-    keras.utils.set_random_seed(seed)
     strategy = make_strategy(devices)
     if batch_size % strategy.num_replicas_in_sync:
         raise ValueError(
             f"batch_size must be a multiple of the number of devices, {strategy.num_replicas_in_sync}. "
             f"Received: batch_size={batch_size}"
         )
+    keras.utils.set_random_seed(seed)
     dataset = load_dataset()
-    steps = len(dataset.train) // batch_size if steps_per_epoch is None else steps_per_epoch
     data = training_batches(dataset.train, batch_size, seed)
-    with strategy.scope():
+    steps = len(dataset.train) // batch_size if steps_per_epoch is None else steps_per_epoch
+    if warmup_steps is None:
+        warmup_steps = int(warmup_epochs * steps) // (gradient_accumulation_steps or 1)
+    with strategy.scope(), _policy(dtype_policy):
         flow = model(event_shape=dataset.event_shape, seed=seed)
-        flow.compile(keras.optimizers.Adam(_warm_up(learning_rate, warmup_epochs * steps), beta_1=0.9, beta_2=0.999, epsilon=1e-8))
-        run_dir.mkdir(parents=True, exist_ok=True)
-        state = RunState(run_dir, flow)
-    flow.initialize(next(iter(data)))
-    (run_dir / "operative_config.gin").write_text(gin.operative_config_str())
-    if state.epochs_done < epochs:
-        flow.fit(
-            training_batches(dataset.train, batch_size, seed, first_epoch=state.epochs_done),
-            initial_epoch=state.epochs_done,
-            epochs=epochs,
-            steps_per_epoch=steps,
-            validation_data=batches(dataset.validation, _EVALUATION_BATCH),
-            callbacks=[
-                TrainNll(dataset.train[:_TRAIN_SUBSET]),
+        flow.compile(
+            make_optimizer(learning_rate, warmup_steps, clip_norm, ema_momentum, weight_decay, gradient_accumulation_steps)
+        )
+    config = f"{gin.operative_config_str()}\n# Data: {dataset.name} from {dataset.source}, {dataset.sizes}\n"
+    directory = RunDirectory(run_dir, config)
+    try:
+        directory.write("operative_config.gin", gin.operative_config_str())
+        with StopSignals() as signals:
+            with strategy.scope():
+                state = RunState(directory, flow, signals, checkpoint_seconds)
+            if state.epoch > epochs:
+                raise ValueError(f"This run has done {state.epoch} epochs already. Received: epochs={epochs}")
+            flow.initialize(next(iter(data)))
+            callbacks = [
+                EpochEvaluation(dataset),
                 state,
                 keras.callbacks.TensorBoard(run_dir / "tensorboard", write_graph=False),
-            ],
+            ]
+            while state.epoch < epochs:
+                _fit(flow, dataset, state, callbacks, batch_size, steps, epochs, seed, verbose)
+        state.load_best()
+        directory.write_weights(flow)
+        return write_report(directory, flow, dataset, state.history)
+    finally:
+        directory.close()
+
+
+def _fit(flow, dataset, state, callbacks, batch_size, steps, epochs, seed, verbose):
+    """Trains to the end of a begun epoch, or, where none is begun, to the last epoch."""
+    try:
+        flow.fit(
+            training_batches(dataset.train, batch_size, seed, state.epoch, steps, state.batch),
+            initial_epoch=state.epoch,
+            epochs=state.epoch + 1 if state.batch else epochs,
+            steps_per_epoch=steps - state.batch,
+            callbacks=callbacks,
             verbose=(1 if sys.stdout.isatty() else 2) if verbose is None else verbose,
         )
-    flow.load_weights(state.best_weights)
-    return write_report(run_dir, flow, dataset, state.history)
+    except tf.errors.InvalidArgumentError as error:
+        if "is not finite" not in error.message:
+            raise
+        x = next(iter(training_batches(dataset.train, batch_size, seed, state.epoch, steps, state.batch)))
+        raise FloatingPointError(
+            f"The loss of step {state.batch + 1} of epoch {state.epoch + 1} is not finite, and training stops; the step has "
+            f"changed no weights, and the last checkpoint stays. {diagnose(flow, x, flow.training_seed(x))}"
+        ) from None
+
+
+@contextlib.contextmanager
+def _policy(name):
+    """Layers made inside have this dtype policy."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def _check_counts(**counts):
     for name, value in counts.items():
         if not (isinstance(value, int) and value >= 1):
             raise ValueError(f"{name} must be an integer of at least 1. Received: {name}={value!r}")
-
-
-def _warm_up(learning_rate: float, steps: int):
-    """A learning rate that rises linearly to its value: `learning_rate * (steps done + 1) / steps`."""
-    if steps <= 1:
-        return learning_rate
-    return keras.optimizers.schedules.PolynomialDecay(
-        initial_learning_rate=learning_rate / steps, decay_steps=steps - 1, end_learning_rate=learning_rate
-    )

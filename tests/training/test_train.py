@@ -3,39 +3,11 @@
 import csv
 import json
 
-import gin
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import snf_tf.training
-from tests.mnist_files import write_mnist
-
-BINDINGS = """
-load_dataset.source = "files"
-load_dataset.data_dir = "{data_dir}"
-train.model = @{model}
-train.learning_rate = 1e-3
-train.batch_size = 10
-train.warmup_epochs = 2
-train.verbose = 0
-convolutional.depth = 1
-"""
-
-
-@pytest.fixture
-def run(tmp_path):
-    """Runs train() with some settings, as a fresh process would."""
-    (tmp_path / "data").mkdir()
-    data_dir = write_mnist(tmp_path / "data")
-
-    def run(*bindings, model="fully_connected", run_dir=tmp_path / "run"):
-        gin.clear_config()
-        gin.parse_config([BINDINGS.format(data_dir=data_dir, model=model), *bindings])
-        return snf_tf.training.train(run_dir)
-
-    yield run
-    gin.clear_config()
 
 
 def history(run_dir):
@@ -71,7 +43,7 @@ def test_the_test_is_on_the_best_weights(run, tmp_path):
     nlls = [float(row["val_nll"]) for row in rows]
     assert np.argmin(nlls) < 5
     flow = snf_tf.models.fully_connected()
-    flow.load_weights(tmp_path / "run/checkpoints/best.weights.h5")
+    flow.load_weights(tmp_path / "run/best.weights.h5")
     data = snf_tf.data.load_dataset("mnist", "files", tmp_path / "data")
     assert flow.evaluate(data.validation)["nll"] == pytest.approx(min(nlls))
     assert flow.evaluate(data.test)["nll"] == pytest.approx(results["test_nll"])

@@ -1,0 +1,92 @@
+"""Checkpoints of a run, of which a damaged one is skipped."""
+
+import json
+import re
+import warnings
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+_KEPT = 3
+
+
+class Checkpoints:
+    """Everything that a run needs to go on, in one file after the other.
+
+    A checkpoint holds the weights, the optimizer's variables, the weights of the best epoch, and a state that JSON can hold.
+    TensorFlow writes it under a temporary name and renames it when it is whole, with a checksum for every variable.
+
+    Args:
+        directory: Where they are kept.
+        flow: The compiled flow; its optimizer is built.
+    """
+
+    def __init__(self, directory: Path, flow: keras.Model):
+        flow.optimizer.build(flow.trainable_variables)
+        self._directory = directory
+        self._weights = flow.weights
+        self._best = [tf.Variable(weight.numpy(), trainable=False) for weight in flow.weights]
+        self._state = tf.Variable("", dtype=tf.string, trainable=False)
+        self._checkpoint = tf.train.Checkpoint(
+            weights=[weight.value for weight in flow.weights],
+            optimizer=[variable.value for variable in flow.optimizer.variables],
+            best=self._best,
+            state=self._state,
+        )
+
+    def keep_best(self) -> None:
+        """Takes the present weights for the best ones; they are on disk with the next `save`."""
+        for best, weight in zip(self._best, self._weights, strict=True):
+            best.assign(weight.value)
+
+    def load_best(self) -> None:
+        """Gives the flow its best weights."""
+        for best, weight in zip(self._best, self._weights, strict=True):
+            weight.assign(best)
+
+    def save(self, state: dict) -> None:
+        """Writes a checkpoint, and deletes all but the last few."""
+        self._state.assign(json.dumps(state))
+        paths = self._paths()
+        number = 1 + (_number(paths[-1]) if paths else 0)
+        self._checkpoint.write(str(self._directory / f"checkpoint-{number:06d}"))
+        for path in self._paths()[:-_KEPT]:
+            # The index goes first: without it the rest is no checkpoint.
+            path.unlink()
+            for part in self._directory.glob(f"{path.stem}.data-*"):
+                part.unlink()
+
+    def restore(self) -> dict | None:
+        """Restores the newest checkpoint that can be read.
+
+        Returns:
+            Its state; None if there is no checkpoint.
+
+        Raises:
+            ValueError: If there are checkpoints and none can be read.
+        """
+        paths = self._paths()
+        for path in reversed(paths):
+            try:
+                self._checkpoint.read(str(path.with_suffix(""))).assert_consumed()
+            except (tf.errors.OpError, ValueError, AssertionError, KeyError, TypeError) as error:
+                reason = str(error).splitlines()[0]
+                warnings.warn(f"{path.stem} cannot be read, the one before is tried ({reason})", stacklevel=2)
+                continue
+            return json.loads(self._state.numpy())
+        if paths:
+            raise ValueError(
+                f"No checkpoint in {self._directory} can be read: {', '.join(path.stem for path in paths)}. To begin anew, delete "
+                "the run's directory."
+            )
+        return None
+
+    def _paths(self) -> list[Path]:
+        """The indices of all checkpoints, the oldest first."""
+        paths = [path for path in self._directory.glob("checkpoint-*.index") if re.fullmatch(r"checkpoint-\d+", path.stem)]
+        return sorted(paths, key=_number)
+
+
+def _number(path: Path) -> int:
+    return int(path.stem.split("-")[1])

@@ -1,0 +1,30 @@
+"""What went wrong in a training step that is not finite."""
+
+import numpy as np
+import tensorflow as tf
+
+
+def diagnose(flow, x: tf.Tensor, seed: tf.Tensor | None = None) -> str:
+    """Finds the first layer whose weights or outputs are not finite.
+
+    Args:
+        flow: A Flow, with the weights that it had before the step.
+        x: The batch of the step.
+        seed: The row seed of the step.
+
+    Returns:
+        A sentence: the layer, and statistics of its input, output and weights.
+    """
+    for index, (bijection, h, z, log_det) in enumerate(flow.steps(x, training=True, seed=seed)):
+        parts = {weight.name: weight.numpy() for weight in bijection.weights}
+        parts |= {"input": h.numpy(), "output": z.numpy(), "log_det": log_det.numpy()}
+        if not all(np.isfinite(values).all() for name, values in parts.items() if name != "input"):
+            statistics = "; ".join(f"{name} {_describe(values)}" for name, values in parts.items())
+            return f"The first layer that is not finite is number {index}, {type(bijection).__name__}: {statistics}."
+    return "All layers are finite on this batch: the loss of the latents, or a gradient, is not."
+
+
+def _describe(values: np.ndarray) -> str:
+    finite = values[np.isfinite(values)]
+    count = f"{values.size - finite.size} of {values.size} not finite" if finite.size < values.size else "finite"
+    return f"{count}, |.| up to {np.abs(finite).max():.4g}" if finite.size else count

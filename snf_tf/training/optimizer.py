@@ -1,0 +1,58 @@
+"""The optimizer of a run: Adam, with what an experiment may add to it."""
+
+import contextlib
+
+import keras
+
+
+def make_optimizer(
+    learning_rate: float,
+    warmup_steps: int = 0,
+    clip_norm: float | None = None,
+    ema_momentum: float | None = None,
+    weight_decay: float | None = None,
+    gradient_accumulation_steps: int | None = None,
+) -> keras.optimizers.Adam:
+    """Makes Adam with the paper's constants (beta 0.9, 0.999, epsilon 1e-8).
+
+    Args:
+        learning_rate: After warm-up.
+        warmup_steps: Updates in which the learning rate rises linearly, `learning_rate * (updates done + 1) / warmup_steps`.
+        clip_norm: Largest norm of all gradients together, those of penalties included.
+        ema_momentum: Momentum of an exponential moving average of the weights, for evaluation.
+        weight_decay: Decoupled weight decay (Loshchilov and Hutter 2019).
+        gradient_accumulation_steps: Steps whose gradients are averaged for one update.
+    """
+    schedule = learning_rate
+    if warmup_steps > 1:
+        schedule = keras.optimizers.schedules.PolynomialDecay(
+            initial_learning_rate=learning_rate / warmup_steps, decay_steps=warmup_steps - 1, end_learning_rate=learning_rate
+        )
+    return keras.optimizers.Adam(
+        schedule,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-8,
+        global_clipnorm=clip_norm,
+        weight_decay=weight_decay,
+        use_ema=ema_momentum is not None,
+        ema_momentum=ema_momentum or 0.99,
+        gradient_accumulation_steps=gradient_accumulation_steps,
+    )
+
+
+@contextlib.contextmanager
+def averaged_weights(flow):
+    """Gives a flow the moving averages of its weights, where its optimizer keeps them, and then its own again, bit for bit."""
+    optimizer = getattr(flow.optimizer, "inner_optimizer", flow.optimizer)
+    if not optimizer.use_ema:
+        yield
+        return
+    own = [weight.numpy() for weight in flow.trainable_variables]
+    for weight, average in zip(flow.trainable_variables, optimizer._model_variables_moving_average, strict=True):
+        weight.assign(average.value)
+    try:
+        yield
+    finally:
+        for weight, value in zip(flow.trainable_variables, own, strict=True):
+            weight.assign(value)

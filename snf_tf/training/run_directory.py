@@ -1,0 +1,83 @@
+"""The directory of a run: one run at a time, one configuration, and files that are whole or absent."""
+
+import csv
+import difflib
+import fcntl
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import keras
+
+# What may differ when a run is started again.
+_FREE = ("train.epochs =", "train.verbose =")
+
+
+class RunDirectory:
+    """Opens the directory of a run, for one process at a time.
+
+    Args:
+        path: The directory; made where there is none.
+        config: The configuration of the run, as text. Kept in `config.gin`; a run that is started again must have the same, but for
+            `train.epochs` and `train.verbose`.
+
+    Raises:
+        ValueError: If the directory belongs to a run of another configuration, with the difference, or another process uses it.
+        OSError: If it cannot be written.
+    """
+
+    def __init__(self, path: Path, config: str):
+        self.path = path
+        _check_config(path / "config.gin", config)
+        path.mkdir(parents=True, exist_ok=True)
+        # The system frees the lock when the process ends, however it ends.
+        self._lock = open(path / ".lock", "w")  # noqa: SIM115
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            raise ValueError(f"Another process is running in this run_dir. Received: run_dir={path}") from None
+        self.write("config.gin", config)
+
+    def close(self) -> None:
+        """Lets another process use the directory."""
+        self._lock.close()
+
+    def write(self, name: str, text: str) -> None:
+        """Writes a file, in one step: a reader sees the old one or the new one."""
+        temporary = self.path / f".{name}.unfinished"
+        temporary.write_text(text)
+        os.replace(temporary, self.path / name)
+
+    def write_weights(self, model: keras.Model) -> None:
+        """Writes `best.weights.h5`, for `model.load_weights`."""
+        temporary = self.path / ".unfinished.weights.h5"
+        model.save_weights(temporary)
+        os.replace(temporary, self.path / "best.weights.h5")
+
+    def write_results(self, results: Mapping) -> None:
+        """Writes `results.json`."""
+        self.write("results.json", json.dumps(results, indent=2) + "\n")
+
+    def write_history(self, history: Sequence[Mapping]) -> None:
+        """Writes `history.csv`, one row an epoch."""
+        temporary = self.path / ".history.csv.unfinished"
+        with open(temporary, "w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=history[0])
+            writer.writeheader()
+            writer.writerows(history)
+        os.replace(temporary, self.path / "history.csv")
+
+
+def _check_config(path: Path, config: str) -> None:
+    if not path.is_file():
+        return
+    before, now = ([line for line in text.splitlines() if not line.startswith(_FREE)] for text in (path.read_text(), config))
+    if before != now:
+        difference = difflib.unified_diff(before, now, "this run_dir", "this call", lineterm="", n=0)
+        lines = [line for line in difference if not line.startswith("@@")]
+        raise ValueError(
+            "This run_dir belongs to a run of another configuration; only train.epochs may change. Take another run_dir.\n"
+            + "\n".join(lines)
+        )

@@ -1,0 +1,33 @@
+"""A run on a small MNIST, as a fresh process would do it."""
+
+import gin
+import pytest
+
+import snf_tf.training
+from tests.mnist_files import write_mnist
+
+BINDINGS = """
+load_dataset.source = "files"
+load_dataset.data_dir = "{data_dir}"
+train.model = @{model}
+train.learning_rate = 1e-3
+train.batch_size = 10
+train.warmup_epochs = 2
+train.verbose = 0
+convolutional.depth = 1
+"""
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Runs train() with some settings."""
+    (tmp_path / "data").mkdir()
+    data_dir = write_mnist(tmp_path / "data")
+
+    def run(*bindings, model="fully_connected", run_dir=tmp_path / "run"):
+        gin.clear_config()
+        gin.parse_config([BINDINGS.format(data_dir=data_dir, model=model), *bindings])
+        return snf_tf.training.train(run_dir)
+
+    yield run
+    gin.clear_config()

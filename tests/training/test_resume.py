@@ -1,0 +1,212 @@
+"""Runs that are killed, stopped, damaged or changed, and started again."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import snf_tf.training
+from snf_tf.training import callbacks
+from tests.mnist_files import write_mnist
+
+ROOT = Path(__file__).parents[2]
+EVERYTHING = ["train.clip_norm = 100.0", "train.ema_momentum = 0.9", "train.gradient_accumulation_steps = 2"]
+
+
+def checkpoint(run_dir):
+    """All variables of a run's last checkpoint, but the text of its state, which holds times."""
+    path = max((run_dir / "checkpoints").glob("checkpoint-*.index"))
+    reader = tf.train.load_checkpoint(str(path.with_suffix("")))
+    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map() if not name.startswith("state")}
+
+
+def assert_same_end(run_dir, reference):
+    one, two = checkpoint(run_dir), checkpoint(reference)
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        np.testing.assert_array_equal(value, two[name], err_msg=name)
+
+
+class StopAt(keras.callbacks.Callback):
+    """Does something after some steps of a run."""
+
+    def __init__(self, step, action):
+        super().__init__()
+        self.left, self.action = step, action
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.left -= 1
+        if self.left == -1:
+            self.action(self.model)
+
+
+@pytest.fixture
+def stop_at(monkeypatch):
+    """Plants an action at a step of the next runs."""
+
+    def plant(step, action):
+        planted = StopAt(step, action)
+        original = callbacks.RunState.on_train_batch_begin
+
+        def hook(self, batch, logs=None):
+            original(self, batch, logs)
+            planted.set_model(self.model)
+            planted.on_train_batch_begin(batch, logs)
+
+        monkeypatch.setattr(callbacks.RunState, "on_train_batch_begin", hook)
+
+    yield plant
+
+
+def interrupt(_):
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize("equipment", [[], EVERYTHING])
+@pytest.mark.parametrize("step", [0, 7])
+def test_a_stopped_run_ends_like_one_that_was_not(run, tmp_path, stop_at, step, equipment):
+    reference = run("train.epochs = 3", *equipment, run_dir=tmp_path / "reference")
+    stop_at(step, interrupt)
+    with pytest.raises(snf_tf.training.Interrupted, match=r"step \d of epoch \d. All is saved") as stopped:
+        run("train.epochs = 3", *equipment)
+    assert stopped.value.signal_number == signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    results = run("train.epochs = 3", *equipment)
+    assert_same_end(tmp_path / "run", tmp_path / "reference")
+    for name in ("test_nll", "best_val_nll", "epochs"):
+        assert results[name] == reference[name]
+
+
+def test_killed_processes_end_like_one_that_was_not(tmp_path):
+    """Two SIGKILLs, at moments that the machine's noise chooses."""
+
+    def start(run_dir):
+        return subprocess.Popen(
+            [
+                sys.executable,
+                ROOT / "scripts/train.py",
+                f"--gin_file={ROOT}/configs/mnist_fc.gin",
+                f"--run_dir={run_dir}",
+                '--gin_bindings=load_dataset.source="files"',
+                f'--gin_bindings=load_dataset.data_dir="{data_dir}"',
+                "--gin_bindings=train.epochs=40",
+                "--gin_bindings=train.batch_size=10",
+                "--gin_bindings=train.checkpoint_seconds=0.1",
+            ],
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    data_dir = write_mnist(tmp_path)
+    assert start(tmp_path / "reference").wait() == 0
+    kills = 0
+    while kills < 2:
+        process = start(tmp_path / "killed")
+        begun = len(list((tmp_path / "killed/checkpoints").glob("*.index")))
+        deadline = time.monotonic() + 120
+        # After a few epochs more than it began with, wherever it is then.
+        while len(list((tmp_path / "killed/checkpoints").glob("*.index"))) < begun + 2 - kills and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.4)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        kills += 1
+    assert start(tmp_path / "killed").wait() == 0
+    assert_same_end(tmp_path / "killed", tmp_path / "reference")
+
+
+def damage(path, how):
+    path.chmod(0o644)
+    content = path.read_bytes()
+    if how == "truncated":
+        path.write_bytes(content[: len(content) // 2])
+    elif how == "empty":
+        path.write_bytes(b"")
+    elif how == "flipped":
+        middle = len(content) // 2
+        path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+    else:
+        path.unlink()
+
+
+@pytest.mark.parametrize("part", ["index", "data-00000-of-00001"])
+@pytest.mark.parametrize("how", ["truncated", "empty", "flipped"])
+def test_a_damaged_checkpoint_is_skipped(run, tmp_path, part, how):
+    run("train.epochs = 3", run_dir=tmp_path / "reference")
+    run("train.epochs = 2")
+    newest = max((tmp_path / "run/checkpoints").glob("checkpoint-*.index")).with_suffix(f".{part}")
+    damage(newest, how)
+    with pytest.warns(UserWarning, match=f"{newest.stem} cannot be read, the one before is tried"):
+        run("train.epochs = 3")
+    assert_same_end(tmp_path / "run", tmp_path / "reference")
+
+
+def test_only_damaged_checkpoints(run, tmp_path):
+    run("train.epochs = 2")
+    for path in (tmp_path / "run/checkpoints").glob("*.data*"):
+        damage(path, "truncated")
+    with pytest.warns(UserWarning), pytest.raises(ValueError, match="No checkpoint in .* can be read"):
+        run("train.epochs = 3")
+
+
+def test_a_run_belongs_to_its_configuration(run, tmp_path):
+    run("train.epochs = 2")
+    for change in ("train.learning_rate = 2e-3", 'fully_connected.linear = "exact"', "train.seed = 1"):
+        with pytest.raises(ValueError, match=r"another configuration(.|\n)*\n\+" + change.split(" ")[0].replace(".", r"\.")):
+            run("train.epochs = 2", change)
+    with pytest.raises(ValueError, match="has done 2 epochs already. Received: epochs=1"):
+        run("train.epochs = 1")
+
+
+def test_one_process_at_a_time(run, tmp_path, stop_at):
+    def second(_):
+        code = f"from snf_tf.training.run_directory import RunDirectory as R; from pathlib import Path as P; R(P({str(tmp_path / 'run')!r}), P({str(tmp_path / 'run/config.gin')!r}).read_text())"  # noqa: E501
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
+        )
+        assert "Another process is running in this run_dir" in done.stderr
+
+    stop_at(0, second)
+    run("train.epochs = 1")
+
+
+def test_a_step_that_is_not_finite_stops_the_run(run, tmp_path, stop_at):
+    def spoil(flow):
+        kernel = flow.bijections[6].kernel
+        kernel.assign(tf.tensor_scatter_nd_update(kernel.value, [[3, 4]], [np.nan]))
+
+    stop_at(7, spoil)
+    message = r"loss of step 3 of epoch 2 is not finite.*number 6, SelfNormalizingDense: .*kernel 1 of 614656 not finite"
+    with pytest.raises(FloatingPointError, match=message):
+        run("train.epochs = 3")
+    assert all(np.isfinite(value).all() for value in checkpoint(tmp_path / "run").values() if value.dtype.kind == "f")
+
+
+def test_a_large_learning_rate_stops_the_run(run, tmp_path):
+    with pytest.raises(FloatingPointError, match="is not finite|training has diverged"):
+        run("train.epochs = 3", "train.learning_rate = 1e30", "train.warmup_epochs = 0")
+    assert not (tmp_path / "run/results.json").exists()
+
+
+def test_statistics_of_every_layer(run, tmp_path):
+    run("train.epochs = 1")
+    header, row = (tmp_path / "run/history.csv").read_text().splitlines()
+    values = dict(zip(header.split(","), map(float, row.split(",")), strict=True))
+    for index in (4, 6):
+        for name in ("kernel_norm", "gradient_norm", "log_det", "reconstruction_error"):
+            assert np.isfinite(values[f"{index}.SelfNormalizingDense/{name}"])
+    assert values["4.SelfNormalizingDense/kernel_norm"] == pytest.approx(28, rel=0.05)
+
+
+def test_a_bad_inverse_is_warned_of():
+    rows = [{"val_reconstruction_error": 1.0 + i, "surrogate": 10.0 - i} for i in range(4)]
+    with pytest.warns(UserWarning, match="has grown for 3 epochs"):
+        callbacks._warn_of_a_bad_inverse(rows)

@@ -15,7 +15,7 @@ class FlowTrainer(keras.Model):
 
         Raises:
             ValueError: If a loss or metrics are given, which a flow brings itself; or, under a strategy of several replicas, what
-                Keras cannot do there: jit_compile, steps_per_execution, gradient accumulation.
+                Keras cannot do there: jit_compile, steps_per_execution, clipping, gradient accumulation.
         """
         if loss is not None or metrics is not None:
             raise ValueError(f"A Flow brings its own loss and metrics. Received: loss={loss}, metrics={metrics}")
@@ -23,6 +23,10 @@ class FlowTrainer(keras.Model):
         refused = {
             "jit_compile=True": jit_compile is True,
             f"steps_per_execution={steps_per_execution}": steps_per_execution > 1,
+            # Keras clips the gradients of every replica before it sums them.
+            "clipping of gradients": any(
+                getattr(self.optimizer, name, None) is not None for name in ("global_clipnorm", "clipnorm", "clipvalue")
+            ),
             "gradient_accumulation_steps": bool(getattr(self.optimizer, "gradient_accumulation_steps", None)),
         }
         if self.distribute_strategy.num_replicas_in_sync > 1 and any(refused.values()):

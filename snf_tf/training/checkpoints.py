@@ -70,7 +70,7 @@ class Checkpoints:
         for path in reversed(paths):
             try:
                 self._checkpoint.read(str(path.with_suffix(""))).assert_consumed()
-            except (tf.errors.OpError, ValueError, AssertionError, KeyError, TypeError) as error:
+            except (tf.errors.OpError, ValueError, AssertionError, LookupError, TypeError) as error:
                 reason = str(error).splitlines()[0]
                 warnings.warn(f"{path.stem} cannot be read, the one before is tried ({reason})", stacklevel=2)
                 continue

@@ -5,6 +5,17 @@ import contextlib
 import keras
 
 
+@keras.saving.register_keras_serializable("snf_tf")
+class Adam(keras.optimizers.Adam):
+    """Keras' Adam, whose averages of the weights, with `use_ema`, do not replace the weights when `fit` ends.
+
+    A run that was stopped could not go on with the weights that it had, otherwise. `averaged_weights` gives the averages.
+    """
+
+    def finalize_variable_values(self, var_list):
+        pass
+
+
 def make_optimizer(
     learning_rate: float,
     warmup_steps: int = 0,
@@ -12,7 +23,7 @@ def make_optimizer(
     ema_momentum: float | None = None,
     weight_decay: float | None = None,
     gradient_accumulation_steps: int | None = None,
-) -> keras.optimizers.Adam:
+) -> Adam:
     """Makes Adam with the paper's constants (beta 0.9, 0.999, epsilon 1e-8).
 
     Args:
@@ -28,7 +39,7 @@ def make_optimizer(
         schedule = keras.optimizers.schedules.PolynomialDecay(
             initial_learning_rate=learning_rate / warmup_steps, decay_steps=warmup_steps - 1, end_learning_rate=learning_rate
         )
-    return keras.optimizers.Adam(
+    return Adam(
         schedule,
         beta_1=0.9,
         beta_2=0.999,

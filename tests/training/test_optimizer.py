@@ -1,5 +1,7 @@
 """The optimizer's equipment."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -42,7 +44,7 @@ def test_averages_of_weights():
 
 def test_accumulated_gradients_change_weights_at_every_second_step():
     _, history = trained({"gradient_accumulation_steps": 2})
-    moved = [np.abs(a[0] - b[0]).max() > 0 for a, b in zip(history[:-1], history[1:], strict=True)]
+    moved = [np.abs(a[0] - b[0]).max() > 0 for a, b in itertools.pairwise(history)]
     assert moved == [False, True, False, True]
 
 
@@ -59,7 +61,7 @@ def test_clipping_is_by_the_norm_of_all_gradients():
     np.testing.assert_allclose(clipped, [[0.6], [0.8]], rtol=1e-6)
 
 
-@pytest.mark.parametrize("options", [{"clip_norm": 1.0}, {"ema_momentum": 0.9}, {"weight_decay": 0.1}])
+@pytest.mark.parametrize("options", [{"ema_momentum": 0.9}, {"weight_decay": 0.1}])
 def test_on_two_devices_as_on_one(options):
     ends = []
     for devices in (["CPU:0"], ["CPU:0", "CPU:1"]):
@@ -71,14 +73,8 @@ def test_on_two_devices_as_on_one(options):
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-def test_half_precision(run, policy):
+def test_half_precision(run, tmp_path, policy):
     plain = run("train.epochs = 2", "train.learning_rate = 1e-4")
-    half = run("train.epochs = 2", "train.learning_rate = 1e-4", f'train.dtype_policy = "{policy}"', run_dir=plain_dir(run))
+    half = run("train.epochs = 2", "train.learning_rate = 1e-4", f'train.dtype_policy = "{policy}"', run_dir=tmp_path / "half")
     assert half["test_nll"] == pytest.approx(plain["test_nll"], rel=0.02)
     assert keras.config.dtype_policy().name == "float32"
-
-
-def plain_dir(run):
-    import tempfile
-
-    return tempfile.mkdtemp()

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import warnings
 from pathlib import Path
 
@@ -46,11 +47,23 @@ class Checkpoints:
             weight.assign(best)
 
     def save(self, state: dict) -> None:
-        """Writes a checkpoint, and deletes all but the last few."""
+        """Writes a checkpoint, and deletes all but the last few.
+
+        Raises:
+            OSError: If it cannot be written; those before stay as they were.
+        """
         self._state.assign(json.dumps(state))
         paths = self._paths()
         number = 1 + (_number(paths[-1]) if paths else 0)
-        self._checkpoint.write(str(self._directory / f"checkpoint-{number:06d}"))
+        # What a killed process, or a full disk, left unfinished.
+        for unfinished in self._directory.glob("checkpoint-*_temp"):
+            shutil.rmtree(unfinished)
+        try:
+            self._checkpoint.write(str(self._directory / f"checkpoint-{number:06d}"))
+        except tf.errors.OpError as error:
+            raise OSError(
+                f"A checkpoint cannot be written; those before stay as they were. TensorFlow says: {error.message}"
+            ) from error
         for path in self._paths()[:-_KEPT]:
             # The index goes first: without it the rest is no checkpoint.
             path.unlink()

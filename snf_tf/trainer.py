@@ -50,14 +50,22 @@ class FlowTrainer(keras.Model):
                 "A Flow is fitted to x alone: leave out y, sample_weight and class_weight. A context goes into the dataset, as (x, "
                 "context)."
             )
-        if isinstance(x, tf.data.Dataset):
+        if isinstance(x, tf.data.Dataset | tf.distribute.DistributedDataset):
             # A dataset shuffles for itself; Keras warns of its own default.
             kwargs.setdefault("shuffle", False)
+        if isinstance(x, tf.data.Dataset):
             # Values are checked in the pipeline: XLA would drop checks from the training step.
             x = x.map(self._checked)
-        else:
+        elif not isinstance(x, tf.distribute.DistributedDataset):
             x = self._check_array(x)
         return super().fit(x, validation_data=validation_data, **kwargs)
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        # A Flow is built when it is made. To find that out, Keras would take a batch from the iterator under a strategy, and lose
+        # it; with several workers it fails.
+        if not self.optimizer.built:
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Adds the mean of -log p(x) to the losses of the layers; called by Keras."""
@@ -72,6 +80,9 @@ class FlowTrainer(keras.Model):
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         """Calls the training loss by its name, `surrogate`; called by Keras."""
         logs = super().compute_metrics(x, y, y_pred, sample_weight)
+        if isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy):
+            # Keras averages over axis 0 there, which a scalar does not have.
+            logs = {name: tf.reshape(value, [1]) for name, value in logs.items()}
         return {"surrogate" if name == "loss" else name: value for name, value in logs.items()}
 
     def evaluate(self, x=None, y=None, batch_size=None, steps=None, sample_weight=None, seed=None, **kwargs):

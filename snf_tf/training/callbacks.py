@@ -116,7 +116,8 @@ class RunState(keras.callbacks.Callback):
         self.epoch, self.batch, self._metrics, self._seconds = epoch + 1, 0, [], 0.0
         _warn_of_a_bad_inverse(self.history)
         self._save()
-        self._directory.write_history(self.history)
+        if self._directory.writes:
+            self._directory.write_history(self.history)
 
     def _save(self):
         if self.batch:
@@ -128,6 +129,8 @@ class RunState(keras.callbacks.Callback):
                     f"{weight.path} is not finite after step {self.batch} of epoch {self.epoch + 1}: training stops, and the last "
                     "checkpoint stays as it was."
                 )
+        if not self._directory.writes:
+            return
         self._checkpoints.save(
             {
                 "epoch": self.epoch,

@@ -17,7 +17,7 @@ _EVALUATION_BATCH = 500
 
 
 def write_report(directory: RunDirectory, flow: Flow, dataset: Dataset, history: Sequence[Mapping[str, float]]) -> dict:
-    """Tests a flow and writes `results.json`, `nll.png`, `samples/samples.png` and `samples/reconstructions.png`.
+    """Tests a flow; writes `best.weights.h5`, `results.json`, `nll.png`, `samples/samples.png`, `samples/reconstructions.png`.
 
     Args:
         directory: The directory of the run.
@@ -45,6 +45,9 @@ def write_report(directory: RunDirectory, flow: Flow, dataset: Dataset, history:
     }
     if flow.has_learned_inverse:
         results["test_learned_round_trip_error"] = round_trip_error(flow, examples, exact=False)
+    if not directory.writes:
+        return results
+    directory.write_weights(flow)
     plot_history(directory.path / "nll.png", history)
     if len(dataset.event_shape) == 3:
         _draw(directory.path / "samples", flow, examples)

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 import keras
 
@@ -21,15 +22,20 @@ class RunDirectory:
         path: The directory; made where there is none.
         config: The configuration of the run, as text. Kept in `config.gin`; a run that is started again must have the same, but for
             `train.epochs` and `train.verbose`.
+        writes: Whether this process is the one, of several workers of the run, that writes; the others only read.
 
     Raises:
         ValueError: If the directory belongs to a run of another configuration, with the difference, or another process uses it.
         OSError: If it cannot be written.
     """
 
-    def __init__(self, path: Path, config: str):
+    def __init__(self, path: Path, config: str, writes: bool = True):
         self.path = path
+        self.writes = writes
+        self._lock: IO | None = None
         _check_config(path / "config.gin", config)
+        if not writes:
+            return
         path.mkdir(parents=True, exist_ok=True)
         # The system frees the lock when the process ends, however it ends.
         self._lock = open(path / ".lock", "w")  # noqa: SIM115
@@ -42,7 +48,8 @@ class RunDirectory:
 
     def close(self) -> None:
         """Lets another process use the directory."""
-        self._lock.close()
+        if self._lock is not None:
+            self._lock.close()
 
     def write(self, name: str, text: str) -> None:
         """Writes a file, in one step: a reader sees the old one or the new one."""

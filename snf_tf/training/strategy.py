@@ -1,23 +1,33 @@
 """The devices of a training run."""
 
+import os
 from collections.abc import Sequence
 
 import tensorflow as tf
 
 
-def make_strategy(devices: Sequence[str] | None = None) -> tf.distribute.Strategy:
+def make_strategy(devices: Sequence[str] | None = None, multi_worker: bool = False) -> tf.distribute.Strategy:
     """Chooses a strategy: the devices asked for, or else all GPUs, or else the one device there is.
 
     Args:
         devices: For example `["GPU:0", "GPU:1"]`, or `["CPU:0", "CPU:1"]` to divide the CPU into logical devices, which has to be
             done before TensorFlow is used for anything else.
+        multi_worker: Whether this process is one of several, on one or several hosts, as the environment variable TF_CONFIG says;
+            all devices of each are used.
 
     Returns:
-        A MirroredStrategy over several devices, or a strategy of one device.
+        A MirroredStrategy over several devices, or a strategy of one device; or a MultiWorkerMirroredStrategy.
 
     Raises:
-        ValueError: If a device is asked for that is not there.
+        ValueError: If a device is asked for that is not there, or there is no TF_CONFIG for several workers.
     """
+    if multi_worker:
+        if devices is not None or "TF_CONFIG" not in os.environ:
+            raise ValueError(
+                "multi_worker=True takes its processes from the environment variable TF_CONFIG, and all devices of each. "
+                f"Received: TF_CONFIG={os.environ.get('TF_CONFIG')}, devices={devices}"
+            )
+        return tf.distribute.MultiWorkerMirroredStrategy()
     if devices is None:
         devices = [f"GPU:{index}" for index in range(len(tf.config.list_physical_devices("GPU")))]
         if not devices:
@@ -46,3 +56,23 @@ def _divide_cpu(devices):
         raise ValueError(
             f"The CPU cannot be divided any more once TensorFlow has been used. Received: devices={list(devices)}"
         ) from error
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process is the one that writes: the first worker, or the only process."""
+    resolver = strategy.cluster_resolver
+    return resolver is None or not resolver.task_id
+
+
+def distribute_batches(strategy: tf.distribute.Strategy, batches: tf.data.Dataset, batch_size: int):
+    """Gives every worker its rows of the global batches; within a worker, and with one, Keras divides them."""
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return batches
+
+    def rows_of_worker(context):
+        rows = batch_size // context.num_input_pipelines
+        first = context.input_pipeline_id * rows
+        replicas = context.num_replicas_in_sync // context.num_input_pipelines
+        return batches.map(lambda batch: batch[first : first + rows]).unbatch().batch(rows // replicas, drop_remainder=True)
+
+    return strategy.distribute_datasets_from_function(rows_of_worker)

@@ -17,7 +17,7 @@ from snf_tf.training.interruption import StopSignals
 from snf_tf.training.optimizer import make_optimizer
 from snf_tf.training.report import write_report
 from snf_tf.training.run_directory import RunDirectory
-from snf_tf.training.strategy import make_strategy
+from snf_tf.training.strategy import distribute_batches, is_chief, make_strategy
 
 
 @gin.configurable
@@ -37,6 +37,7 @@ def train(
     dtype_policy: str = "float32",
     seed: int = 0,
     devices: Sequence[str] | None = None,
+    multi_worker: bool = False,
     checkpoint_seconds: float = 600.0,
     verbose: int | None = None,
 ) -> dict:
@@ -62,6 +63,8 @@ def train(
         dtype_policy: Keras' policy: "float32", "float64", "mixed_float16", "mixed_bfloat16".
         seed: Of initial weights, order of the data, and dequantization noise.
         devices: See `snf_tf.training.make_strategy`.
+        multi_worker: Whether this process is one of several, as TF_CONFIG says. All get the same arguments, and a run_dir that they
+            share, to which only the first writes.
         checkpoint_seconds: Longest time between checkpoints; there is one at the end of every epoch, too.
         verbose: Keras' progress bar: 0 none, 1 a bar, 2 a line an epoch; None: a bar on a terminal, else a line.
 
@@ -83,7 +86,7 @@ def train(
         raise ValueError(f"warmup_epochs must not be negative. Received: warmup_epochs={warmup_epochs}")
     if not (isinstance(learning_rate, int | float) and learning_rate > 0):
         raise ValueError(f"learning_rate must be a positive number. Received: learning_rate={learning_rate!r}")
-    strategy = make_strategy(devices)
+    strategy = make_strategy(devices, multi_worker)
     if batch_size % strategy.num_replicas_in_sync:
         raise ValueError(
             f"batch_size must be a multiple of the number of devices, {strategy.num_replicas_in_sync}. "
@@ -100,35 +103,35 @@ def train(
         flow.compile(
             make_optimizer(learning_rate, warmup_steps, clip_norm, ema_momentum, weight_decay, gradient_accumulation_steps)
         )
+        # Before fit, which cannot build it under several workers.
+        flow.optimizer.build(flow.trainable_variables)
     config = f"{gin.operative_config_str()}\n# Data: {dataset.name} from {dataset.source}, {dataset.sizes}\n"
-    directory = RunDirectory(run_dir, config)
+    directory = RunDirectory(run_dir, config, writes=is_chief(strategy))
     try:
-        directory.write("operative_config.gin", gin.operative_config_str())
         with StopSignals() as signals:
-            with strategy.scope():
-                state = RunState(directory, flow, signals, checkpoint_seconds)
+            state = RunState(directory, flow, signals, checkpoint_seconds)
             if state.epoch > epochs:
                 raise ValueError(f"This run has done {state.epoch} epochs already. Received: epochs={epochs}")
             flow.initialize(next(iter(data)))
-            callbacks = [
-                EpochEvaluation(dataset),
-                state,
-                keras.callbacks.TensorBoard(run_dir / "tensorboard", write_graph=False),
-            ]
+            callbacks = [EpochEvaluation(dataset), state]
+            if directory.writes:
+                directory.write("operative_config.gin", gin.operative_config_str())
+                callbacks.append(keras.callbacks.TensorBoard(run_dir / "tensorboard", write_graph=False))
             while state.epoch < epochs:
-                _fit(flow, dataset, state, callbacks, batch_size, steps, epochs, seed, verbose)
+                _fit(flow, strategy, dataset, state, callbacks, batch_size, steps, epochs, seed, verbose)
         state.load_best()
-        directory.write_weights(flow)
         return write_report(directory, flow, dataset, state.history)
     finally:
         directory.close()
 
 
-def _fit(flow, dataset, state, callbacks, batch_size, steps, epochs, seed, verbose):
+def _fit(flow, strategy, dataset, state, callbacks, batch_size, steps, epochs, seed, verbose):
     """Trains to the end of a begun epoch, or, where none is begun, to the last epoch."""
     try:
         flow.fit(
-            training_batches(dataset.train, batch_size, seed, state.epoch, steps, state.batch),
+            distribute_batches(
+                strategy, training_batches(dataset.train, batch_size, seed, state.epoch, steps, state.batch), batch_size
+            ),
             initial_epoch=state.epoch,
             epochs=state.epoch + 1 if state.batch else epochs,
             steps_per_epoch=steps - state.batch,

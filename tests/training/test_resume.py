@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import snf_tf
 import snf_tf.training
 from snf_tf.training import callbacks
+from snf_tf.training.health import diagnose
 from tests.mnist_files import write_mnist
 
 ROOT = Path(__file__).parents[2]
@@ -178,3 +180,9 @@ def test_a_bad_inverse_is_warned_of():
     rows = [{"val_reconstruction_error": 1.0 + i, "surrogate": 10.0 - i} for i in range(4)]
     with pytest.warns(UserWarning, match="has grown for 3 epochs"):
         callbacks._warn_of_a_bad_inverse(rows)
+
+
+def test_a_loss_that_overflows_is_told_from_a_layer():
+    flow = snf_tf.Flow([snf_tf.layers.Scale(1e30)], event_shape=(2,))
+    assert "The outputs of all layers are finite" in diagnose(flow, tf.ones((3, 2)))
+    assert "latents finite, |.| up to 1e+30" in diagnose(flow, tf.ones((3, 2)))

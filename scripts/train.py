@@ -4,7 +4,7 @@
 
 Single settings are changed by --gin_bindings, as often as needed; strings need quotes of their own:
     --gin_bindings='load_dataset.source="files"' --gin_bindings='load_dataset.data_dir="data/mnist"'
-A run that is started again with its --run_dir goes on after its last finished epoch.
+A run that is started again with its --run_dir goes on from its last checkpoint.
 """
 
 import contextlib

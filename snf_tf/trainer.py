@@ -20,14 +20,15 @@ class FlowTrainer(keras.Model):
         if loss is not None or metrics is not None:
             raise ValueError(f"A Flow brings its own loss and metrics. Received: loss={loss}, metrics={metrics}")
         super().compile(optimizer=optimizer, jit_compile=jit_compile, steps_per_execution=steps_per_execution, **kwargs)
+        optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
         refused = {
             "jit_compile=True": jit_compile is True,
             f"steps_per_execution={steps_per_execution}": steps_per_execution > 1,
             # Keras clips the gradients of every replica before it sums them.
             "clipping of gradients": any(
-                getattr(self.optimizer, name, None) is not None for name in ("global_clipnorm", "clipnorm", "clipvalue")
+                getattr(optimizer, name, None) is not None for name in ("global_clipnorm", "clipnorm", "clipvalue")
             ),
-            "gradient_accumulation_steps": bool(getattr(self.optimizer, "gradient_accumulation_steps", None)),
+            "gradient_accumulation_steps": bool(getattr(optimizer, "gradient_accumulation_steps", None)),
         }
         if self.distribute_strategy.num_replicas_in_sync > 1 and any(refused.values()):
             names = ", ".join(name for name, given in refused.items() if given)
@@ -119,8 +120,9 @@ class FlowTrainer(keras.Model):
         """The row seed of this training step and of this replica's rows of the global batch."""
         optimizer = getattr(self, "optimizer", None)
         _, first_row = _replica_rows(x)
-        # Not `iterations`, which stands still while gradients are accumulated.
-        return ops.row_seed(self.seed, 0 if optimizer is None else optimizer._iterations, first_row)
+        # Not `iterations`, which stands still while gradients are accumulated, nor that of an optimizer that scales the loss.
+        step = 0 if optimizer is None else getattr(optimizer, "inner_optimizer", optimizer)._iterations
+        return ops.row_seed(self.seed, step, first_row)
 
     def _checked(self, *element):
         """Checks an element of a dataset, and hides a context from Keras, which would take it for targets."""

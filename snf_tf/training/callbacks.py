@@ -50,6 +50,7 @@ class RunState(keras.callbacks.Callback):
         directory: The directory of the run.
         flow: The compiled flow.
         signals: When one has been received, the run is saved and stopped after the step.
+        steps: Number of steps in an epoch.
         checkpoint_seconds: Longest time between checkpoints.
 
     Attributes:
@@ -58,10 +59,11 @@ class RunState(keras.callbacks.Callback):
         history: A mapping of logs for every finished epoch.
     """
 
-    def __init__(self, directory: RunDirectory, flow, signals: StopSignals, checkpoint_seconds: float = math.inf):
+    def __init__(self, directory: RunDirectory, flow, signals: StopSignals, steps: int, checkpoint_seconds: float = math.inf):
         super().__init__()
         self._directory = directory
         self._signals = signals
+        self._steps = steps
         self._checkpoint_seconds = checkpoint_seconds
         self.epoch, self.batch, self.history = 0, 0, []
         self._metrics: list[float] = []
@@ -91,15 +93,13 @@ class RunState(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         self.batch += 1
         self._last_step = time.monotonic()
-        if self._signals.received is not None:
-            self._save()
-            raise Interrupted(
-                f"Stopped by signal {self._signals.received} after step {self.batch} of epoch {self.epoch + 1}. All is saved: "
-                f"start it again with --run_dir={self._directory.path} to go on.",
-                self._signals.received,
-            )
-        if time.monotonic() - self._saved > self._checkpoint_seconds:
-            self._save()
+        # After the last step of an epoch its end comes, and saves; a state between the two could not be gone on from.
+        if self.batch < self._steps:
+            if self._signals.received is not None:
+                self._save()
+                self._stop()
+            if time.monotonic() - self._saved > self._checkpoint_seconds:
+                self._save()
 
     def on_epoch_end(self, epoch, logs=None):
         if not math.isfinite(logs["val_nll"]):
@@ -118,19 +118,30 @@ class RunState(keras.callbacks.Callback):
         self._save()
         if self._directory.writes:
             self._directory.write_history(self.history)
+        if self._signals.received is not None:
+            self._stop()
+
+    def _stop(self):
+        saved = "All is saved" if self._directory.writes else "The first worker keeps what it saved last"
+        raise Interrupted(
+            f"Stopped by signal {self._signals.received} after step {self.batch} of epoch {self.epoch + 1}. {saved}: start it "
+            f"again with --run_dir={self._directory.path} to go on.",
+            self._signals.received,
+        )
 
     def _save(self):
+        self._saved = time.monotonic()
+        if not self._directory.writes:
+            return
         if self.batch:
-            self._metrics = [float(variable) for variable in self._metric_variables()]
+            self._metrics = [float(tf.convert_to_tensor(variable.value)) for variable in self._metric_variables()]
             self._seconds = time.monotonic() - self._start
-        for weight in self.model.weights:
-            if not tf.reduce_all(tf.math.is_finite(weight.value)):
+        for weight in [*self.model.weights, *self.model.optimizer.variables]:
+            if weight.value.dtype.is_floating and not tf.reduce_all(tf.math.is_finite(weight.value)):
                 raise FloatingPointError(
                     f"{weight.path} is not finite after step {self.batch} of epoch {self.epoch + 1}: training stops, and the last "
                     "checkpoint stays as it was."
                 )
-        if not self._directory.writes:
-            return
         self._checkpoints.save(
             {
                 "epoch": self.epoch,
@@ -140,9 +151,11 @@ class RunState(keras.callbacks.Callback):
                 "seconds": self._seconds,
             }
         )
-        self._saved = time.monotonic()
 
     def _metric_variables(self):
+        # With several workers, to read them takes all workers, each of which saves at its own time.
+        if isinstance(self.model.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            return []
         return [variable for metric in self.model.metrics for variable in metric.variables]
 
 

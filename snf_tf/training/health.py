@@ -21,7 +21,8 @@ def diagnose(flow, x: tf.Tensor, seed: tf.Tensor | None = None) -> str:
         if not all(np.isfinite(values).all() for name, values in parts.items() if name != "input"):
             statistics = "; ".join(f"{name} {_describe(values)}" for name, values in parts.items())
             return f"The first layer that is not finite is number {index}, {type(bijection).__name__}: {statistics}."
-    return f"The outputs of all layers are finite, but the loss that they make is not: latents {_describe(z.numpy())}."
+    latents = _describe(z.numpy())
+    return f"The outputs of all layers are finite, but the loss that they make, or its gradient, is not: latents {latents}."
 
 
 def _describe(values: np.ndarray) -> str:

@@ -3,17 +3,25 @@
 import contextlib
 
 import keras
+import tensorflow as tf
 
 
 @keras.saving.register_keras_serializable("snf_tf")
 class Adam(keras.optimizers.Adam):
-    """Keras' Adam, whose averages of the weights, with `use_ema`, do not replace the weights when `fit` ends.
+    """Keras' Adam, which stops at gradients that are not finite, and whose averages do not replace the weights when `fit` ends.
 
     A run that was stopped could not go on with the weights that it had, otherwise. `averaged_weights` gives the averages.
     """
 
     def finalize_variable_values(self, var_list):
         pass
+
+    def apply(self, grads, trainable_variables=None):
+        """Applies gradients that have been found to be finite: where one is not, no weight changes."""
+        norm = tf.linalg.global_norm([gradient for gradient in grads if gradient is not None])
+        with tf.control_dependencies([tf.debugging.check_numerics(norm, "The norm of the gradients is not finite")]):
+            grads = [gradient if gradient is None else tf.identity(gradient) for gradient in grads]
+        super().apply(grads, trainable_variables)
 
 
 def make_optimizer(
@@ -47,7 +55,7 @@ def make_optimizer(
         global_clipnorm=clip_norm,
         weight_decay=weight_decay,
         use_ema=ema_momentum is not None,
-        ema_momentum=ema_momentum or 0.99,
+        ema_momentum=0.99 if ema_momentum is None else ema_momentum,
         gradient_accumulation_steps=gradient_accumulation_steps,
     )
 

@@ -61,7 +61,9 @@ def _divide_cpu(devices):
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process is the one that writes: the first worker, or the only process."""
     resolver = strategy.cluster_resolver
-    return resolver is None or not resolver.task_id
+    if resolver is None or "chief" in resolver.cluster_spec().jobs:
+        return resolver is None or resolver.task_type == "chief"
+    return not resolver.task_id
 
 
 def distribute_batches(strategy: tf.distribute.Strategy, batches: tf.data.Dataset, batch_size: int):

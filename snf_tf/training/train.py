@@ -77,6 +77,7 @@ def train(
             checkpoint stays.
         snf_tf.training.interruption.Interrupted: After Ctrl-C or SIGTERM, when all has been saved.
     """
+    given = {name: value for name, value in locals().items() if name not in ("run_dir", "model", "epochs", "verbose")}
     run_dir = Path(run_dir)
     counts = {"steps_per_epoch": steps_per_epoch, "gradient_accumulation_steps": gradient_accumulation_steps}
     _check_counts(epochs=epochs, batch_size=batch_size, **{name: value for name, value in counts.items() if value is not None})
@@ -101,15 +102,17 @@ def train(
     with strategy.scope(), _policy(dtype_policy):
         flow = model(event_shape=dataset.event_shape, seed=seed)
         flow.compile(
-            make_optimizer(learning_rate, warmup_steps, clip_norm, ema_momentum, weight_decay, gradient_accumulation_steps)
+            make_optimizer(learning_rate, warmup_steps, clip_norm, ema_momentum, weight_decay, gradient_accumulation_steps),
+            # XLA would leave out the checks of loss and gradients.
+            jit_compile=False,
         )
         # Before fit, which cannot build it under several workers.
         flow.optimizer.build(flow.trainable_variables)
-    config = f"{gin.operative_config_str()}\n# Data: {dataset.name} from {dataset.source}, {dataset.sizes}\n"
+    config = f"{gin.operative_config_str()}\n# Arguments: {given}\n# Data: {dataset.name} from {dataset.source}, {dataset.sizes}\n"
     directory = RunDirectory(run_dir, config, writes=is_chief(strategy))
     try:
         with StopSignals() as signals:
-            state = RunState(directory, flow, signals, checkpoint_seconds)
+            state = RunState(directory, flow, signals, steps, checkpoint_seconds)
             if state.epoch > epochs:
                 raise ValueError(f"This run has done {state.epoch} epochs already. Received: epochs={epochs}")
             flow.initialize(next(iter(data)))
@@ -119,6 +122,9 @@ def train(
                 callbacks.append(keras.callbacks.TensorBoard(run_dir / "tensorboard", write_graph=False))
             while state.epoch < epochs:
                 _fit(flow, strategy, dataset, state, callbacks, batch_size, steps, epochs, seed, verbose)
+        if directory.writes:
+            # Again, for a run that was killed between its last checkpoint and its history.
+            directory.write_history(state.history)
         state.load_best()
         return write_report(directory, flow, dataset, state.history)
     finally:
@@ -143,8 +149,8 @@ def _fit(flow, strategy, dataset, state, callbacks, batch_size, steps, epochs, s
             raise
         x = next(iter(training_batches(dataset.train, batch_size, seed, state.epoch, steps, state.batch)))
         raise FloatingPointError(
-            f"The loss of step {state.batch + 1} of epoch {state.epoch + 1} is not finite, and training stops; the step has "
-            f"changed no weights, and the last checkpoint stays. {diagnose(flow, x, flow.training_seed(x))}"
+            f"The loss or a gradient of step {state.batch + 1} of epoch {state.epoch + 1} is not finite, and training stops; the "
+            f"step has changed no weights, and the last checkpoint stays. {diagnose(flow, x, flow.training_seed(x))}"
         ) from None
 
 

@@ -13,10 +13,13 @@ from snf_tf.training.checkpoints import Checkpoints
 from snf_tf.training.interruption import Interrupted, StopSignals
 from snf_tf.training.optimizer import averaged_weights
 from snf_tf.training.run_directory import RunDirectory
+from snf_tf.training.strategy import gather_from_workers
 
 _EVALUATION_BATCH = 500
 _TRAIN_SUBSET = 1000
 _STATISTICS_BATCH = 100
+# Steps after which several workers ask one another for a signal.
+_STEPS_BETWEEN_TALKS = 10
 
 
 class EpochEvaluation(keras.callbacks.Callback):
@@ -57,6 +60,9 @@ class RunState(keras.callbacks.Callback):
         epoch: Number of finished epochs.
         batch: Number of steps done in the next one.
         history: A mapping of logs for every finished epoch.
+
+    Raises:
+        ValueError: If there are checkpoints and none can be read, or workers do not find the same one.
     """
 
     def __init__(self, directory: RunDirectory, flow, signals: StopSignals, steps: int, checkpoint_seconds: float = math.inf):
@@ -73,6 +79,12 @@ class RunState(keras.callbacks.Callback):
         if state is not None:
             self.epoch, self.batch, self.history = state["epoch"], state["batch"], state["history"]
             self._metrics, self._seconds = state["metrics"], state["seconds"]
+        found = gather_from_workers(flow.distribute_strategy, (self.epoch, self.batch))
+        if (found != found[0]).any():
+            raise ValueError(
+                "All workers need one run_dir, which they share, but they found different checkpoints there. Received: (epoch, step) "
+                f"{found.tolist()}, run_dir={directory.path}"
+            )
         self._saved = time.monotonic()
 
     @property
@@ -95,9 +107,7 @@ class RunState(keras.callbacks.Callback):
         self._last_step = time.monotonic()
         # After the last step of an epoch its end comes, and saves; a state between the two could not be gone on from.
         if self.batch < self._steps:
-            if self._signals.received is not None:
-                self._save()
-                self._stop()
+            self._save_and_stop_at_a_signal()
             if time.monotonic() - self._saved > self._checkpoint_seconds:
                 self._save()
 
@@ -118,15 +128,21 @@ class RunState(keras.callbacks.Callback):
         self._save()
         if self._directory.writes:
             self._directory.write_history(self.history)
-        if self._signals.received is not None:
-            self._stop()
+        self._save_and_stop_at_a_signal()
 
-    def _stop(self):
-        saved = "All is saved" if self._directory.writes else "The first worker keeps what it saved last"
+    def _save_and_stop_at_a_signal(self):
+        several = isinstance(self.model.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy)
+        if several and self.batch % _STEPS_BETWEEN_TALKS:
+            return
+        received = int(gather_from_workers(self.model.distribute_strategy, (self._signals.received or 0,)).max())
+        if not received:
+            return
+        if self.batch:
+            self._save()
         raise Interrupted(
-            f"Stopped by signal {self._signals.received} after step {self.batch} of epoch {self.epoch + 1}. {saved}: start it "
-            f"again with --run_dir={self._directory.path} to go on.",
-            self._signals.received,
+            f"Stopped by signal {received} after step {self.batch} of epoch {self.epoch + 1}. All is saved: start it again with "
+            f"--run_dir={self._directory.path} to go on.",
+            received,
         )
 
     def _save(self):

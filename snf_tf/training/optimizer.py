@@ -16,6 +16,15 @@ class Adam(keras.optimizers.Adam):
     def finalize_variable_values(self, var_list):
         pass
 
+    def _update_model_variables_moving_average(self, trainable_variables):
+        update = super()._update_model_variables_moving_average
+        if not self.gradient_accumulation_steps:
+            update(trainable_variables)
+            return
+        # Keras averages at every step, of which most only accumulate gradients.
+        is_update = (self._iterations + 1) % self.gradient_accumulation_steps == 0
+        keras.ops.cond(is_update, lambda: update(trainable_variables), lambda: None)
+
     def apply(self, grads, trainable_variables=None):
         """Applies gradients that have been found to be finite: where one is not, no weight changes."""
         norm = tf.linalg.global_norm([gradient for gradient in grads if gradient is not None])

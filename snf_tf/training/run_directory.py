@@ -12,7 +12,7 @@ from typing import IO
 import keras
 
 # What may differ when a run is started again.
-_FREE = ("train.epochs =", "train.verbose =")
+_FREE = ("train.epochs", "train.verbose")
 
 
 class RunDirectory:
@@ -80,7 +80,7 @@ class RunDirectory:
 def _check_config(path: Path, config: str) -> None:
     if not path.is_file():
         return
-    before, now = ([line for line in text.splitlines() if not line.startswith(_FREE)] for text in (path.read_text(), config))
+    before, now = (_without_free(text) for text in (path.read_text(), config))
     if before != now:
         difference = difflib.unified_diff(before, now, "this run_dir", "this call", lineterm="", n=0)
         lines = [line for line in difference if not line.startswith("@@")]
@@ -88,3 +88,10 @@ def _check_config(path: Path, config: str) -> None:
             "This run_dir belongs to a run of another configuration; only train.epochs may change. Take another run_dir.\n"
             + "\n".join(lines)
         )
+
+
+def _without_free(config: str) -> list[str]:
+    """The lines that must not differ: neither those of free settings, nor of gin macros that they are set by (`%NAME`)."""
+    values = [line.partition(" = ")[2] for line in config.splitlines() if line.startswith(_FREE)]
+    free = _FREE + tuple(value[1:] for value in values if value.startswith("%"))
+    return [line for line in config.splitlines() if line.partition(" = ")[0] not in free]

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 
 
@@ -64,6 +65,13 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
     if resolver is None or "chief" in resolver.cluster_spec().jobs:
         return resolver is None or resolver.task_type == "chief"
     return not resolver.task_id
+
+
+def gather_from_workers(strategy: tf.distribute.Strategy, values: Sequence[int]) -> np.ndarray:
+    """The integers of every process of a run, `(replicas, len(values))`; all call this, and wait for the others."""
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return np.array([values])
+    return strategy.gather(strategy.run(lambda: tf.constant([values], tf.int32)), axis=0).numpy()
 
 
 def distribute_batches(strategy: tf.distribute.Strategy, batches: tf.data.Dataset, batch_size: int):

@@ -30,10 +30,11 @@ def test_warm_up():
     np.testing.assert_allclose([float(schedule(step)) for step in range(7)], [0.02, 0.04, 0.06, 0.08, 0.1, 0.1, 0.1], rtol=1e-6)
 
 
-def test_averages_of_weights():
-    flow, history = trained({"ema_momentum": 0.5})
-    average = history[1]
-    for weights in history[2:]:
+@pytest.mark.parametrize(("options", "steps_of_update"), [({}, 1), ({"gradient_accumulation_steps": 2}, 2)])
+def test_averages_of_weights(options, steps_of_update):
+    flow, history = trained({"ema_momentum": 0.5} | options, steps=3 * steps_of_update)
+    average, *updates = history[steps_of_update::steps_of_update]
+    for weights in updates:
         average = [0.5 * a + 0.5 * w for a, w in zip(average, weights, strict=True)]
     with averaged_weights(flow):
         for weight, expected in zip(flow.trainable_variables, average, strict=True):

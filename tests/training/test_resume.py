@@ -136,6 +136,11 @@ def test_a_run_belongs_to_its_configuration(run, tmp_path):
         run("train.epochs = 1")
 
 
+def test_epochs_may_be_a_macro(run):
+    for epochs in (1, 2):
+        assert run("train.epochs = %length", f"length = {epochs}")["epochs"] == epochs
+
+
 def test_one_process_at_a_time(run, tmp_path, stop_at):
     def second(_):
         code = (

@@ -30,7 +30,8 @@ def free_ports(count):
 
 
 def start(run_dir, data_dir, *bindings, workers=1):
-    """Starts the processes of a run."""
+    """Starts the processes of a run, each with a run_dir of its own where run_dir is a list."""
+    run_dirs = run_dir if isinstance(run_dir, list) else [run_dir] * workers
     settings = ('load_dataset.source="files"', f'load_dataset.data_dir="{data_dir}"', "train.batch_size=10")
     bindings = [*settings, "train.learning_rate=1e-3", *bindings]
     if workers > 1:
@@ -45,7 +46,7 @@ def start(run_dir, data_dir, *bindings, workers=1):
                     sys.executable,
                     ROOT / "scripts/train.py",
                     f"--gin_file={ROOT}/configs/mnist_fc.gin",
-                    f"--run_dir={run_dir}",
+                    f"--run_dir={run_dirs[index]}",
                     *(f"--gin_bindings={binding}" for binding in bindings),
                 ],
                 env=os.environ | {"PYTHONPATH": str(ROOT)} | ({"TF_CONFIG": json.dumps(config)} if workers > 1 else {}),
@@ -55,6 +56,13 @@ def start(run_dir, data_dir, *bindings, workers=1):
             )
         )
     return processes
+
+
+def wait_for(path, timeout=120):
+    deadline = time.monotonic() + timeout
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} does not come"
+        time.sleep(0.1)
 
 
 def finish(processes):
@@ -78,8 +86,7 @@ def test_two_workers_end_like_one_process(tmp_path):
 def test_a_killed_worker_stops_the_others_and_all_resume(tmp_path, victim):
     data_dir = write_mnist(tmp_path)
     processes = start(tmp_path / "run", data_dir, "train.epochs=2000", workers=2)
-    while not (tmp_path / "run/checkpoints/checkpoint-000003.index").exists():
-        time.sleep(0.1)
+    wait_for(tmp_path / "run/checkpoints/checkpoint-000003.index")
     processes[victim].send_signal(signal.SIGKILL)
     output, _ = processes[1 - victim].communicate(timeout=60)
     assert processes[1 - victim].returncode > 0
@@ -87,6 +94,29 @@ def test_a_killed_worker_stops_the_others_and_all_resume(tmp_path, victim):
     done = len((tmp_path / "run/history.csv").read_text().splitlines()) - 1
     finish(start(tmp_path / "run", data_dir, f"train.epochs={done + 3}", workers=2))
     assert json.loads((tmp_path / "run/results.json").read_text())["epochs"] == done + 3
+
+
+def test_a_signal_to_any_worker_stops_and_saves_all(tmp_path):
+    data_dir = write_mnist(tmp_path)
+    processes = start(tmp_path / "run", data_dir, "train.epochs=2000", workers=2)
+    wait_for(tmp_path / "run/checkpoints/checkpoint-000003.index")
+    processes[1].send_signal(signal.SIGTERM)
+    for process in processes:
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 128 + signal.SIGTERM
+        assert "All is saved" in output
+
+
+@pytest.mark.slow
+def test_workers_that_do_not_share_a_run_dir_are_refused(tmp_path):
+    data_dir = write_mnist(tmp_path)
+    finish(start(tmp_path / "one", data_dir, "train.epochs=1", workers=2))
+    processes = start([tmp_path / "one", tmp_path / "two"], data_dir, "train.epochs=2", workers=2)
+    for process in processes:
+        output, _ = process.communicate(timeout=60)
+        assert "All workers need one run_dir" in output
+        assert process.returncode == 1
+    assert not (tmp_path / "two/results.json").exists()
 
 
 def test_workers_need_a_cluster(monkeypatch):

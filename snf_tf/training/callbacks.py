@@ -82,8 +82,8 @@ class RunState(keras.callbacks.Callback):
         found = gather_from_workers(flow.distribute_strategy, (self.epoch, self.batch))
         if (found != found[0]).any():
             raise ValueError(
-                "All workers need one run_dir, which they share, but they found different checkpoints there. Received: (epoch, step) "
-                f"{found.tolist()}, run_dir={directory.path}"
+                "All workers need one run_dir, which they share, but they found different checkpoints there. Received: "
+                f"(epoch, step) {found.tolist()}, run_dir={directory.path}"
             )
         self._saved = time.monotonic()
 

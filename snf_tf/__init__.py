@@ -1,5 +1,7 @@
 """Self Normalizing Flows (Keller et al., ICML 2021) for Keras 3 and TensorFlow."""
 
+import importlib as _importlib
+
 import keras as _keras
 
 if _keras.backend.backend() != "tensorflow":
@@ -12,4 +14,11 @@ from snf_tf import data, layers, models, ops
 from snf_tf._version import __version__
 from snf_tf.flow import Flow
 
-__all__ = ["Flow", "__version__", "data", "layers", "models", "ops"]
+__all__ = ["Flow", "__version__", "bijectors", "data", "layers", "models", "ops", "serving"]
+
+
+def __getattr__(name):
+    # TensorFlow Probability takes seconds to import; only bijectors need it.
+    if name in ("bijectors", "serving"):
+        return _importlib.import_module(f"snf_tf.{name}")
+    raise AttributeError(f"module 'snf_tf' has no attribute {name!r}")

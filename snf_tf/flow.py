@@ -200,6 +200,22 @@ class Flow(FlowTrainer):
             seed = tf.random.uniform((), maxval=tf.int64.max, dtype=tf.int64)
         return self._sample(tf.convert_to_tensor(n), context, exact, temperature, tf.cast(seed, tf.int64))
 
+    # TensorFlow Probability takes seconds to import, and only these two need it.
+
+    @property
+    def bijector(self):
+        """The flow as a TFP bijector, from latents to data, or to dequantized data; see `snf_tf.bijectors.as_bijector`."""
+        from snf_tf.bijectors import as_bijector
+
+        return as_bijector(self)
+
+    @property
+    def distribution(self):
+        """The flow as a TFP distribution of data, or of dequantized data; see `snf_tf.bijectors.as_distribution`."""
+        from snf_tf.bijectors import as_distribution
+
+        return as_distribution(self)
+
     def check_data(self, x):
         """Converts data to a tensor, if they are such as this flow takes: of its shape, finite, and right for its first layer.
 

@@ -3,10 +3,14 @@
 import dataclasses
 from collections.abc import Callable
 
+import keras
 import numpy as np
 import tensorflow as tf
+import tensorflow_probability as tfp
 
 from snf_tf import layers
+
+tfb = tfp.bijectors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +46,27 @@ def _integers(shape):
     return np.random.randint(0, 256, shape).astype(float)
 
 
+@keras.saving.register_keras_serializable("tests")
+def affine_bijector():
+    """With two variables, and a constant Jacobian."""
+    scale = tfp.util.TransformedVariable(tf.eye(3, dtype=tf.float64), tfb.FillScaleTriL(diag_shift=None))
+    return tfb.Chain([tfb.Shift(tf.Variable([1.0, 2.0, 3.0], dtype=tf.float64)), tfb.ScaleMatvecTriL(scale)])
+
+
+@keras.saving.register_keras_serializable("tests")
+def spline_bijector():
+    """Element-wise, with a variable that TFP does not show."""
+    heights = tf.Variable([0.1, -0.2, 0.3], dtype=tf.float64)
+    sizes = [tfp.util.DeferredTensor(v, lambda v: 8 * tf.nn.softmax(v)) for v in (tf.zeros(3, tf.float64), heights)]
+    return tfb.RationalQuadraticSpline(*sizes, knot_slopes=tf.ones(2, tf.float64), range_min=-4)
+
+
+@keras.saving.register_keras_serializable("tests")
+def softplus_bijector():
+    """Without variables."""
+    return tfb.Softplus()
+
+
 CASES = {
     "SelfNormalizingDense": Case(layers.SelfNormalizingDense, (7,), jit=False),
     "ExactDense": Case(layers.ExactDense, (7,), jit=False),
@@ -63,5 +88,10 @@ CASES = {
     "Flatten": Case(layers.Flatten, (2, 3, 4)),
     "Dequantize": Case(layers.Dequantize, (3, 3, 2), draw=_integers),
     "Scale": Case(lambda: layers.Scale(-0.3), (3, 5)),
+    "FromBijector-affine": Case(lambda: layers.FromBijector(affine_bijector), (3,), jit=False),
+    "FromBijector-spline": Case(lambda: layers.FromBijector(spline_bijector), (4, 3), jit=False),
+    "FromBijector-softplus": Case(
+        lambda: layers.FromBijector(softplus_bijector), (2, 3), draw=lambda shape: np.random.uniform(0.1, 3, shape)
+    ),
     "Logit": Case(layers.Logit, (3, 5), draw=lambda shape: np.random.uniform(0, 1, shape)),
 }

@@ -4,6 +4,7 @@ from snf_tf.layers.activations import LeakyReLU, SmoothLeakyReLU, SmoothTanh
 from snf_tf.layers.conv import ExactConv2D, SelfNormalizingConv2D
 from snf_tf.layers.dense import ExactDense, RelativeGradientDense, SelfNormalizingDense
 from snf_tf.layers.flow_layer import FlowLayer
+from snf_tf.layers.from_bijector import FromBijector
 from snf_tf.layers.initializers import NoisyIdentity
 from snf_tf.layers.preprocessing import Dequantize, Logit, Scale
 from snf_tf.layers.reshape import Flatten, Squeeze
@@ -15,6 +16,7 @@ __all__ = [
     "ExactDense",
     "Flatten",
     "FlowLayer",
+    "FromBijector",
     "LeakyReLU",
     "Logit",
     "NoisyIdentity",

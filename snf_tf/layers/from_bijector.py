@@ -1,0 +1,117 @@
+"""A bijector of TensorFlow Probability as a layer."""
+
+import keras
+import tensorflow as tf
+
+from snf_tf.layers.flow_layer import FlowLayer
+
+
+@keras.saving.register_keras_serializable("snf_tf")
+class FromBijector(FlowLayer):
+    """A TFP bijector as a layer, its variables tracked, trained and saved by Keras.
+
+    `z = bijector.inverse(x)`, `layer.inverse(z) = bijector.forward(z)`: TFP's `forward` is the direction of sampling. log_det and
+    gradients are those of the bijector. All variables that it shows, or that it uses when it is called, are the layer's weights.
+
+    Args:
+        bijector: A `tfp.bijectors.Bijector`, or a function without arguments that makes one. To save a flow as a `.keras` file it
+            has to be a function that Keras can serialize (`keras.saving.register_keras_serializable`); `save_weights` works with
+            both.
+        **kwargs: As in `keras.layers.Layer`.
+
+    Raises:
+        ValueError: If bijector is neither, and in `build` if the event has too few axes for it.
+
+    Example:
+        >>> import tensorflow_probability as tfp
+        >>> layer = snf_tf.layers.FromBijector(tfp.bijectors.Scale(tf.Variable([2.0, 4.0])))
+        >>> z, log_det = layer(tf.constant([[2.0, 4.0]]))
+        >>> z.numpy().tolist(), len(layer.trainable_weights)
+        ([[1.0, 1.0]], 1)
+    """
+
+    def __init__(self, bijector, **kwargs):
+        super().__init__(**kwargs)
+        # What TensorFlow Probability computes is not all known to XLA.
+        self.supports_jit = False
+        is_bijector = hasattr(bijector, "inverse_log_det_jacobian") and not isinstance(bijector, type)
+        if not is_bijector and not callable(bijector):
+            raise ValueError(f"bijector must be a TFP bijector, or a function that makes one. Received: bijector={bijector!r}")
+        self._given = bijector
+        self.bijector = bijector if is_bijector else None
+
+    def build(self, input_shape):
+        """Makes the bijector, and finds its variables.
+
+        Raises:
+            ValueError: If the event has fewer axes than the bijector needs.
+        """
+        if self.bijector is None:
+            self.bijector = self._given()
+        super().build(input_shape)
+        with tf.init_scope():
+            # Networks make their variables when they are first called; a graph captures those that it uses, seen by TFP or not.
+            self._both_ways(tf.zeros((1, *self.event_shape), self._dtype))
+            graph = tf.function(self._both_ways).get_concrete_function(tf.TensorSpec((1, *self.event_shape), self._dtype))
+        variables = {id(variable): variable for variable in (*graph.variables, *self.bijector.variables)}
+        # In the order in which they were made, the same for every bijector that a function makes: files hold no names.
+        self._variables = [_keras_variable(variable) for variable in sorted(variables.values(), key=_age)]
+
+    def compute_latent_shape(self, event_shape):
+        if len(event_shape) < self.bijector.inverse_min_event_ndims:
+            raise ValueError(
+                f"{self.bijector.name} needs events of {self.bijector.inverse_min_event_ndims} axes at least. "
+                f"Received: event_shape={event_shape}"
+            )
+        return tuple(self.bijector.inverse_event_shape(event_shape))
+
+    def call(self, x, context=None, training=False):
+        # TFP gives a tensor that it has seen the result that it gave then. A new one it has not seen.
+        x = tf.identity(tf.cast(x, self._dtype))
+        return self.bijector.inverse(x), self._widen(self._log_det(x))
+
+    def inverse(self, z, context=None, exact=True):
+        z = self._latents(z)
+        return self.bijector.forward(tf.identity(tf.cast(z, self._dtype)))
+
+    def constant_log_det(self):
+        if not self.bijector.is_constant_jacobian:
+            return None
+        return self._widen(self._log_det(tf.zeros((1, *self.event_shape), self._dtype))[0])
+
+    def get_config(self):
+        if self._given is self.bijector:
+            raise ValueError(
+                "A TFP bijector has no config: give FromBijector a function that makes it, which Keras can serialize, or use "
+                f"save_weights. Received: bijector={self.bijector!r}"
+            )
+        return super().get_config() | {"bijector": keras.saving.serialize_keras_object(self._given)}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config | {"bijector": keras.saving.deserialize_keras_object(config["bijector"])})
+
+    @property
+    def _dtype(self):
+        return self.bijector.dtype or self.log_det_dtype
+
+    def _both_ways(self, x):
+        return self._log_det(x), self.bijector.forward(tf.identity(self.bijector.inverse(x)))
+
+    def _log_det(self, x):
+        """log|det dz/dx|, `(batch,)`, for a bijector that may have the same for all."""
+        log_det = self.bijector.inverse_log_det_jacobian(x, event_ndims=len(self.event_shape))
+        return tf.broadcast_to(log_det, tf.shape(x)[:1])
+
+
+def _keras_variable(variable: tf.Variable) -> keras.Variable:
+    """A Keras variable of the same storage."""
+    name = variable.name.removesuffix(":0").replace("/", "_")
+    tracked = keras.Variable(variable, trainable=variable.trainable, dtype=variable.dtype, name=name)
+    # TFP's autoregressive networks keep their masks by constraints.
+    tracked.constraint = variable.constraint
+    return tracked
+
+
+def _age(variable: tf.Variable) -> int:
+    return int(variable._unique_id.rpartition("_")[2])

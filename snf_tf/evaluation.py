@@ -9,7 +9,7 @@ from snf_tf import ops
 
 def evaluate(flow, dataset: tf.data.Dataset, seed: int | None = None) -> dict[str, float]:
     """Evaluates a flow on every row of a dataset; see `snf_tf.Flow.evaluate`."""
-    constant = _constant_log_dets(flow)
+    constant = constant_log_dets(flow)
     rows, totals = 0, tf.zeros(2, tf.float64)
     for element in dataset:
         x, context = split_context(element if isinstance(element, tuple) else (element,))
@@ -30,15 +30,18 @@ def split_context(element: tuple) -> tuple[tf.Tensor, tf.Tensor | None]:
 
 
 @tf.function
-def _constant_log_dets(flow) -> tf.Tensor:
-    """The sum of all log-dets that do not depend on the data."""
+def constant_log_dets(flow) -> tf.Tensor:
+    """The sum of all log-dets that do not depend on the data, a scalar in float64."""
     constants = (bijection.constant_log_det() for bijection in flow.bijections)
     return tf.add_n([tf.zeros((), tf.float64)] + [tf.cast(c, tf.float64) for c in constants if c is not None])
 
 
-@tf.function(reduce_retracing=True)
-def _batch_totals(flow, x, context, seed, constant) -> tf.Tensor:
-    """Sums of -log_prob and of the layers' squared reconstruction errors over a batch."""
+def exact_log_prob(flow, x, seed, constant, context=None) -> tf.Tensor:
+    """Computes `flow.log_prob(x)` in a graph, where the sum of constant log-dets is known: `(batch,)`, in float64."""
+    return _log_prob_and_error(flow, x, seed, constant, context)[0]
+
+
+def _log_prob_and_error(flow, x, seed, constant, context):
     log_prob, error = constant, tf.zeros((), tf.float64)
     for bijection, h, z, log_det in flow.steps(x, context, seed=seed):
         # A log-det that `constant` holds is not used here: TensorFlow then drops its computation from the graph.
@@ -48,7 +51,13 @@ def _batch_totals(flow, x, context, seed, constant) -> tf.Tensor:
             difference = bijection.inverse(z, context, exact=False) - tf.cast(h, bijection.log_det_dtype)
             error += tf.reduce_sum(tf.cast(tf.square(difference), tf.float64))
     latents = tf.reshape(z, (-1, *flow.latent_shape))
-    log_prob += tf.cast(flow.base_log_prob(latents), tf.float64)
+    return log_prob + tf.cast(flow.base_log_prob(latents), tf.float64), error
+
+
+@tf.function(reduce_retracing=True)
+def _batch_totals(flow, x, context, seed, constant) -> tf.Tensor:
+    """Sums of -log_prob and of the layers' squared reconstruction errors over a batch."""
+    log_prob, error = _log_prob_and_error(flow, x, seed, constant, context)
     return tf.stack([-tf.reduce_sum(log_prob), error])
 
 

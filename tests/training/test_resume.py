@@ -161,7 +161,7 @@ def test_a_step_that_is_not_finite_stops_the_run(run, tmp_path, stop_at):
         kernel.assign(tf.tensor_scatter_nd_update(kernel.value, [[3, 4]], [np.nan]))
 
     stop_at(7, spoil)
-    message = r"gradient of step 3 of epoch 2 is not finite.*number 6, SelfNormalizingDense: .*kernel 1 of 614656 not finite"
+    message = r"loss is not finite in step 3 of epoch 2.*number 6, SelfNormalizingDense: .*kernel 1 of 614656 not finite"
     with pytest.raises(FloatingPointError, match=message):
         run("train.epochs = 3")
     assert all(np.isfinite(value).all() for value in checkpoint(tmp_path / "run").values() if value.dtype.kind == "f")
@@ -193,3 +193,21 @@ def test_a_loss_that_overflows_is_told_from_a_layer():
     flow = snf_tf.Flow([snf_tf.layers.Scale(1e30)], event_shape=(2,))
     assert "The outputs of all layers are finite" in diagnose(flow, tf.ones((3, 2)))
     assert "latents finite, |.| up to 1e+30" in diagnose(flow, tf.ones((3, 2)))
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run(run, tmp_path, monkeypatch):
+    @tf.custom_gradient
+    def overflow(x):
+        return x, lambda upstream: np.inf * upstream
+
+    original = snf_tf.layers.SmoothLeakyReLU.call
+
+    def call(self, x, context=None, training=False):
+        return original(self, overflow(x) if training else x)
+
+    monkeypatch.setattr(snf_tf.layers.SmoothLeakyReLU, "call", call)
+    with pytest.raises(
+        FloatingPointError, match=r"gradient of .*/self_normalizing_dense\S*/kernel is not finite in step 1 of epoch 1"
+    ):
+        run("train.epochs = 1")
+    assert not (tmp_path / "run/results.json").exists()

@@ -152,8 +152,8 @@ def _fit(flow, strategy, dataset, state, callbacks, batch_size, steps, epochs, s
         weight = re.search(r"\[The gradient of\] \[([^\]]*)\]", error.message)
         what = f"gradient of {weight[1]}" if weight else "loss"
         raise FloatingPointError(
-            f"The {what} is not finite in step {state.batch + 1} of epoch {state.epoch + 1}, and training stops; the last checkpoint "
-            f"stays. {diagnose(flow, x, flow.training_seed(x))}"
+            f"The {what} is not finite in step {state.batch + 1} of epoch {state.epoch + 1}, and training stops; the last "
+            f"checkpoint stays. {diagnose(flow, x, flow.training_seed(x))}"
         ) from None
 
 

@@ -2,7 +2,9 @@
 
 import math
 
+import numpy as np
 import tensorflow as tf
+from scipy.special import logsumexp
 
 from snf_tf import ops
 
@@ -20,6 +22,42 @@ def evaluate(flow, dataset: tf.data.Dataset, seed: int | None = None) -> dict[st
     nll, error = (total / rows for total in totals.numpy().tolist())
     results = {"nll": nll, "bits_per_dim": ops.bits_per_dim(nll, math.prod(flow.event_shape))}
     return results | ({"reconstruction_error": error} if flow.has_learned_inverse else {})
+
+
+def likelihoods(
+    model, examples: np.ndarray, seed: int = 0, draws: int = 1, batch_size: int = 500, progress=iter
+) -> dict[str, float]:
+    """Computes exact likelihoods of examples, with their standard errors.
+
+    Args:
+        model: `snf_tf.serving.Endpoints`, or such as were loaded from a SavedModel.
+        examples: `(N,) + event_shape`, N > 1.
+        seed: Seed of the noise; row i gets that of (seed, i).
+        draws: K, draws of noise for the importance weighted bound; its k-th draw has the seed `seed + k`.
+        batch_size: Rows that are evaluated at once.
+        progress: Wraps the list of batches, to show progress, such as `tqdm.tqdm`.
+
+    Returns:
+        `nll`: mean of -log p(x + u), in nats; `bits_per_dim`; and of each its `_standard_error` over examples. With several draws
+        also `importance_weighted_nll_bound`, the mean of `-log(1/K sum_k p(x + u_k))`: with growing K it falls from nll to
+        -log P(x) (Burda et al. 2016; Ho et al. 2019).
+    """
+    tasks = [(draw, first) for draw in range(draws) for first in range(0, len(examples), batch_size)]
+    log_probs = np.zeros((draws, len(examples)))
+    for draw, first in progress(tasks):
+        rows = slice(first, first + batch_size)
+        log_probs[draw, rows] = model.log_prob(examples[rows], seed + draw, first)
+    values = {"nll": -log_probs[0]}
+    if draws > 1:
+        values["importance_weighted_nll_bound"] = np.log(draws) - logsumexp(log_probs, axis=0)
+    results: dict[str, float] = {}
+    dims = math.prod(examples.shape[1:])
+    for name, value in values.items():
+        mean, error = float(np.mean(value)), float(np.std(value, ddof=1) / np.sqrt(len(examples)))
+        bits = name.replace("nll", "bits_per_dim")
+        results |= {name: mean, f"{name}_standard_error": error}
+        results |= {bits: ops.bits_per_dim(mean, dims), f"{bits}_standard_error": ops.bits_per_dim(error, dims)}
+    return results
 
 
 def split_context(element: tuple) -> tuple[tf.Tensor, tf.Tensor | None]:
@@ -106,3 +144,12 @@ def round_trip_error(flow, x: tf.Tensor, exact: bool = True, seed: int | None = 
     target = noisy_x if flow.bijections[0].stochastic else x
     decoded = flow.decode(flow.encode(x, seed=seed), exact=exact)
     return float(tf.reduce_max(tf.abs(decoded - tf.cast(target, decoded.dtype))))
+
+
+def distance_of_decoded(model, x: np.ndarray, seed: int = 0) -> float:
+    """The largest distance of decoded latents from the data that were encoded, by `snf_tf.serving.Endpoints` or a SavedModel.
+
+    Of integers, which are dequantized, from the interval [x, x + 1].
+    """
+    decoded = model.decode(model.encode(x, seed)).numpy()
+    return float(np.abs(decoded - (np.clip(decoded, x, x + 1.0) if np.issubdtype(x.dtype, np.integer) else x)).max())

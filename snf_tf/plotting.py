@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.image import imsave
 from matplotlib.ticker import MaxNLocator
 
 
@@ -21,6 +22,13 @@ def tile(images: np.ndarray, columns: int) -> np.ndarray:
     padded = np.zeros((rows * columns, height, width, channels))
     padded[:count] = images
     return padded.reshape(rows, columns, height, width, channels).swapaxes(1, 2).reshape(rows * height, -1, channels)
+
+
+def save_grid(path: Path, images: np.ndarray, columns: int = 8) -> None:
+    """Writes images `(N, H, W, 1 or 3)` with values in 0..256 as one PNG file, pixel by pixel, `columns` in a row."""
+    pixels = np.clip(np.floor(tile(images, columns)), 0, 255).astype(np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    imsave(path, pixels.repeat(3, axis=2) if pixels.shape[2] == 1 else pixels)
 
 
 def plot_images(path: Path, panels: Mapping[str, np.ndarray], columns: int = 8) -> None:

@@ -1,6 +1,5 @@
 """`train`: one experiment, from a configuration to its results."""
 
-import contextlib
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ import tensorflow as tf
 
 from snf_tf.data import load_dataset, training_batches
 from snf_tf.flow import Flow
+from snf_tf.training.build import build_flow
 from snf_tf.training.callbacks import EpochEvaluation, RunState
 from snf_tf.training.health import diagnose
 from snf_tf.training.interruption import StopSignals
@@ -100,8 +100,8 @@ def train(
     steps = len(dataset.train) // batch_size if steps_per_epoch is None else steps_per_epoch
     if warmup_steps is None:
         warmup_steps = int(warmup_epochs * steps) // (gradient_accumulation_steps or 1)
-    with strategy.scope(), _policy(dtype_policy):
-        flow = model(event_shape=dataset.event_shape, seed=seed)
+    with strategy.scope():
+        flow = build_flow(model, dataset.event_shape, seed, dtype_policy)
         flow.compile(
             make_optimizer(learning_rate, warmup_steps, clip_norm, ema_momentum, weight_decay, gradient_accumulation_steps),
             # XLA would leave out the checks of loss and gradients.
@@ -155,17 +155,6 @@ def _fit(flow, strategy, dataset, state, callbacks, batch_size, steps, epochs, s
             f"The {what} is not finite in step {state.batch + 1} of epoch {state.epoch + 1}, and training stops; the last "
             f"checkpoint stays. {diagnose(flow, x, flow.training_seed(x))}"
         ) from None
-
-
-@contextlib.contextmanager
-def _policy(name):
-    """Layers made inside have this dtype policy."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def _check_counts(**counts):

@@ -1,0 +1,63 @@
+"""What the scripts share: a quiet start, and mistakes told in one message."""
+
+import contextlib
+import functools
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+from absl import app, flags, logging
+
+
+def run(main: Callable[[list[str]], None]) -> None:
+    """Runs a script. Unless --verbosity=1 is given, what TensorFlow prints at its start is hidden, and so are tracebacks."""
+    app.run(functools.partial(_guarded, main))
+
+
+def one_of(**values):
+    """The name of the one flag that is given, of several of which one is needed."""
+    given = [name for name, value in values.items() if value]
+    if len(given) != 1:
+        sys.exit(f"{_script()}: give {' or '.join(f'--{name}=...' for name in values)}, one of them; --help says more.")
+    return given[0]
+
+
+def _guarded(main, arguments):
+    verbose = flags.FLAGS.verbosity > 0
+    if not verbose:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        # gin reports every directory in which it does not find a file.
+        logging.set_verbosity(logging.FATAL)
+        warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
+    with contextlib.nullcontext() if verbose else _without_stderr():
+        import tensorflow as tf
+
+        import snf_tf.training  # noqa: F401
+    try:
+        main(arguments)
+    except (ValueError, OSError, SyntaxError, RuntimeError, FloatingPointError, tf.errors.OpError) as error:
+        if verbose:
+            raise
+        lines = [line for line in str(error).splitlines() if not line.startswith("  In call to configurable")]
+        if isinstance(error, SyntaxError):
+            lines.append("Strings need quotes of their own: --gin_bindings='NAME=\"VALUE\"'.")
+        sys.exit(f"{_script()}: " + "\n".join([*lines, "(--verbosity=1 shows where.)"]))
+
+
+def _script():
+    return Path(sys.argv[0]).name
+
+
+@contextlib.contextmanager
+def _without_stderr():
+    """Hides what TensorFlow's C++ code prints while it is imported, which no setting of its own does."""
+    stderr = os.dup(2)
+    with open(os.devnull, "w") as null:
+        os.dup2(null.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)

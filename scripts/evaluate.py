@@ -1,0 +1,72 @@
+"""Evaluates a trained flow: exact likelihoods with their standard errors, errors of its inverses, and how its layers fare.
+
+    python scripts/evaluate.py --run_dir=runs/mnist_fc
+    python scripts/evaluate.py --saved_model=exported/mnist_fc --gin_bindings='load_dataset.name="mnist"'
+
+With --draws=K there is, beside nll, the importance weighted bound over K draws of dequantization noise.
+"""
+
+import functools
+import time
+
+import command_line
+from absl import flags
+
+_RUN_DIR = flags.DEFINE_string("run_dir", None, "Directory of a run that has come to its end.")
+_SAVED_MODEL = flags.DEFINE_string("saved_model", None, "Directory that scripts/export.py has written, instead.")
+_GIN_BINDINGS = flags.DEFINE_multi_string("gin_bindings", [], "Settings of load_dataset; by default the run's.")
+_SPLIT = flags.DEFINE_enum("split", "test", ["test", "validation", "train"], "The examples to evaluate on.")
+_DRAWS = flags.DEFINE_integer("draws", 1, "Draws of noise for the importance weighted bound.", lower_bound=1)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the noise.")
+_EXAMPLES = 100
+
+
+def main(_) -> None:
+    start = time.perf_counter()
+    import gin
+    import tensorflow as tf
+    from tqdm import tqdm
+
+    from snf_tf import evaluation, serving
+    from snf_tf.data import load_dataset
+    from snf_tf.training import load_run
+
+    if command_line.one_of(run_dir=_RUN_DIR.value, saved_model=_SAVED_MODEL.value) == "run_dir":
+        flow, dataset = load_run(_RUN_DIR.value, _GIN_BINDINGS.value)
+        model = serving.Endpoints(flow)
+    else:
+        flow, model = None, tf.saved_model.load(_SAVED_MODEL.value)
+        gin.parse_config(_GIN_BINDINGS.value)
+        dataset = load_dataset()
+    examples = getattr(dataset, _SPLIT.value)
+    results = evaluation.likelihoods(
+        model, examples, _SEED.value, _DRAWS.value, progress=lambda batches: tqdm(batches, unit="batch")
+    )
+    first = examples[:_EXAMPLES]
+    if flow is None:
+        results["distance_of_decoded_from_data"] = evaluation.distance_of_decoded(model, first, _SEED.value)
+    else:
+        results["round_trip_error"] = evaluation.round_trip_error(flow, first, seed=_SEED.value)
+        if flow.has_learned_inverse:
+            results["learned_round_trip_error"] = evaluation.round_trip_error(flow, first, exact=False, seed=_SEED.value)
+            results["reconstruction_error"] = flow.evaluate(first, seed=_SEED.value)["reconstruction_error"]
+        _print_layers(evaluation.layer_statistics(flow, tf.constant(first)))
+    for name, value in results.items():
+        print(f"{name:45s} {value:.6g}")
+    print(
+        f"{_RUN_DIR.value or _SAVED_MODEL.value}, {len(examples)} {_SPLIT.value} examples of {dataset.name} ({dataset.source}): "
+        f"nll {results['nll']:.2f} +- {results['nll_standard_error']:.2f} nats, {results['bits_per_dim']:.4f} +- "
+        f"{results['bits_per_dim_standard_error']:.4f} bits/dim; {time.perf_counter() - start:.0f} s."
+    )
+
+
+def _print_layers(statistics):
+    import pandas as pd
+
+    values = pd.Series({tuple(name.split("/")): float(value) for name, value in statistics.items()}, dtype=float)
+    if len(values):
+        print(values.unstack().rename_axis("layer").to_string(float_format="%.4g", na_rep="-"), end="\n\n")
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,86 @@
+"""Draws samples of a trained flow: a PNG grid, and a .npy file of the same name.
+
+python scripts/sample.py --run_dir=runs/mnist_fc --n=64 --temperature=0.8 --output=samples.png
+python scripts/sample.py --run_dir=runs/mnist_fc --interpolate=3,7 --n=10 --output=between.png
+"""
+
+import time
+from pathlib import Path
+
+import command_line
+from absl import flags
+
+_RUN_DIR = flags.DEFINE_string("run_dir", None, "Directory of a run that has come to its end.")
+_SAVED_MODEL = flags.DEFINE_string("saved_model", None, "Directory that scripts/export.py has written, instead.")
+_GIN_BINDINGS = flags.DEFINE_multi_string("gin_bindings", [], "Settings of load_dataset, for --interpolate; by default the run's.")
+_OUTPUT = flags.DEFINE_string("output", "samples.png", "PNG file; the numbers go beside it, to NAME.npy.")
+_N = flags.DEFINE_integer("n", 64, "How many.", lower_bound=1)
+_INVERSE = flags.DEFINE_enum("inverse", "learned", ["learned", "exact"], "Which inverses to sample by.")
+_TEMPERATURE = flags.DEFINE_float("temperature", 1.0, "Factor on the latents.", lower_bound=0.0)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the samples.")
+_INTERPOLATE = flags.DEFINE_list("interpolate", None, "I,J: instead, --n images from test image I to J, on a line between latents.")
+_BATCH = 100
+
+
+def main(_) -> None:
+    start = time.perf_counter()
+    import gin
+    import numpy as np
+    import tensorflow as tf
+
+    from snf_tf import serving
+    from snf_tf.data import load_dataset
+    from snf_tf.plotting import save_grid
+    from snf_tf.training import load_run
+
+    if command_line.one_of(run_dir=_RUN_DIR.value, saved_model=_SAVED_MODEL.value) == "run_dir":
+        flow, dataset = load_run(_RUN_DIR.value, _GIN_BINDINGS.value)
+        model = serving.Endpoints(flow)
+    else:
+        model = tf.saved_model.load(_SAVED_MODEL.value)
+        gin.parse_config(_GIN_BINDINGS.value)
+        dataset = load_dataset() if _INTERPOLATE.value else None
+    samples = _sample(model) if not _INTERPOLATE.value else _interpolate(model, dataset.test)
+    output = Path(_OUTPUT.value)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    np.save(output.with_suffix(".npy"), samples)
+    is_images = samples.ndim == 4 and samples.shape[3] in (1, 3)
+    if is_images:
+        save_grid(output, samples, columns=len(samples) if _INTERPOLATE.value else 8)
+    written = f"{output} and {output.with_suffix('.npy')}" if is_images else output.with_suffix(".npy")
+    print(f"{len(samples)} samples of {_RUN_DIR.value or _SAVED_MODEL.value}: {written}; {time.perf_counter() - start:.0f} s.")
+
+
+def _sample(model):
+    import numpy as np
+    from tqdm import tqdm
+
+    draw = model.sample if _INVERSE.value == "learned" else model.sample_exact
+    parts = []
+    for index, first in enumerate(tqdm(range(0, _N.value, _BATCH), unit="batch")):
+        # The first batch has the seed itself, the others seeds that no other run of batches has.
+        seed = _SEED.value if index == 0 else np.random.SeedSequence([_SEED.value, index]).generate_state(1, np.uint64)[0] >> 1
+        parts.append(draw(min(_BATCH, _N.value - first), int(seed), _TEMPERATURE.value).numpy())
+    return np.concatenate(parts)
+
+
+def _interpolate(model, images):
+    import numpy as np
+
+    try:
+        ends = [int(index) for index in _INTERPOLATE.value]
+        pair = images[ends]
+    except (ValueError, IndexError):
+        ends, pair = [], ()
+    if len(pair) != 2 or min(ends) < 0:
+        raise ValueError(
+            f"--interpolate takes the numbers of two test images, I,J, each from 0 to {len(images) - 1}. "
+            f"Received: --interpolate={','.join(_INTERPOLATE.value)}"
+        )
+    start, end = model.encode(pair, _SEED.value).numpy()
+    weights = np.linspace(0, 1, _N.value, dtype=start.dtype)[:, None]
+    return model.decode((1 - weights) * start + weights * end).numpy()
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,52 @@
+"""The flow of a run: made for training, or found again when it is done."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import gin
+import keras
+
+from snf_tf.data import Dataset, load_dataset
+from snf_tf.flow import Flow
+
+
+def build_flow(model: Callable[..., Flow], event_shape: tuple[int, ...], seed: int = 0, dtype_policy: str = "float32") -> Flow:
+    """Calls a builder of flows; its layers have the dtype policy."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(dtype_policy)
+    try:
+        return model(event_shape=event_shape, seed=seed)
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def load_run(run_dir: str | Path, gin_bindings: Sequence[str] = ()) -> tuple[Flow, Dataset]:
+    """Loads what a finished run was about. gin's configuration is replaced by that of the run.
+
+    Args:
+        run_dir: Directory of the run.
+        gin_bindings: Settings that override those of the run, for example where its data are now.
+
+    Returns:
+        The flow, with the weights that were tested, and the data set.
+
+    Raises:
+        FileNotFoundError: If the run has not come to its end.
+    """
+    run_dir = Path(run_dir)
+    missing = [name for name in ("results.json", "best.weights.h5") if not (run_dir / name).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"This is no directory of a run that has come to its end: there is no {' and no '.join(missing)}. "
+            f"Received: run_dir={run_dir}"
+        )
+    results = json.loads((run_dir / "results.json").read_text())
+    gin.clear_config()
+    # The source that was found, should it have been "auto".
+    gin.parse_config([results["config"], f'load_dataset.source = "{results["source"]}"', *gin_bindings])
+    settings = gin.get_bindings("train")
+    dataset = load_dataset()
+    flow = build_flow(settings["model"], dataset.event_shape, settings["seed"], settings["dtype_policy"])
+    flow.load_weights(run_dir / "best.weights.h5")
+    return flow, dataset

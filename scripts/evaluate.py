@@ -39,9 +39,8 @@ def main(_) -> None:
         gin.parse_config(_GIN_BINDINGS.value)
         dataset = load_dataset()
     examples = getattr(dataset, _SPLIT.value)
-    results = evaluation.likelihoods(
-        model, examples, _SEED.value, _DRAWS.value, progress=lambda batches: tqdm(batches, unit="batch")
-    )
+    progress = functools.partial(tqdm, unit="batch")
+    results = evaluation.likelihoods(model, examples, _SEED.value, _DRAWS.value, progress=progress)
     first = examples[:_EXAMPLES]
     if flow is None:
         results["distance_of_decoded_from_data"] = evaluation.distance_of_decoded(model, first, _SEED.value)
@@ -52,7 +51,7 @@ def main(_) -> None:
             results["reconstruction_error"] = flow.evaluate(first, seed=_SEED.value)["reconstruction_error"]
         _print_layers(evaluation.layer_statistics(flow, tf.constant(first)))
     for name, value in results.items():
-        print(f"{name:45s} {value:.6g}")
+        print(f"{name:52s} {value:.6g}")
     print(
         f"{_RUN_DIR.value or _SAVED_MODEL.value}, {len(examples)} {_SPLIT.value} examples of {dataset.name} ({dataset.source}): "
         f"nll {results['nll']:.2f} +- {results['nll_standard_error']:.2f} nats, {results['bits_per_dim']:.4f} +- "

@@ -4,6 +4,7 @@ python scripts/sample.py --run_dir=runs/mnist_fc --n=64 --temperature=0.8 --outp
 python scripts/sample.py --run_dir=runs/mnist_fc --interpolate=3,7 --n=10 --output=between.png
 """
 
+import math
 import time
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def main(_) -> None:
     np.save(output.with_suffix(".npy"), samples)
     is_images = samples.ndim == 4 and samples.shape[3] in (1, 3)
     if is_images:
-        save_grid(output, samples, columns=len(samples) if _INTERPOLATE.value else 8)
+        save_grid(output, samples, columns=len(samples) if _INTERPOLATE.value else math.ceil(math.sqrt(len(samples))))
     written = f"{output} and {output.with_suffix('.npy')}" if is_images else output.with_suffix(".npy")
     print(f"{len(samples)} samples of {_RUN_DIR.value or _SAVED_MODEL.value}: {written}; {time.perf_counter() - start:.0f} s.")
 

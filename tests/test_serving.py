@@ -1,0 +1,105 @@
+"""SavedModels: they agree with the flow, are loaded by TensorFlow alone, and refuse bad input in words."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import snf_tf
+from snf_tf import layers, serving
+from tests.flows import D, image_flow, images, vector_flow
+
+# In a process of its own, in which nothing but TensorFlow may be imported.
+ALONE = """
+import sys
+import numpy as np, tensorflow as tf
+directory, inputs, outputs = sys.argv[1:]
+before = set(sys.modules)
+model = tf.saved_model.load(directory)
+x = np.load(inputs)
+results = {
+    "sample": model.sample(n=5, seed=3), "cold": model.sample(5, 3, 0.5), "sample_exact": model.sample_exact(5, seed=3),
+    "log_prob": model.log_prob(x, seed=2), "one": model.log_prob(x[:1], 2), "later": model.log_prob(x[4:], 2, 4),
+    "floats": model.log_prob(x.astype("float64"), 2), "encode": model.encode(x, 2), "decode": model.decode(model.encode(x, 2)),
+}
+served = model.signatures["sample"](n=tf.constant(5), seed=tf.constant(3, tf.int64), temperature=tf.constant(1.0))
+results["served"] = served["output_0"]
+np.savez(outputs, **{name: value.numpy() for name, value in results.items()})
+assert not {"keras", "snf_tf", "tensorflow_probability"} & {name.split(".")[0] for name in set(sys.modules) - before}
+"""
+
+
+@pytest.mark.parametrize("make", [vector_flow, image_flow])
+def test_a_saved_model_agrees_with_the_flow(make, tmp_path):
+    flow = make()
+    for weight in flow.trainable_weights:
+        weight.assign_add(0.05 * tf.random.normal(weight.shape))
+    x = images(257) if make is image_flow else np.random.randn(257, D).astype("float32")
+    serving.export(flow, tmp_path / "model")
+    np.save(tmp_path / "x.npy", x)
+    command = [sys.executable, "-c", ALONE, tmp_path / "model", tmp_path / "x.npy", tmp_path / "results.npz"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    results = np.load(tmp_path / "results.npz")
+    np.testing.assert_array_equal(results["sample"], flow.sample(5, seed=3))
+    np.testing.assert_array_equal(results["served"], flow.sample(5, seed=3))
+    np.testing.assert_array_equal(results["cold"], flow.sample(5, seed=3, temperature=0.5))
+    np.testing.assert_array_equal(results["sample_exact"], flow.sample(5, seed=3, exact=True))
+    log_prob, latents = flow.log_prob(x, seed=2), flow.encode(x, seed=2)
+    np.testing.assert_allclose(results["log_prob"], log_prob, rtol=1e-6, atol=1e-4)
+    np.testing.assert_allclose(results["one"], log_prob[:1], rtol=1e-6, atol=1e-4)
+    np.testing.assert_allclose(results["later"], log_prob[4:], rtol=1e-6, atol=1e-4)
+    np.testing.assert_allclose(results["floats"], log_prob, rtol=1e-6, atol=1e-4)
+    np.testing.assert_allclose(results["encode"], latents, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(results["decode"], flow.decode(latents), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda model: model.sample(0, 1), "n must be at least 1"),
+        (lambda model: model.sample_exact(-3, 1), "n must be at least 1"),
+        (lambda model: model.sample(1, 1, -1.0), "temperature must not be negative"),
+        (lambda model: model.log_prob(np.zeros((2, 4, 4), "uint8")), r"x must be of shape \(batch, 4, 4, 1\)"),
+        (lambda model: model.encode(np.zeros((2, 4, 5, 1), "uint8")), r"x must be of shape \(batch, 4, 4, 1\)"),
+        (lambda model: model.log_prob(np.uint8(3)), r"x must be of shape \(batch, 4, 4, 1\)"),
+        (lambda model: model.log_prob(images() / 255.0), r"integer values in 0\.\.255"),
+        (lambda model: model.log_prob(images().astype(int) + 9), r"integer values in 0\.\.255"),
+        (lambda model: model.log_prob(np.full((1, 4, 4, 1), np.nan, "float32")), "must be finite"),
+        (lambda model: model.decode(np.zeros((2, 5), "float32")), r"z must be of shape \(batch, 16\)"),
+    ],
+)
+@pytest.mark.parametrize("loaded", [True, False])
+def test_bad_input_is_refused(call, message, loaded, model):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        call(model[loaded])
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """Endpoints, in this process and loaded."""
+    flow = image_flow()
+    directory = tmp_path_factory.mktemp("serving") / "model"
+    serving.export(flow, directory)
+    return {True: tf.saved_model.load(str(directory)), False: serving.Endpoints(flow)}
+
+
+def test_export_replaces_nothing(tmp_path):
+    serving.export(vector_flow(), tmp_path / "model")
+    with pytest.raises(FileExistsError, match="must not exist yet"):
+        serving.export(vector_flow(), tmp_path / "model")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.usefixtures("float64")
+def test_log_dets_are_computed_once():
+    """No LU is left in the graph that answers log_prob."""
+    flow = snf_tf.Flow([layers.ExactDense(), layers.SmoothTanh()], event_shape=(D,))
+    endpoints = serving.Endpoints(flow)
+    x = np.random.randn(3, D)
+    np.testing.assert_allclose(endpoints.log_prob(x), flow.log_prob(x), rtol=1e-12)
+    flow.bijections[0].kernel.assign(2 * flow.bijections[0].kernel)
+    # The weights are shared, but the log-determinants are those of the time of making.
+    assert np.all(np.abs(endpoints.log_prob(x) - flow.log_prob(x)) > 1)

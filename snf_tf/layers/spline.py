@@ -62,19 +62,15 @@ class SplineActivation(FlowLayer):
         )
 
     def call(self, x, context=None, training=False):
-        value, log_slope = ops.rational_quadratic_spline(self._widen(x), *self._knots())
+        value, log_slope = ops.rational_quadratic_spline(self._widen(x), *self._parameters(), self.bound)
         return tf.cast(value, self.compute_dtype), sum_event(log_slope)
 
     def inverse(self, z, context=None, exact=True):
-        return ops.rational_quadratic_spline_inverse(self._latents(z), *self._knots())
+        return ops.rational_quadratic_spline_inverse(self._latents(z), *self._parameters(), self.bound)
 
     def get_config(self):
         return super().get_config() | {"bins": self.bins, "bound": self.bound}
 
-    def _knots(self):
-        return ops.spline_knots(
-            self._widen(self.unnormalized_widths),
-            self._widen(self.unnormalized_heights),
-            self._widen(self.unnormalized_derivatives),
-            self.bound,
-        )
+    def _parameters(self):
+        weights = (self.unnormalized_widths, self.unnormalized_heights, self.unnormalized_derivatives)
+        return [self._widen(weight) for weight in weights]

@@ -3,19 +3,24 @@
 On [-bound, bound] the spline has K bins with knots (x_k, y_k), x_0 = y_0 = -bound, and slopes d_k at the knots, 1 at both ends.
 Outside it is the identity. Parameterisation: widths and heights `2 bound (m + (1 - m K) softmax(u))` with m = 1e-3, inner slopes
 `m + softplus(u + log(exp(1 - m) - 1))`, so that u = 0 is the identity.
+
+In a bin of width w, height h and slope s = h / w, with t = (x - x_k) / w, e = s - d_k and c = d_k + d_{k+1} - 2 s, the value is
+`y_k + h t (d_k + e t) / (s + c t (1 - t))` (Eq. 4), its slope `s^2 (d_k + 2 e t + c t^2) / (s + c t (1 - t))^2` (Eq. 5).
+
+All take x as `(batch,) + event_shape` and parameters of shape `event_shape + (n,)`.
 """
 
-import itertools
 import math
 
 import tensorflow as tf
 
 _MINIMUM = 1e-3
+_POWERS = [2**exponent for exponent in range(31)]
 
 
 def spline_knots(
     unnormalized_widths: tf.Tensor, unnormalized_heights: tf.Tensor, unnormalized_derivatives: tf.Tensor, bound: float
-) -> tuple[list[tf.Tensor], list[tf.Tensor], list[tf.Tensor]]:
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Computes the knots of splines from unconstrained parameters.
 
     Args:
@@ -25,73 +30,103 @@ def spline_knots(
         bound: The splines are the identity outside [-bound, bound].
 
     Returns:
-        `(x, y, slopes)`: three lists of bins + 1 tensors of shape `event_shape`.
+        `(x, y, slopes)`, each `event_shape + (bins + 1,)`.
     """
-    x = _cumulative(unnormalized_widths, bound)
-    y = _cumulative(unnormalized_heights, bound)
-    shift = math.log(math.exp(1 - _MINIMUM) - 1)
-    inner = _MINIMUM + tf.math.softplus(unnormalized_derivatives + shift)
-    end = tf.ones_like(x[0])
-    return x, y, [end, *tf.unstack(inner, axis=-1), end]
-
-
-def _cumulative(unnormalized, bound):
-    bins = unnormalized.shape[-1]
-    sizes = 2 * bound * (_MINIMUM + (1 - _MINIMUM * bins) * tf.nn.softmax(unnormalized))
-    inner = tf.unstack(-bound + tf.cumsum(sizes, axis=-1), axis=-1)[:-1]
-    end = bound * tf.ones_like(sizes[..., 0])
-    return [-end, *inner, end]
-
-
-def _select(position: tf.Tensor, edges: list[tf.Tensor], *tables: list[tf.Tensor]) -> list[tf.Tensor]:
-    """Looks up, element by element, the entries of the tables for the bin that `position` falls in."""
-    found = [tf.broadcast_to(table[0], tf.shape(position)) for table in tables]
-    for k, edge in enumerate(edges[1:-1], start=1):
-        beyond = position >= edge
-        found = [tf.where(beyond, table[k], entry) for table, entry in zip(tables, found, strict=True)]
-    return found
+    bins = unnormalized_widths.shape[-1]
+    sizes = tf.nn.softmax(tf.stack([unnormalized_widths, unnormalized_heights]))
+    inner = tf.cumsum(2 * bound * (_MINIMUM + (1 - _MINIMUM * bins) * sizes), axis=-1)[..., :-1] - bound
+    # The ends are exact, whatever the sum of the sizes is rounded to.
+    start = tf.fill(tf.shape(inner[..., :1]), tf.cast(-bound, inner.dtype))
+    x, y = tf.unstack(tf.concat([start, inner, -start], axis=-1))
+    slopes = _MINIMUM + tf.math.softplus(unnormalized_derivatives + math.log(math.exp(1 - _MINIMUM) - 1))
+    end = tf.ones_like(x[..., :1])
+    return x, y, tf.concat([end, slopes, end], axis=-1)
 
 
 def rational_quadratic_spline(
-    x: tf.Tensor, knots_x: list[tf.Tensor], knots_y: list[tf.Tensor], slopes: list[tf.Tensor]
+    x: tf.Tensor,
+    unnormalized_widths: tf.Tensor,
+    unnormalized_heights: tf.Tensor,
+    unnormalized_derivatives: tf.Tensor,
+    bound: float,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Evaluates splines (Durkan et al. 2019, Eqs. 4, 5): `(batch,) + event_shape` -> value and log-slope of the same shape."""
-    inside = (x > knots_x[0]) & (x < knots_x[-1])
-    position = tf.where(inside, x, tf.zeros_like(x))
-    left, width, bottom, height, d0, d1 = _bins(position, knots_x, knots_x, knots_y, slopes)
-    slope = height / width
-    t = (position - left) / width
-    u = t * (1 - t)
-    denominator = slope + (d0 + d1 - 2 * slope) * u
-    value = bottom + height * (slope * tf.square(t) + d0 * u) / denominator
-    log_slope = (
-        2 * tf.math.log(slope)
-        + tf.math.log(d1 * tf.square(t) + 2 * slope * u + d0 * tf.square(1 - t))
-        - 2 * tf.math.log(denominator)
-    )
-    return tf.where(inside, value, x), tf.where(inside, log_slope, tf.zeros_like(x))
+    """Evaluates splines (Durkan et al. 2019, Eqs. 4, 5): value and log-slope, of the shape of x. Arguments as in `spline_knots`."""
+    elements = math.prod(x.shape[1:])
+    flat, weights = _flatten(x, elements, unnormalized_widths, unnormalized_heights, unnormalized_derivatives)
+    value, log_slope = _spline(flat, *spline_knots(*weights, bound))
+    return tf.reshape(value, (-1, *x.shape[1:])), tf.reshape(log_slope, (-1, *x.shape[1:]))
 
 
 def rational_quadratic_spline_inverse(
-    z: tf.Tensor, knots_x: list[tf.Tensor], knots_y: list[tf.Tensor], slopes: list[tf.Tensor]
+    z: tf.Tensor,
+    unnormalized_widths: tf.Tensor,
+    unnormalized_heights: tf.Tensor,
+    unnormalized_derivatives: tf.Tensor,
+    bound: float,
 ) -> tf.Tensor:
-    """Inverts splines in closed form (Durkan et al. 2019, Eqs. 6-8)."""
-    inside = (z > knots_y[0]) & (z < knots_y[-1])
-    position = tf.where(inside, z, tf.zeros_like(z))
-    left, width, bottom, height, d0, d1 = _bins(position, knots_y, knots_x, knots_y, slopes)
-    slope = height / width
+    """Inverts splines in closed form (Durkan et al. 2019, Eqs. 6-8). Arguments as in `spline_knots`."""
+    elements = math.prod(z.shape[1:])
+    flat, weights = _flatten(z, elements, unnormalized_widths, unnormalized_heights, unnormalized_derivatives)
+    x = _inverse_spline(_pad_rows(flat), *weights, bound)
+    return tf.reshape(x[: tf.shape(flat)[0]], (-1, *z.shape[1:]))
+
+
+def _pad_rows(x):
+    """Adds rows of zeros up to a power of two: XLA compiles for every number of rows anew."""
+    rows = tf.shape(x)[:1, None]
+    exponent = tf.raw_ops.LowerBound(sorted_inputs=[_POWERS], values=rows)
+    return tf.pad(x, (2**exponent - rows) * tf.constant([[0, 1], [0, 0]]))
+
+
+def _flatten(x, elements, *weights):
+    """All elements of an event on one axis, over which TensorFlow broadcasts fastest."""
+    return tf.reshape(x, (-1, elements)), [tf.reshape(weight, (elements, weight.shape[-1])) for weight in weights]
+
+
+def _spline(x, knots_x, knots_y, slopes):
+    inside, position = _inside(x, knots_x)
+    left, width, bottom, height, s, d, c = _bins_at(position, knots_x, knots_x, knots_y, slopes)
+    t = (position - left) / width
+    e = s - d
+    denominator = s + c * (t * (1 - t))
+    value = bottom + height * (t * (d + e * t)) / denominator
+    log_slope = tf.math.log((d + t * (2 * e + c * t)) * tf.square(s / denominator))
+    return tf.where(inside, value, x), tf.where(inside, log_slope, tf.zeros_like(x))
+
+
+# One loop for all of it: without XLA a sample spends most of its time here.
+@tf.function(jit_compile=True, reduce_retracing=True)
+def _inverse_spline(z, widths, heights, derivatives, bound):
+    knots_x, knots_y, slopes = spline_knots(widths, heights, derivatives, bound)
+    inside, position = _inside(z, knots_y)
+    left, width, bottom, height, s, d, c = _bins_at(position, knots_y, knots_x, knots_y, slopes)
     rise = position - bottom
-    curvature = rise * (d0 + d1 - 2 * slope)
-    a = height * (slope - d0) + curvature
-    b = height * d0 - curvature
-    c = -slope * rise
+    a = height * (s - d) + rise * c
+    b = height * d - rise * c
+    twice = 2 * s * rise
     # Positive for every increasing spline; rounding alone can push it below 0.
-    discriminant = tf.maximum(tf.square(b) - 4 * a * c, 0)
-    root = 2 * c / (-b - tf.sqrt(discriminant))
-    return tf.where(inside, root * width + left, z)
+    discriminant = tf.maximum(tf.square(b) + 2 * a * twice, 0)
+    return tf.where(inside, left + width * twice / (b + tf.sqrt(discriminant)), z)
 
 
-def _bins(position, edges, knots_x, knots_y, slopes):
-    widths = [right - left for left, right in itertools.pairwise(knots_x)]
-    heights = [top - bottom for bottom, top in itertools.pairwise(knots_y)]
-    return _select(position, edges, knots_x[:-1], widths, knots_y[:-1], heights, slopes[:-1], slopes[1:])
+def _inside(x, knots):
+    """Which x lie on the spline, and those, with 0 for the others."""
+    inside = (x > knots[:, 0]) & (x < knots[:, -1])
+    return inside, tf.where(inside, x, tf.zeros_like(x))
+
+
+def _bins_at(position, edges, knots_x, knots_y, slopes):
+    """Left, width, bottom, height, s, d and c of the formulas above, for the bin between `edges` that each position falls in."""
+    width, height = knots_x[:, 1:] - knots_x[:, :-1], knots_y[:, 1:] - knots_y[:, :-1]
+    s, d = height / width, slopes[:, :-1]
+    tables = (knots_x[:, :-1], width, knots_y[:, :-1], height, s, d, d + slopes[:, 1:] - 2 * s)
+    beyond = [position >= edge for edge in tf.unstack(edges[:, 1:-1], axis=1)]
+    # By comparison with every edge: the gradient of a gather would scatter.
+    found = []
+    for table in tables:
+        first, *others = tf.unstack(table, axis=1)
+        entry = tf.broadcast_to(first, tf.shape(position))
+        for is_beyond, other in zip(beyond, others, strict=True):
+            entry = tf.where(is_beyond, other, entry)
+        found.append(entry)
+    return found

@@ -84,12 +84,12 @@ def reference_spline(widths, heights, derivatives, bound):
 @pytest.mark.parametrize("bound", [10.0, 2.0])
 def test_spline_is_that_of_tfp(spline_parameters, bound):
     x = tf.constant(np.random.RandomState(1).uniform(-12, 12, (500, 3, 2)))
-    knots = ops.spline_knots(*spline_parameters, bound)
-    value, log_slope = ops.rational_quadratic_spline(x, *knots)
+    value, log_slope = ops.rational_quadratic_spline(x, *spline_parameters, bound)
     reference = reference_spline(*spline_parameters, bound)
     np.testing.assert_allclose(value, reference.forward(x), rtol=1e-10, atol=1e-10)
     np.testing.assert_allclose(log_slope, reference.forward_log_det_jacobian(x), rtol=1e-9, atol=1e-9)
-    np.testing.assert_allclose(ops.rational_quadratic_spline_inverse(value, *knots), x, rtol=1e-10, atol=1e-10)
+    inverse = ops.rational_quadratic_spline_inverse(value, *spline_parameters, bound)
+    np.testing.assert_allclose(inverse, x, rtol=1e-10, atol=1e-10)
     outside = np.abs(x) > bound
     assert outside.any()
     np.testing.assert_array_equal(value.numpy()[outside], x.numpy()[outside])
@@ -100,7 +100,7 @@ def test_spline_gradients_are_those_of_tfp(spline_parameters):
     x = tf.constant(np.random.RandomState(1).uniform(-12, 12, (50, 3, 2)))
     with tf.GradientTape(persistent=True) as tape:
         tape.watch([x, *spline_parameters])
-        value, log_slope = ops.rational_quadratic_spline(x, *ops.spline_knots(*spline_parameters, 10.0))
+        value, log_slope = ops.rational_quadratic_spline(x, *spline_parameters, 10.0)
         loss = tf.reduce_sum(value**2) - tf.reduce_sum(log_slope)
         reference = reference_spline(*spline_parameters, 10.0)
         reference_loss = tf.reduce_sum(reference.forward(x) ** 2) - tf.reduce_sum(reference.forward_log_det_jacobian(x))
@@ -112,8 +112,7 @@ def test_spline_gradients_are_those_of_tfp(spline_parameters):
 
 def test_zero_parameters_are_the_identity():
     x = tf.constant(np.linspace(-11, 11, 101)[:, None])
-    knots = ops.spline_knots(*(tf.zeros((1, count), tf.float64) for count in (5, 5, 4)), 10.0)
-    value, log_slope = ops.rational_quadratic_spline(x, *knots)
+    value, log_slope = ops.rational_quadratic_spline(x, *(tf.zeros((1, count), tf.float64) for count in (5, 5, 4)), 10.0)
     np.testing.assert_allclose(value, x, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(log_slope, 0 * x, atol=1e-12)
 
@@ -122,6 +121,22 @@ def test_zero_parameters_are_the_identity():
 def test_spline_at_its_knots(spline_parameters, at):
     knots_x, knots_y, slopes = ops.spline_knots(*spline_parameters, 10.0)
     for k in range(1, 5) if at == "knots" else (0, 5):
-        value, log_slope = ops.rational_quadratic_spline(knots_x[k][None], knots_x, knots_y, slopes)
-        np.testing.assert_allclose(value[0], knots_y[k], rtol=1e-12)
-        np.testing.assert_allclose(log_slope[0], np.log(slopes[k]), atol=1e-12)
+        value, log_slope = ops.rational_quadratic_spline(knots_x[None, ..., k], *spline_parameters, 10.0)
+        np.testing.assert_allclose(value[0], knots_y[..., k], rtol=1e-12)
+        np.testing.assert_allclose(log_slope[0], np.log(slopes[..., k]), atol=1e-12)
+
+
+def test_gradient_of_the_inverse_spline(spline_parameters):
+    """By the implicit function: f(g(z)) = z."""
+    z = tf.constant(np.random.RandomState(1).uniform(-12, 12, (50, 3, 2)))
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([z, *spline_parameters])
+        x = ops.rational_quadratic_spline_inverse(z, *spline_parameters, 10.0)
+    fixed = tf.constant(x.numpy())
+    with tf.GradientTape(persistent=True) as forward:
+        forward.watch([fixed, *spline_parameters])
+        value, log_slope = ops.rational_quadratic_spline(fixed, *spline_parameters, 10.0)
+        weighted = -tf.reduce_sum(value * tf.stop_gradient(tf.exp(-log_slope)))
+    np.testing.assert_allclose(tape.gradient(x, z), tf.exp(-log_slope), rtol=1e-8)
+    for parameter in spline_parameters:
+        np.testing.assert_allclose(tape.gradient(x, parameter), forward.gradient(weighted, parameter), rtol=1e-7, atol=1e-9)

@@ -53,7 +53,7 @@ def rational_quadratic_spline(
     """Evaluates splines (Durkan et al. 2019, Eqs. 4, 5): value and log-slope, of the shape of x. Arguments as in `spline_knots`."""
     elements = math.prod(x.shape[1:])
     flat, weights = _flatten(x, elements, unnormalized_widths, unnormalized_heights, unnormalized_derivatives)
-    value, log_slope = _spline(flat, *spline_knots(*weights, bound))
+    value, log_slope = _spline(flat, *spline_knots(*weights, bound=bound))
     return tf.reshape(value, (-1, *x.shape[1:])), tf.reshape(log_slope, (-1, *x.shape[1:]))
 
 

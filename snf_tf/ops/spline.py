@@ -53,7 +53,7 @@ def rational_quadratic_spline(
     """Evaluates splines (Durkan et al. 2019, Eqs. 4, 5): value and log-slope, of the shape of x. Arguments as in `spline_knots`."""
     elements = math.prod(x.shape[1:])
     flat, weights = _flatten(x, elements, unnormalized_widths, unnormalized_heights, unnormalized_derivatives)
-    value, log_slope = _spline(flat, *spline_knots(*weights, bound=bound))
+    value, log_slope = _spline(flat, *weights, bound)
     return tf.reshape(value, (-1, *x.shape[1:])), tf.reshape(log_slope, (-1, *x.shape[1:]))
 
 
@@ -83,7 +83,8 @@ def _flatten(x, elements, *weights):
     return tf.reshape(x, (-1, elements)), [tf.reshape(weight, (elements, weight.shape[-1])) for weight in weights]
 
 
-def _spline(x, knots_x, knots_y, slopes):
+def _spline(x, widths, heights, derivatives, bound):
+    knots_x, knots_y, slopes = spline_knots(widths, heights, derivatives, bound)
     inside, position = _inside(x, knots_x)
     left, width, bottom, height, s, d, c = _bins_at(position, knots_x, knots_x, knots_y, slopes)
     t = (position - left) / width

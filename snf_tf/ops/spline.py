@@ -52,8 +52,8 @@ def rational_quadratic_spline(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Evaluates splines (Durkan et al. 2019, Eqs. 4, 5): value and log-slope, of the shape of x. Arguments as in `spline_knots`."""
     elements = math.prod(x.shape[1:])
-    flat, weights = _flatten(x, elements, unnormalized_widths, unnormalized_heights, unnormalized_derivatives)
-    value, log_slope = _spline(flat, *weights, bound)
+    weights = _flatten(elements, unnormalized_widths, unnormalized_heights, unnormalized_derivatives)
+    value, log_slope = _spline(tf.reshape(x, (-1, elements)), weights, bound)
     return tf.reshape(value, (-1, *x.shape[1:])), tf.reshape(log_slope, (-1, *x.shape[1:]))
 
 
@@ -66,9 +66,9 @@ def rational_quadratic_spline_inverse(
 ) -> tf.Tensor:
     """Inverts splines in closed form (Durkan et al. 2019, Eqs. 6-8). Arguments as in `spline_knots`."""
     elements = math.prod(z.shape[1:])
-    flat, weights = _flatten(z, elements, unnormalized_widths, unnormalized_heights, unnormalized_derivatives)
-    x = _inverse_spline(_pad_rows(flat), *weights, bound)
-    return tf.reshape(x[: tf.shape(flat)[0]], (-1, *z.shape[1:]))
+    weights = _flatten(elements, unnormalized_widths, unnormalized_heights, unnormalized_derivatives)
+    x = _inverse_spline(_pad_rows(tf.reshape(z, (-1, elements))), weights, bound)
+    return tf.reshape(x[: tf.shape(z)[0]], (-1, *z.shape[1:]))
 
 
 def _pad_rows(x):
@@ -78,13 +78,13 @@ def _pad_rows(x):
     return tf.pad(x, (2**exponent - rows) * tf.constant([[0, 1], [0, 0]]))
 
 
-def _flatten(x, elements, *weights):
+def _flatten(elements, *weights):
     """All elements of an event on one axis, over which TensorFlow broadcasts fastest."""
-    return tf.reshape(x, (-1, elements)), [tf.reshape(weight, (elements, weight.shape[-1])) for weight in weights]
+    return [tf.reshape(weight, (elements, weight.shape[-1])) for weight in weights]
 
 
-def _spline(x, widths, heights, derivatives, bound):
-    knots_x, knots_y, slopes = spline_knots(widths, heights, derivatives, bound)
+def _spline(x, weights, bound):
+    knots_x, knots_y, slopes = spline_knots(*weights, bound=bound)
     inside, position = _inside(x, knots_x)
     left, width, bottom, height, s, d, c = _bins_at(position, knots_x, knots_x, knots_y, slopes)
     t = (position - left) / width
@@ -97,8 +97,8 @@ def _spline(x, widths, heights, derivatives, bound):
 
 # One loop for all of it: without XLA a sample spends most of its time here.
 @tf.function(jit_compile=True, reduce_retracing=True)
-def _inverse_spline(z, widths, heights, derivatives, bound):
-    knots_x, knots_y, slopes = spline_knots(widths, heights, derivatives, bound)
+def _inverse_spline(z, weights, bound):
+    knots_x, knots_y, slopes = spline_knots(*weights, bound=bound)
     inside, position = _inside(z, knots_y)
     left, width, bottom, height, s, d, c = _bins_at(position, knots_y, knots_x, knots_y, slopes)
     rise = position - bottom

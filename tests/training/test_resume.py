@@ -7,10 +7,12 @@ import sys
 import time
 from pathlib import Path
 
+import gin
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_probability as tfp
 
 import snf_tf
 import snf_tf.training
@@ -211,3 +213,20 @@ def test_a_gradient_that_is_not_finite_stops_the_run(run, tmp_path, monkeypatch)
     ):
         run("train.epochs = 1")
     assert not (tmp_path / "run/results.json").exists()
+
+
+@gin.configurable
+def with_bijector(event_shape, seed):
+    network = tfp.bijectors.AutoregressiveNetwork(params=2, hidden_units=[4], activation="tanh", event_shape=(784,))
+    bijections = [snf_tf.layers.Dequantize(), snf_tf.layers.Scale(1 / 256), snf_tf.layers.Logit(), snf_tf.layers.Flatten()]
+    masked = snf_tf.layers.FromBijector(tfp.bijectors.MaskedAutoregressiveFlow(network))
+    return snf_tf.Flow([*bijections, masked, snf_tf.layers.SelfNormalizingDense()], event_shape, seed=seed)
+
+
+def test_a_run_with_a_tfp_bijector_goes_on(run, tmp_path, stop_at):
+    run("train.epochs = 2", model="with_bijector", run_dir=tmp_path / "reference")
+    stop_at(3, interrupt)
+    with pytest.raises(snf_tf.training.Interrupted):
+        run("train.epochs = 2", model="with_bijector")
+    run("train.epochs = 2", model="with_bijector")
+    assert_same_end(tmp_path / "run", tmp_path / "reference")

@@ -8,13 +8,14 @@ from snf_tf.ops.activations import (
     smooth_tanh,
     smooth_tanh_inverse,
 )
+from snf_tf.ops.banded import conv2d_log_det, conv2d_solve
 from snf_tf.ops.checks import finite_or_stop, require
 from snf_tf.ops.conv import (
     affine_conv2d,
     conv2d,
-    conv2d_log_det,
+    conv2d_log_det_dense,
     conv2d_matrix,
-    conv2d_solve,
+    conv2d_solve_dense,
     flip,
     multiplicity,
     resize_kernel,
@@ -33,8 +34,10 @@ __all__ = [
     "bits_per_dim",
     "conv2d",
     "conv2d_log_det",
+    "conv2d_log_det_dense",
     "conv2d_matrix",
     "conv2d_solve",
+    "conv2d_solve_dense",
     "finite_or_stop",
     "flip",
     "fold_in",

@@ -29,7 +29,7 @@ def affine_conv2d(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor
 
         def grad(dz):
             wide_dz = tf.cast(dz, kernel.dtype)
-            d_kernel = _conv2d_kernel_gradient(tf.cast(x, kernel.dtype), wide_dz, kernel.shape)
+            d_kernel = conv2d_kernel_gradient(tf.cast(x, kernel.dtype), wide_dz, kernel.shape)
             return _conv2d_input_gradient(dz, k), d_kernel, tf.reduce_sum(wide_dz, axis=[0, 1, 2])
 
         return conv2d(x, k) + tf.cast(bias, x.dtype), grad
@@ -103,8 +103,8 @@ def self_normalizing_conv2d(
             dy = 0.5 * wide_dz + de * tf.cast(_conv2d_input_gradient(e, r), kernel.dtype)
             dh = de * wide_e - 0.5 * tf.cast(dx, kernel.dtype)
             dl = 0.5 * tf.reduce_sum(dl)
-            d_kernel = _conv2d_kernel_gradient(tf.cast(x, kernel.dtype), dy, kernel.shape)
-            d_inverse = _conv2d_kernel_gradient(tf.cast(y, kernel.dtype), dh, inverse_kernel.shape)
+            d_kernel = conv2d_kernel_gradient(tf.cast(x, kernel.dtype), dy, kernel.shape)
+            d_inverse = conv2d_kernel_gradient(tf.cast(y, kernel.dtype), dh, inverse_kernel.shape)
             d_kernel += dl * _transposed_taps(inverse_kernel, kernel, x)
             d_inverse -= dl * _transposed_taps(kernel, inverse_kernel, x)
             return dx, d_kernel, d_inverse, tf.reduce_sum(wide_dz, axis=[0, 1, 2])
@@ -127,7 +127,7 @@ def _conv2d_input_gradient(dz, kernel):
     )
 
 
-def _conv2d_kernel_gradient(x, dz, kernel_shape):
+def conv2d_kernel_gradient(x, dz, kernel_shape):
     return tf.raw_ops.Conv2DBackpropFilter(
         input=x, filter_sizes=kernel_shape, out_backprop=dz, strides=[1, 1, 1, 1], padding="SAME"
     )
@@ -148,12 +148,12 @@ def conv2d_matrix(kernel: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.Te
     return tf.reshape(conv2d(basis, kernel), (size, size))
 
 
-def conv2d_log_det(kernel: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.Tensor:
+def conv2d_log_det_dense(kernel: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.Tensor:
     """Computes log|det| of a convolution on `(H, W, C)` images, exactly, by LU of the dense matrix. A scalar."""
     return tf.linalg.slogdet(conv2d_matrix(kernel, image_shape))[1]
 
 
-def conv2d_solve(z: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+def conv2d_solve_dense(z: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """Solves `conv2d(x, kernel) = z` for x, exactly, by LU of the dense matrix; z and x are `(batch, H, W, C)`."""
     matrix = conv2d_matrix(kernel, tuple(z.shape[1:]))
     flat = tf.reshape(z, (-1, matrix.shape[0]))

@@ -1,0 +1,116 @@
+"""Log-determinants and solves of convolutions by block cyclic reduction, against the dense matrix, in float64."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from snf_tf import ops
+from snf_tf.ops import banded
+
+SIZES = [(1, 1), (3, 3), (5, 5), (7, 7), (3, 1), (1, 3), (5, 3), (3, 7), (1, 5)]
+IMAGES = [(1, 1, 3), (6, 4, 1), (5, 7, 2), (2, 9, 1), (8, 3, 2), (4, 3, 8)]
+
+
+def kernel_of(size, channels, seed=0, scale=0.4):
+    kernel = scale * np.random.RandomState(seed).randn(*size, channels, channels)
+    kernel[size[0] // 2, size[1] // 2] += np.eye(channels)
+    return tf.constant(kernel)
+
+
+def value_and_gradients(function, *inputs):
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        value = function(*inputs)
+        loss = tf.reduce_sum(tf.sin(value))
+    return value, tape.gradient(loss, inputs)
+
+
+def assert_same(actual, expected, tolerance=1e-9):
+    for a, b in zip(tf.nest.flatten(actual), tf.nest.flatten(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * (1 + np.abs(b).max(initial=0)))
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("image", IMAGES)
+def test_against_the_dense_matrix(size, image):
+    kernel = kernel_of(size, image[2])
+    assert_same(
+        value_and_gradients(lambda k: ops.conv2d_log_det(k, image), kernel),
+        value_and_gradients(lambda k: ops.conv2d_log_det_dense(k, image), kernel),
+    )
+    z = tf.constant(np.random.RandomState(1).randn(3, *image))
+    assert_same(value_and_gradients(ops.conv2d_solve, z, kernel), value_and_gradients(ops.conv2d_solve_dense, z, kernel))
+
+
+@pytest.mark.parametrize("height", [4, 6])
+@pytest.mark.parametrize("graph", [False, True])
+def test_upper_and_lower_tap_alone(height, graph):
+    """Invertible, but every block on the diagonal is 0: elimination needs pivots."""
+    kernel = np.zeros((3, 3, 1, 1))
+    kernel[0, 1], kernel[2, 1] = 1.0, 2.0
+    kernel = tf.constant(kernel)
+
+    def compute(kernel, z):
+        return (
+            *value_and_gradients(lambda k: ops.conv2d_log_det(k, (height, 3, 1)), kernel),
+            *value_and_gradients(ops.conv2d_solve, z, kernel),
+        )
+
+    log_det, gradient, x, _ = (tf.function(compute) if graph else compute)(kernel, tf.ones((2, height, 3, 1), tf.float64))
+    # Pairs of rows are swapped: half of the factors are 1, half 2.
+    np.testing.assert_allclose(log_det, 3 * height / 2 * np.log(2), rtol=1e-12)
+    assert np.isfinite(gradient[0]).all()
+    np.testing.assert_allclose(ops.conv2d(x, kernel), np.ones((2, height, 3, 1)), rtol=1e-12)
+
+
+@pytest.mark.parametrize("image", [(4, 4, 1), (5, 6, 1)])
+def test_small_pivots_are_found_out(image):
+    """Where the reduction loses digits, the dense matrix takes over."""
+    kernel = np.zeros((3, 3, 1, 1))
+    kernel[0, 1], kernel[1, 1], kernel[2, 1], kernel[1, 0] = 1.0, 1e-11, 2.0, 1e-11
+    kernel = tf.constant(kernel)
+    probe = tf.constant(np.random.RandomState(0).standard_normal((1, *image)))
+    _, x = banded._log_det_and_solution(probe, kernel)
+    if image[0] % 2 == 0:
+        assert not banded._solves(x, probe, kernel)
+    np.testing.assert_allclose(ops.conv2d_log_det(kernel, image), ops.conv2d_log_det_dense(kernel, image), rtol=1e-9)
+
+
+@pytest.mark.parametrize("distance", [1e-3, 1e-6, 1e-9])
+def test_near_singular_kernels_err_as_the_condition_number_says(distance):
+    image = (6, 5, 1)
+    # The 1-D kernel (1, c, 1) is singular on 6 pixels for c = 2 cos(pi / 7); its neighbours nearly so.
+    kernel = np.zeros((3, 3, 1, 1))
+    kernel[:, 1, 0, 0] = 1.0, 2 * np.cos(np.pi / 7) + distance, 1.0
+    kernel = tf.constant(kernel)
+    condition = np.linalg.cond(ops.conv2d_matrix(kernel, image))
+    assert condition > 1 / distance
+    x = np.random.RandomState(2).randn(1, *image)
+    solved = ops.conv2d_solve(ops.conv2d(tf.constant(x), kernel), kernel)
+    assert np.abs(solved - x).max() < 1e-14 * condition
+    # The log-determinant in closed form: of eigenvalues c + 2 cos(pi j / 7).
+    eigenvalues = kernel[1, 1, 0, 0].numpy() + 2 * np.cos(np.pi * np.arange(1, 7) / 7)
+    exact = 5 * np.log(np.abs(eigenvalues)).sum()
+    assert abs(ops.conv2d_log_det(kernel, image) - exact) < 1e-14 * condition
+
+
+def test_singular_and_broken_kernels_give_what_the_dense_matrix_gives():
+    for value in (0.0, np.nan):
+        kernel = tf.fill((3, 3, 2, 2), tf.constant(value, tf.float64))
+        np.testing.assert_array_equal(ops.conv2d_log_det(kernel, (4, 5, 2)), ops.conv2d_log_det_dense(kernel, (4, 5, 2)))
+
+
+def test_empty_batch_and_float32():
+    kernel = tf.cast(kernel_of((3, 3), 2, scale=0.1), tf.float32)
+    assert ops.conv2d_solve(tf.zeros((0, 4, 5, 2)), kernel).shape == (0, 4, 5, 2)
+    z = tf.random.normal((2, 28, 28, 2))
+    np.testing.assert_allclose(ops.conv2d(ops.conv2d_solve(z, kernel), kernel), z, atol=1e-4)
+
+
+def test_no_large_matrix_outside_of_the_fallback():
+    """The graph holds blocks of W C, not the (H W C)^2 matrix, but for the branch that is taken when a check fails."""
+    image = (20, 4, 2)
+    function = tf.function(lambda kernel: value_and_gradients(lambda k: ops.conv2d_log_det(k, image), kernel))
+    graph = function.get_concrete_function(tf.TensorSpec((3, 3, 2, 2), tf.float64)).graph
+    sizes = [output.shape.num_elements() or 0 for op in graph.get_operations() for output in op.outputs]
+    assert max(sizes) <= 20 * (4 * 2) ** 2

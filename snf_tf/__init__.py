@@ -10,11 +10,11 @@ if _keras.backend.backend() != "tensorflow":
         f"Received: backend={_keras.backend.backend()!r}"
     )
 
-from snf_tf import data, layers, models, ops
+from snf_tf import data, layers, models, ops, optimizers
 from snf_tf._version import __version__
 from snf_tf.flow import Flow
 
-__all__ = ["Flow", "__version__", "bijectors", "data", "layers", "models", "ops", "serving"]
+__all__ = ["Flow", "__version__", "bijectors", "data", "layers", "models", "ops", "optimizers", "serving"]
 
 
 def __getattr__(name):

@@ -14,8 +14,8 @@ from snf_tf.layers.learned_inverse import add_reconstruction_loss, add_reconstru
 class ExactConv2D(FlowLayer):
     """Convolution with the exact log-determinant, in training too.
 
-    `z = conv2d(x, kernel) + bias` on `(batch, H, W, C)`, stride 1, zero padding; log_det and inverse by block cyclic reduction, without
-    the dense (HWC, HWC) matrix (`snf_tf.ops.banded`), the log_det in every step.
+    `z = conv2d(x, kernel) + bias` on `(batch, H, W, C)`, stride 1, zero padding; log_det, in every step, and inverse by block
+    cyclic reduction, without the dense (HWC, HWC) matrix (`snf_tf.ops.banded`).
 
     Args:
         kernel_size: An odd integer, or two.

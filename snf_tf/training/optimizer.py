@@ -5,10 +5,12 @@ import contextlib
 import keras
 import tensorflow as tf
 
+from snf_tf.optimizers import Adam
+
 
 @keras.saving.register_keras_serializable("snf_tf")
-class Adam(keras.optimizers.Adam):
-    """Keras' Adam, which fails at gradients that are not finite, and whose averages do not replace the weights when `fit` ends.
+class CheckedAdam(Adam):
+    """Adam, which fails at gradients that are not finite, and whose averages do not replace the weights when `fit` ends.
 
     A run that was stopped could not go on with the weights that it had, otherwise. `averaged_weights` gives the averages.
     """
@@ -43,7 +45,7 @@ def make_optimizer(
     ema_momentum: float | None = None,
     weight_decay: float | None = None,
     gradient_accumulation_steps: int | None = None,
-) -> Adam:
+) -> CheckedAdam:
     """Makes Adam with the paper's constants (beta 0.9, 0.999, epsilon 1e-8).
 
     Args:
@@ -59,7 +61,7 @@ def make_optimizer(
         schedule = keras.optimizers.schedules.PolynomialDecay(
             initial_learning_rate=learning_rate / warmup_steps, decay_steps=warmup_steps - 1, end_learning_rate=learning_rate
         )
-    return Adam(
+    return CheckedAdam(
         schedule,
         beta_1=0.9,
         beta_2=0.999,

@@ -1,0 +1,43 @@
+"""Adam, with one fused operation for each weight."""
+
+import keras
+import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable("snf_tf")
+class Adam(keras.optimizers.Adam):
+    """Keras' Adam (Kingma and Ba 2015), to rounding, in one pass over a weight and its moments instead of a dozen.
+
+    Keras writes the update as a chain of operations, of which each reads and writes whole matrices; on a CPU that takes twice the
+    time. Everything else is Keras': arguments, schedules, clipping, averages, checkpoints, strategies. With `amsgrad`, and for
+    sparse gradients, the update is Keras', too.
+
+    Example:
+        >>> weight = keras.Variable([1.0, 2.0])
+        >>> optimizer = snf_tf.optimizers.Adam(0.1)
+        >>> optimizer.apply_gradients([(tf.constant([1.0, -1.0]), weight)])
+        >>> weight.numpy()
+        array([0.9, 2.1], dtype=float32)
+    """
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Updates a weight; called by Keras."""
+        if self.amsgrad or isinstance(gradient, tf.IndexedSlices):
+            super().update_step(gradient, variable, learning_rate)
+            return
+        index = self._get_variable_index(variable)
+        dtype = variable.dtype
+        step = tf.cast(self.iterations + 1, dtype)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].handle,
+            v=self._velocities[index].handle,
+            # `tf.cast` takes a number to float32 first. Keras does so with these two, and not with the next.
+            beta1_power=tf.pow(tf.cast(self.beta_1, dtype), step),
+            beta2_power=tf.pow(tf.cast(self.beta_2, dtype), step),
+            lr=tf.cast(learning_rate, dtype),
+            beta1=tf.constant(self.beta_1, dtype),
+            beta2=tf.constant(self.beta_2, dtype),
+            epsilon=tf.constant(self.epsilon, dtype),
+            grad=tf.cast(gradient, dtype),
+        )

@@ -37,7 +37,7 @@ def _guarded(main, arguments):
         import snf_tf.training  # noqa: F401
     try:
         main(arguments)
-    except (ValueError, OSError, SyntaxError, RuntimeError, FloatingPointError, tf.errors.OpError) as error:
+    except (ValueError, TypeError, OSError, SyntaxError, RuntimeError, FloatingPointError, tf.errors.OpError) as error:
         if verbose:
             raise
         lines = [line for line in str(error).splitlines() if not line.startswith("  In call to configurable")]

@@ -32,12 +32,14 @@ def main(_) -> None:
     from snf_tf.training import load_run
 
     if command_line.one_of(run_dir=_RUN_DIR.value, saved_model=_SAVED_MODEL.value) == "run_dir":
-        flow, dataset = load_run(_RUN_DIR.value, _GIN_BINDINGS.value)
+        flow = load_run(_RUN_DIR.value, _GIN_BINDINGS.value)
         model = serving.Endpoints(flow)
     else:
         flow, model = None, tf.saved_model.load(_SAVED_MODEL.value)
+        if not _GIN_BINDINGS.value:
+            raise ValueError("A SavedModel does not know its data: give --gin_bindings='load_dataset.name=\"mnist\"', or the like.")
         gin.parse_config(_GIN_BINDINGS.value)
-        dataset = load_dataset()
+    dataset = load_dataset()
     examples = getattr(dataset, _SPLIT.value)
     progress = functools.partial(tqdm, unit="batch")
     results = evaluation.likelihoods(model, examples, _SEED.value, _DRAWS.value, progress=progress)
@@ -45,13 +47,13 @@ def main(_) -> None:
     if flow is None:
         results["distance_of_decoded_from_data"] = evaluation.distance_of_decoded(model, first, _SEED.value)
     else:
-        results["round_trip_error"] = evaluation.round_trip_error(flow, first, seed=_SEED.value)
+        results["round_trip_error"] = evaluation.round_trip_error(flow, first)
         if flow.has_learned_inverse:
-            results["learned_round_trip_error"] = evaluation.round_trip_error(flow, first, exact=False, seed=_SEED.value)
+            results["learned_round_trip_error"] = evaluation.round_trip_error(flow, first, exact=False)
             results["reconstruction_error"] = flow.evaluate(first, seed=_SEED.value)["reconstruction_error"]
         _print_layers(evaluation.layer_statistics(flow, tf.constant(first)))
     for name, value in results.items():
-        print(f"{name:52s} {value:.6g}")
+        print(f"{name:54s} {value:.6g}")
     print(
         f"{_RUN_DIR.value or _SAVED_MODEL.value}, {len(examples)} {_SPLIT.value} examples of {dataset.name} ({dataset.source}): "
         f"nll {results['nll']:.2f} +- {results['nll_standard_error']:.2f} nats, {results['bits_per_dim']:.4f} +- "

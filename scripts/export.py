@@ -24,7 +24,7 @@ def main(_) -> None:
     from snf_tf.serving import export
     from snf_tf.training import load_run
 
-    flow, _ = load_run(_RUN_DIR.value, _GIN_BINDINGS.value)
+    flow = load_run(_RUN_DIR.value, _GIN_BINDINGS.value)
     print(f"Exporting {flow.count_params():,} parameters of {_RUN_DIR.value} ...", flush=True)
     export(flow, _OUTPUT.value)
     print(f"Exported {_RUN_DIR.value} to {_OUTPUT.value}; {time.perf_counter() - start:.0f} s.")

@@ -35,14 +35,12 @@ def main(_) -> None:
     from snf_tf.training import load_run
 
     if command_line.one_of(run_dir=_RUN_DIR.value, saved_model=_SAVED_MODEL.value) == "run_dir":
-        flow, dataset = load_run(_RUN_DIR.value, _GIN_BINDINGS.value)
-        model = serving.Endpoints(flow)
+        model = serving.Endpoints(load_run(_RUN_DIR.value, _GIN_BINDINGS.value))
     else:
         model = tf.saved_model.load(_SAVED_MODEL.value)
         gin.parse_config(_GIN_BINDINGS.value)
-        dataset = load_dataset() if _INTERPOLATE.value else None
-    samples = _sample(model) if not _INTERPOLATE.value else _interpolate(model, dataset.test)
-    output = Path(_OUTPUT.value)
+    samples = _interpolate(model, load_dataset().test) if _INTERPOLATE.value else _sample(model)
+    output = Path(_OUTPUT.value).with_suffix(".png")
     output.parent.mkdir(parents=True, exist_ok=True)
     np.save(output.with_suffix(".npy"), samples)
     is_images = samples.ndim == 4 and samples.shape[3] in (1, 3)
@@ -60,8 +58,9 @@ def _sample(model):
     parts = []
     for index, first in enumerate(tqdm(range(0, _N.value, _BATCH), unit="batch")):
         # The first batch has the seed itself, the others seeds that no other run of batches has.
-        seed = _SEED.value if index == 0 else np.random.SeedSequence([_SEED.value, index]).generate_state(1, np.uint64)[0] >> 1
-        parts.append(draw(min(_BATCH, _N.value - first), int(seed), _TEMPERATURE.value).numpy())
+        derived = np.random.SeedSequence([_SEED.value % 2**64, index]).generate_state(1, np.uint64)[0] >> 1
+        seed = int(derived) if index else _SEED.value
+        parts.append(draw(min(_BATCH, _N.value - first), seed, _TEMPERATURE.value).numpy())
     return np.concatenate(parts)
 
 

@@ -57,7 +57,16 @@ def as_distribution(flow: Flow) -> tfp.distributions.TransformedDistribution:
         base = tfp.distributions.Sample(tfp.distributions.Normal(tf.zeros((), flow.log_det_dtype), 1.0), flow.latent_shape)
     elif not isinstance(base, tfp.distributions.Distribution):
         raise ValueError(f"The base of the flow must be a TFP distribution, or None. Received: base={base!r}")
-    return tfp.distributions.TransformedDistribution(base, as_bijector(flow), name=flow.name)
+    return _FlowDistribution(base, as_bijector(flow), name=flow.name)
+
+
+# TFP has two: one for what is a CompositeTensor, as layers are not, and its base.
+class _FlowDistribution(tfp.distributions.TransformedDistribution.__bases__[0]):
+    """TFP's takes the log-determinant at the latents: for a flow that costs an exact inverse, and its rounding errors."""
+
+    def _log_prob(self, x, context=None):
+        z, log_det = self.bijector.inverse(x, context=context), self.bijector.inverse_log_det_jacobian(x, context=context)
+        return self.distribution.log_prob(z) + log_det
 
 
 class FlowBijector(tfp.bijectors.Bijector):
@@ -76,8 +85,8 @@ class FlowBijector(tfp.bijectors.Bijector):
         self._parts = _bijections(layer)
         self._latent_shape = layer.latent_shape
         self._data_shape = self._parts[0].event_shape
-        # TensorFlow's own variables: TFP and tf.Module do not see those of Keras.
-        self._variables = [weight.value for weight in layer.weights]
+        # TensorFlow's own variables: TFP and tf.Module do not see those of Keras, nor that one is frozen.
+        self._trained = [weight.value for weight in layer.trainable_weights]
         super().__init__(
             forward_min_event_ndims=len(self._latent_shape),
             inverse_min_event_ndims=len(self._data_shape),
@@ -88,7 +97,8 @@ class FlowBijector(tfp.bijectors.Bijector):
 
     def __hash__(self):
         # TFP looks results up by the hash of a bijector, and of what Chain and its like hold. One that never comes again keeps it
-        # from returning what was computed before a weight changed; TensorFlow does not tell when that happens.
+        # from returning what was computed before a weight changed; TensorFlow does not tell when that happens. The price: dicts and
+        # sets do not find a bijector again.
         return hash((id(self), next(_fresh)))
 
     def __eq__(self, other):
@@ -163,10 +173,7 @@ class FlowBijector(tfp.bijectors.Bijector):
 def _bijections(layer: FlowLayer | Flow) -> list[FlowLayer]:
     """The layers of flows within flows, from data to latents, without the dequantization that they may begin with."""
 
-    def layers(part):
-        return [inner for bijection in part.bijections for inner in layers(bijection)] if isinstance(part, Flow) else [part]
-
-    parts = layers(layer)
+    parts = layer.parts() if isinstance(layer, Flow) else [layer]
     parts = parts[1:] if parts[0].stochastic else parts
     random = [part.name for part in parts if part.stochastic]
     if random or not parts:

@@ -42,11 +42,14 @@ def likelihoods(
         also `importance_weighted_nll_bound`, the mean of `-log(1/K sum_k p(x + u_k))`: with growing K it falls from nll to
         -log P(x) (Burda et al. 2016; Ho et al. 2019).
     """
+    if len(examples) < 2:
+        raise ValueError(f"A standard error needs two examples at least. Received: {len(examples)}")
     tasks = [(draw, first) for draw in range(draws) for first in range(0, len(examples), batch_size)]
     log_probs = np.zeros((draws, len(examples)))
     for draw, first in progress(tasks):
         rows = slice(first, first + batch_size)
-        log_probs[draw, rows] = model.log_prob(examples[rows], seed + draw, first)
+        # As tensors: for new Python numbers TensorFlow would trace anew.
+        log_probs[draw, rows] = model.log_prob(examples[rows], tf.constant(seed + draw, tf.int64), tf.constant(first, tf.int64))
     values = {"nll": -log_probs[0]}
     if draws > 1:
         values["importance_weighted_nll_bound"] = np.log(draws) - logsumexp(log_probs, axis=0)
@@ -70,13 +73,13 @@ def split_context(element: tuple) -> tuple[tf.Tensor, tf.Tensor | None]:
 @tf.function
 def constant_log_dets(flow) -> tf.Tensor:
     """The sum of all log-dets that do not depend on the data, a scalar in float64."""
-    constants = (bijection.constant_log_det() for bijection in flow.bijections)
+    constants = (layer.constant_log_det() for layer in flow.parts())
     return tf.add_n([tf.zeros((), tf.float64)] + [tf.cast(c, tf.float64) for c in constants if c is not None])
 
 
-def exact_log_prob(flow, x, seed, constant, context=None) -> tf.Tensor:
+def exact_log_prob(flow, x, seed, constant) -> tf.Tensor:
     """Computes `flow.log_prob(x)` in a graph, where the sum of constant log-dets is known: `(batch,)`, in float64."""
-    return _log_prob_and_error(flow, x, seed, constant, context)[0]
+    return _log_prob_and_error(flow, x, seed, constant, None)[0]
 
 
 def _log_prob_and_error(flow, x, seed, constant, context):
@@ -111,7 +114,7 @@ def layer_statistics(flow, x) -> dict[str, tf.Tensor]:
         For every layer with a kernel, under `INDEX.CLASS/NAME`: `kernel_norm`; `gradient_norm`, of the kernel's gradient of the
         training loss; `log_det`, exact, a mean over the batch; and `reconstruction_error`, where it has a learned inverse.
     """
-    linear = {index: bijection for index, bijection in enumerate(flow.bijections) if hasattr(bijection, "kernel")}
+    linear = {index: layer for index, layer in enumerate(flow.parts()) if hasattr(layer, "kernel")}
     with tf.GradientTape() as tape:
         z, log_det = flow(x, training=True, seed=0)
         loss = tf.add_n([-ops.batch_mean(flow.base_log_prob(z) + log_det), *flow.losses])
@@ -131,19 +134,24 @@ def layer_statistics(flow, x) -> dict[str, tf.Tensor]:
     return statistics
 
 
-def round_trip_error(flow, x: tf.Tensor, exact: bool = True, seed: int | None = None) -> float:
-    """The largest absolute error of data decoded from their latents.
+def round_trip_error(flow, x: tf.Tensor, exact: bool = True) -> float:
+    """The largest absolute error of data decoded from their latents, on the scale of x.
 
     Args:
         flow: A Flow.
-        x: `(batch,) + event_shape`. Where the first layer dequantizes, the error is that of the dequantized x, on the scale of x.
+        x: `(batch,) + event_shape`. Where the first layer dequantizes, x + 1/2 is encoded.
         exact: Whether to decode by the exact inverses, or by the learned ones where there are any.
-        seed: Seed of the noise, an integer; None is 0.
     """
-    _, x, noisy_x, _ = next(flow.steps(tf.convert_to_tensor(x), seed=seed))
-    target = noisy_x if flow.bijections[0].stochastic else x
-    decoded = flow.decode(flow.encode(x, seed=seed), exact=exact)
-    return float(tf.reduce_max(tf.abs(decoded - tf.cast(target, decoded.dtype))))
+    parts = flow.parts()
+    start = tf.cast(x, flow.log_det_dtype)
+    if parts[0].stochastic:
+        start, parts = start + 0.5, parts[1:]
+    z = start
+    for part in parts:
+        z, _ = part(tf.reshape(z, (-1, *part.event_shape)))
+    for part in reversed(parts):
+        z = part.inverse(tf.reshape(z, (-1, *part.latent_shape)), exact=exact)
+    return float(tf.reduce_max(tf.abs(tf.reshape(z, tf.shape(start)) - start)))
 
 
 def distance_of_decoded(model, x: np.ndarray, seed: int = 0) -> float:

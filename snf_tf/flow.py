@@ -114,13 +114,22 @@ class Flow(FlowTrainer):
         return x
 
     def steps(self, x, context=None, training=False, seed=None):
-        """Applies the bijections one by one, from data to latents; yields `(bijection, x, z, log_det)` for each."""
+        """Applies the layers of `parts` one by one, from data to latents; yields `(layer, x, z, log_det)` for each."""
         seed = ops.row_seed(seed)
         for index, bijection in enumerate(self.bijections):
             noise = {"seed": ops.fold_in(seed, index)} if bijection.stochastic else {}
+            if isinstance(bijection, Flow):
+                for step in bijection.steps(x, context, training, **noise):
+                    yield step
+                x = tf.reshape(step[2], (-1, *bijection.latent_shape))
+                continue
             z, log_det = bijection(x, context=context, training=training, **noise)
             yield bijection, x, z, log_det
             x = z
+
+    def parts(self):
+        """The layers in their order, those of flows in this flow included."""
+        return [part for b in self.bijections for part in (b.parts() if isinstance(b, Flow) else [b])]
 
     def constant_log_det(self):
         """The exact log|det| where no layer's depends on the data, else None."""
@@ -134,7 +143,8 @@ class Flow(FlowTrainer):
         x = self.check_data(x)
         for bijection in self.bijections:
             # A layer sees what the layers before it give once they are initialized.
-            inputs = next(h for layer, h, _, _ in self.steps(x, context, seed=seed) if layer is bijection)
+            first = bijection.parts()[0] if isinstance(bijection, Flow) else bijection
+            inputs = next(h for layer, h, _, _ in self.steps(x, context, seed=seed) if layer is first)
             bijection.initialize(inputs, context)
         self.initialized.assign(1.0)
 
@@ -158,7 +168,7 @@ class Flow(FlowTrainer):
         return self._log_prob(self.check_data(x), context, ops.row_seed(seed))
 
     def encode(self, x, context=None, seed=None):
-        """Maps data `(batch,) + event_shape` to latents `(batch, D)`; arguments and errors as in `log_prob`."""
+        """Maps data `(batch,) + event_shape` to latents `(batch, D)`, float32 at least; arguments and errors as in `log_prob`."""
         return self._encode(self.check_data(x), context, ops.row_seed(seed))
 
     def decode(self, z, context=None, exact=True):
@@ -266,7 +276,7 @@ class Flow(FlowTrainer):
 
     @tf.function(reduce_retracing=True)
     def _encode(self, x, context, seed):
-        return self._forward(x, context, False, seed)[0]
+        return tf.cast(self._forward(x, context, False, seed)[0], self.log_det_dtype)
 
     @tf.function(reduce_retracing=True)
     def _decode(self, z, context, exact):

@@ -1,5 +1,6 @@
 """A flow as a TensorFlow SavedModel, which is loaded and used with nothing but TensorFlow."""
 
+import itertools
 import os
 import shutil
 from pathlib import Path
@@ -11,8 +12,11 @@ from snf_tf.evaluation import constant_log_dets, exact_log_prob
 from snf_tf.flow import Flow
 from snf_tf.layers import Dequantize
 
-_NUMBERS = (tf.uint8, tf.int32, tf.int64, tf.float32, tf.float64)
-_SEED = tf.TensorSpec((), tf.int64, "seed")
+_INTEGERS = (tf.uint8, tf.int8, tf.uint16, tf.int16, tf.uint32, tf.int32, tf.uint64, tf.int64)
+_NUMBERS = (*_INTEGERS, tf.float16, tf.bfloat16, tf.float32, tf.float64)
+# Of counts and seeds; Python's integers become the first.
+_COUNTS = (tf.int64, tf.int32)
+_SEED, _FIRST_ROW = (tf.TensorSpec((), tf.int64, name) for name in ("seed", "first_row"))
 
 
 def export(flow: Flow, directory: str | os.PathLike) -> None:
@@ -56,8 +60,9 @@ class Endpoints(tf.Module):
     - `encode(x, seed=0, first_row=0)`: latents `(batch, D)`.
     - `decode(z)`: data, by the exact inverse.
 
-    All agree with the flow's methods of the same seed. x may be of integers or floats, of any batch size. Log-determinants that do
-    not depend on the data were computed when the object was made (SNF Eq. 7).
+    All agree with the flow's methods of the same seed. x may be of integers or floats, of any batch size; there is no context.
+    Log-determinants that do not depend on the data were computed when the object was made (SNF Eq. 7): after a change of weights
+    make another one.
 
     Raises:
         tf.errors.InvalidArgumentError: In every method, if an argument has the wrong shape or values.
@@ -66,10 +71,11 @@ class Endpoints(tf.Module):
     def __init__(self, flow: Flow):
         super().__init__(name=flow.name)
         self._variables = [weight.value for weight in flow.weights]
+        self._base = flow.base
         constant = tf.constant(constant_log_dets(flow).numpy())
         dtype, shape = tf.as_dtype(flow.log_det_dtype), flow.event_shape
         batch, latents = tf.TensorSpec((None, *shape), dtype), tf.TensorSpec(None, dtype, "z")
-        number, temperature = tf.TensorSpec((), tf.int32, "n"), tf.TensorSpec((), dtype, "temperature")
+        number, temperature = tf.TensorSpec((), tf.int64, "n"), tf.TensorSpec((), dtype, "temperature")
         row_seed = tf.TensorSpec((3,), tf.int64)
 
         # Traced once; the methods around them take data of every dtype.
@@ -80,48 +86,53 @@ class Endpoints(tf.Module):
 
         @tf.function(input_signature=[batch, row_seed])
         def latents_of(x, seed):
-            return flow(x, seed=seed)[0]
+            return tf.cast(flow(x, seed=seed)[0], dtype)
 
-        def draw(n, seed, temperature, exact):
-            n = _require(n >= 1, n, "n must be at least 1.")
-            temperature = _require(temperature >= 0, temperature, "temperature must not be negative.")
-            return flow.sample(n, exact=exact, temperature=temperature, seed=seed)
+        def samples(exact):
+            @tf.function(input_signature=[number, _SEED, temperature])
+            def draw(n, seed, temperature):
+                n = _require(n >= 1, n, "n must be at least 1.")
+                temperature = _require(temperature >= 0, temperature, "temperature must be a number, and not negative.")
+                return flow.sample(n, exact=exact, temperature=temperature, seed=seed)
+
+            @tf.function
+            def method(n, seed, temperature=1.0):
+                return draw(tf.cast(n, tf.int64), tf.cast(seed, tf.int64), temperature)
+
+            for kind in itertools.product(_COUNTS, _COUNTS):
+                method.get_concrete_function(tf.TensorSpec((), kind[0], "n"), tf.TensorSpec((), kind[1], "seed"), temperature)
+            return method
 
         def on_rows(function):
+            @tf.function
             def method(x, seed=0, first_row=0):
                 return function(tf.cast(_of_shape(x, shape, "x"), dtype), ops.row_seed(seed, first_row=first_row))
 
-            method = tf.function(method)
-            for number in _NUMBERS:
-                method.get_concrete_function(tf.TensorSpec(None, number, "x"), _SEED, tf.TensorSpec((), tf.int64, "first_row"))
+            for kind in itertools.product(_NUMBERS, _COUNTS):
+                method.get_concrete_function(tf.TensorSpec(None, kind[0], "x"), tf.TensorSpec((), kind[1], "seed"), _FIRST_ROW)
             return method
-
-        @tf.function(input_signature=[number, _SEED, temperature])
-        def sample(n, seed, temperature=1.0):
-            return draw(n, seed, temperature, exact=False)
-
-        @tf.function(input_signature=[number, _SEED, temperature])
-        def sample_exact(n, seed, temperature=1.0):
-            return draw(n, seed, temperature, exact=True)
 
         @tf.function(input_signature=[latents])
         def decode(z):
-            return flow.decode(_of_shape(z, flow.latent_shape, "z"))
+            z = _of_shape(z, flow.latent_shape, "z")
+            return flow.decode(ops.require(tf.reduce_all(tf.math.is_finite(z)), z, "z must be finite."))
 
-        self.sample, self.sample_exact, self.decode = sample, sample_exact, decode
+        self.sample, self.sample_exact, self.decode = samples(exact=False), samples(exact=True), decode
         self.log_prob, self.encode = on_rows(log_prob_of), on_rows(latents_of)
-        self._data_dtype = tf.uint8 if isinstance(flow.bijections[0], Dequantize) else dtype
+        self._dtype = dtype
+        self._data_dtype = tf.uint8 if isinstance(flow.parts()[0], Dequantize) else dtype
 
     def signatures(self) -> dict:
         """The methods for servers: x is uint8 where the flow takes images, all arguments are needed, and results have names."""
-        data = tf.TensorSpec(None, self._data_dtype, "x"), _SEED, tf.TensorSpec((), tf.int64, "first_row")
+        data = tf.TensorSpec(None, self._data_dtype, "x"), _SEED, _FIRST_ROW
+        draw = tf.TensorSpec((), tf.int64, "n"), _SEED, tf.TensorSpec((), self._dtype, "temperature")
         log_prob = self.log_prob.get_concrete_function(*data)
         return {
             "serving_default": log_prob,
             "log_prob": log_prob,
             "encode": self.encode.get_concrete_function(*data),
-            "sample": self.sample.get_concrete_function(),
-            "sample_exact": self.sample_exact.get_concrete_function(),
+            "sample": self.sample.get_concrete_function(*draw),
+            "sample_exact": self.sample_exact.get_concrete_function(*draw),
             "decode": self.decode.get_concrete_function(),
         }
 

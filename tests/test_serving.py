@@ -3,12 +3,14 @@
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_probability as tfp
 
 import snf_tf
-from snf_tf import layers, serving
+from snf_tf import evaluation, layers, serving
 from tests.flows import D, image_flow, images, vector_flow
 
 # In a process of its own, in which nothing but TensorFlow may be imported.
@@ -20,11 +22,13 @@ before = set(sys.modules)
 model = tf.saved_model.load(directory)
 x = np.load(inputs)
 results = {
-    "sample": model.sample(n=5, seed=3), "cold": model.sample(5, 3, 0.5), "sample_exact": model.sample_exact(5, seed=3),
+    "sample": model.sample(n=5, seed=3), "tensors": model.sample(tf.constant(5), tf.constant(3)),
+    "cold": model.sample(5, 3, 0.5), "sample_exact": model.sample_exact(5, seed=3),
     "log_prob": model.log_prob(x, seed=2), "one": model.log_prob(x[:1], 2), "later": model.log_prob(x[4:], 2, 4),
-    "floats": model.log_prob(x.astype("float64"), 2), "encode": model.encode(x, 2), "decode": model.decode(model.encode(x, 2)),
+    "floats": model.log_prob(x.astype("float64"), tf.constant(2)),
+    "encode": model.encode(x, 2), "decode": model.decode(model.encode(x, 2)),
 }
-served = model.signatures["sample"](n=tf.constant(5), seed=tf.constant(3, tf.int64), temperature=tf.constant(1.0))
+served = model.signatures["sample"](n=tf.constant(5, tf.int64), seed=tf.constant(3, tf.int64), temperature=tf.constant(1.0))
 results["served"] = served["output_0"]
 np.savez(outputs, **{name: value.numpy() for name, value in results.items()})
 assert not {"keras", "snf_tf", "tensorflow_probability"} & {name.split(".")[0] for name in set(sys.modules) - before}
@@ -44,6 +48,7 @@ def test_a_saved_model_agrees_with_the_flow(make, tmp_path):
     assert done.returncode == 0, done.stderr
     results = np.load(tmp_path / "results.npz")
     np.testing.assert_array_equal(results["sample"], flow.sample(5, seed=3))
+    np.testing.assert_array_equal(results["tensors"], flow.sample(5, seed=3))
     np.testing.assert_array_equal(results["served"], flow.sample(5, seed=3))
     np.testing.assert_array_equal(results["cold"], flow.sample(5, seed=3, temperature=0.5))
     np.testing.assert_array_equal(results["sample_exact"], flow.sample(5, seed=3, exact=True))
@@ -61,7 +66,9 @@ def test_a_saved_model_agrees_with_the_flow(make, tmp_path):
     [
         (lambda model: model.sample(0, 1), "n must be at least 1"),
         (lambda model: model.sample_exact(-3, 1), "n must be at least 1"),
-        (lambda model: model.sample(1, 1, -1.0), "temperature must not be negative"),
+        (lambda model: model.sample(1, 1, -1.0), "temperature must be a number, and not negative"),
+        (lambda model: model.sample(1, 1, float("nan")), "temperature must be a number"),
+        (lambda model: model.decode(np.full((1, 16), np.nan, "float32")), "z must be finite"),
         (lambda model: model.log_prob(np.zeros((2, 4, 4), "uint8")), r"x must be of shape \(batch, 4, 4, 1\)"),
         (lambda model: model.encode(np.zeros((2, 4, 5, 1), "uint8")), r"x must be of shape \(batch, 4, 4, 1\)"),
         (lambda model: model.log_prob(np.uint8(3)), r"x must be of shape \(batch, 4, 4, 1\)"),
@@ -103,3 +110,28 @@ def test_log_dets_are_computed_once():
     flow.bijections[0].kernel.assign(2 * flow.bijections[0].kernel)
     # The weights are shared, but the log-determinants are those of the time of making.
     assert np.all(np.abs(endpoints.log_prob(x) - flow.log_prob(x)) > 1)
+
+
+def test_half_precision_and_a_base_with_variables(tmp_path):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        flow = image_flow()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    endpoints = serving.Endpoints(flow)
+    assert endpoints.decode(endpoints.encode(images())).shape == (12, 4, 4, 1)
+    base = tfp.distributions.MultivariateNormalDiag(tf.Variable([1.0, 2.0]), tf.ones(2))
+    flow = snf_tf.Flow([layers.ExactDense()], event_shape=(2,), base=base)
+    serving.export(flow, tmp_path / "model")
+    x = np.ones((3, 2), "float32")
+    loaded = tf.saved_model.load(str(tmp_path / "model"))
+    np.testing.assert_allclose(loaded.log_prob(x), flow.log_prob(x), rtol=1e-5)
+
+
+def test_images_of_a_nested_flow():
+    flow = snf_tf.Flow([image_flow(), layers.SmoothTanh()], event_shape=(4, 4, 1))
+    endpoints = serving.Endpoints(flow)
+    np.testing.assert_allclose(endpoints.log_prob(images(), 3), flow.log_prob(images(), seed=3), rtol=1e-5)
+    assert endpoints.signatures()["log_prob"].structured_input_signature[0][0].dtype == tf.uint8
+    assert evaluation.round_trip_error(flow, images()) < 0.1
+    assert len(evaluation.layer_statistics(flow, tf.constant(images()))) == 8

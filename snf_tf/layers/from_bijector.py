@@ -1,5 +1,7 @@
 """A bijector of TensorFlow Probability as a layer."""
 
+import weakref
+
 import keras
 import tensorflow as tf
 
@@ -20,7 +22,8 @@ class FromBijector(FlowLayer):
         **kwargs: As in `keras.layers.Layer`.
 
     Raises:
-        ValueError: If bijector is neither, and in `build` if the event has too few axes for it.
+        ValueError: If bijector is neither, and in `build` if the event has too few axes for it, or its variables were made outside
+            of the strategy's scope.
 
     Example:
         >>> import tensorflow_probability as tfp
@@ -46,16 +49,28 @@ class FromBijector(FlowLayer):
         Raises:
             ValueError: If the event has fewer axes than the bijector needs.
         """
-        if self.bijector is None:
-            self.bijector = self._given()
-        super().build(input_shape)
-        with tf.init_scope():
+        made: list[tf.Variable] = []
+
+        def make(next_creator, **kwargs):
+            made.append(next_creator(**kwargs))
+            return made[-1]
+
+        with tf.init_scope(), tf.variable_creator_scope(make):
+            if self.bijector is None:
+                self.bijector = self._given()
+                if not hasattr(self.bijector, "inverse_log_det_jacobian"):
+                    raise ValueError(f"The function must make a TFP bijector. Received: {self.bijector!r} from {self._given!r}")
+            super().build(input_shape)
             # Networks make their variables when they are first called; a graph captures those that it uses, seen by TFP or not.
             self._both_ways(tf.zeros((1, *self.event_shape), self._dtype))
             graph = tf.function(self._both_ways).get_concrete_function(tf.TensorSpec((1, *self.event_shape), self._dtype))
-        variables = {id(variable): variable for variable in (*graph.variables, *self.bijector.variables)}
+        shown = self.bijector.variables
+        # What a graph captures is one replica's part of a variable, with the same id.
+        whole = {variable._unique_id: variable for variable in (*graph.variables, *made, *shown)}
+        found = [whole[variable._unique_id] for variable in {v._unique_id: v for v in (*graph.variables, *shown)}.values()]
+        _check_strategy(found)
         # In the order in which they were made, the same for every bijector that a function makes: files hold no names.
-        self._variables = [_keras_variable(variable) for variable in sorted(variables.values(), key=_age)]
+        self._variables = [_keras_variable(variable, self.trainable) for variable in sorted(found, key=_age)]
 
     def compute_latent_shape(self, event_shape):
         if len(event_shape) < self.bijector.inverse_min_event_ndims:
@@ -104,13 +119,29 @@ class FromBijector(FlowLayer):
         return tf.broadcast_to(log_det, tf.shape(x)[:1])
 
 
-def _keras_variable(variable: tf.Variable) -> keras.Variable:
+# A variable that two layers share is one for Keras, too; each wrapper keeps its variable, and with it the key, alive.
+_wrappers: weakref.WeakValueDictionary[int, keras.Variable] = weakref.WeakValueDictionary()
+
+
+def _keras_variable(variable: tf.Variable, trainable: bool) -> keras.Variable:
     """A Keras variable of the same storage."""
-    name = variable.name.removesuffix(":0").replace("/", "_")
-    tracked = keras.Variable(variable, trainable=variable.trainable, dtype=variable.dtype, name=name)
-    # TFP's autoregressive networks keep their masks by constraints.
-    tracked.constraint = variable.constraint
+    tracked = _wrappers.get(id(variable))
+    if tracked is None:
+        name = variable.name.removesuffix(":0").replace("/", "_")
+        tracked = keras.Variable(variable, trainable=variable.trainable and trainable, dtype=variable.dtype, name=name)
+        # TFP's autoregressive networks keep their masks by constraints.
+        tracked.constraint = variable.constraint
+        _wrappers[id(variable)] = tracked
     return tracked
+
+
+def _check_strategy(variables):
+    outside = [variable.name for variable in variables if not hasattr(variable, "values")]
+    if tf.distribute.get_strategy().num_replicas_in_sync > 1 and outside:
+        raise ValueError(
+            "The bijector's variables were made outside of the scope of the strategy: give FromBijector a function that makes the "
+            f"bijector. Received: variables {', '.join(outside)}"
+        )
 
 
 def _age(variable: tf.Variable) -> int:

@@ -7,7 +7,6 @@ from pathlib import Path
 import gin
 import keras
 
-from snf_tf.data import Dataset, load_dataset
 from snf_tf.flow import Flow
 
 
@@ -21,18 +20,19 @@ def build_flow(model: Callable[..., Flow], event_shape: tuple[int, ...], seed: i
         keras.config.set_dtype_policy(before)
 
 
-def load_run(run_dir: str | Path, gin_bindings: Sequence[str] = ()) -> tuple[Flow, Dataset]:
-    """Loads what a finished run was about. gin's configuration is replaced by that of the run.
+def load_run(run_dir: str | Path, gin_bindings: Sequence[str] = ()) -> Flow:
+    """Loads the flow of a finished run. gin's configuration becomes that of the run: `load_dataset()` loads its data.
 
     Args:
         run_dir: Directory of the run.
         gin_bindings: Settings that override those of the run, for example where its data are now.
 
     Returns:
-        The flow, with the weights that were tested, and the data set.
+        The flow, with the weights that were tested.
 
     Raises:
         FileNotFoundError: If the run has not come to its end.
+        ValueError: If the run had settings that were not gin's.
     """
     run_dir = Path(run_dir)
     missing = [name for name in ("results.json", "best.weights.h5") if not (run_dir / name).is_file()]
@@ -46,7 +46,12 @@ def load_run(run_dir: str | Path, gin_bindings: Sequence[str] = ()) -> tuple[Flo
     # The source that was found, should it have been "auto".
     gin.parse_config([results["config"], f'load_dataset.source = "{results["source"]}"', *gin_bindings])
     settings = gin.get_bindings("train")
-    dataset = load_dataset()
-    flow = build_flow(settings["model"], dataset.event_shape, settings["seed"], settings["dtype_policy"])
+    missing = [name for name in ("model", "seed", "dtype_policy") if name not in settings]
+    if missing:
+        raise ValueError(
+            f"This run was started in Python, with {' and '.join(missing)} given in the call, which its configuration does not "
+            f"hold: build the flow as then, and flow.load_weights('{run_dir}/best.weights.h5')"
+        )
+    flow = build_flow(settings["model"], tuple(results["event_shape"]), settings["seed"], settings["dtype_policy"])
     flow.load_weights(run_dir / "best.weights.h5")
-    return flow, dataset
+    return flow

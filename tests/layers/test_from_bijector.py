@@ -8,6 +8,7 @@ import tensorflow_probability as tfp
 
 import snf_tf
 from snf_tf import layers
+from snf_tf.training import make_strategy
 
 tfb = tfp.bijectors
 _COVARIANCE = [[1.0, 0.45], [0.45, 0.3]]
@@ -85,3 +86,40 @@ def test_bad_bijectors_are_refused():
         layers.FromBijector(3)
     with pytest.raises(ValueError, match="needs events of 2 axes at least"):
         layers.FromBijector(tfb.MatrixInverseTriL()).build((None, 3))
+
+
+@pytest.mark.parametrize("make", [autoregressive, lambda: tfb.Scale(tf.Variable([2.0, 3.0]))])
+def test_on_two_devices_as_on_one(make):
+    x = np.random.RandomState(0).randn(40, 2).astype("float32")
+    ends = []
+    for devices in (["CPU:0"], ["CPU:0", "CPU:1"]):
+        keras.utils.set_random_seed(0)
+        with make_strategy(devices).scope():
+            flow = snf_tf.Flow([layers.FromBijector(make), layers.ExactDense()], event_shape=(2,))
+            flow.compile(keras.optimizers.SGD(0.01))
+        flow.fit(tf.data.Dataset.from_tensor_slices(x).batch(10), verbose=0)
+        ends.append(flow.get_weights())
+    for one, two in zip(*ends, strict=True):
+        np.testing.assert_allclose(two, one, rtol=1e-5, atol=1e-6)
+    outside = tfb.Scale(tf.Variable([2.0, 3.0]))
+    with make_strategy(["CPU:0", "CPU:1"]).scope(), pytest.raises(ValueError, match="outside of the scope of the strategy"):
+        layers.FromBijector(outside).build((None, 2))
+
+
+def test_a_bijector_in_two_layers_has_its_weights_once():
+    bijector = tfb.Scale(tf.Variable([2.0, 3.0]))
+    flow = snf_tf.Flow([layers.FromBijector(bijector), layers.FromBijector(bijector)], event_shape=(2,))
+    assert len(flow.trainable_variables) == 1
+    flow.compile(keras.optimizers.SGD(0.1))
+    flow.fit(np.zeros((4, 2), "float32"), verbose=0)
+    # Of -log p(0) = 2 log a + 2 log b the gradient is 2 / a, 2 / b.
+    np.testing.assert_allclose(flow.trainable_variables[0], [1.9, 3 - 0.2 / 3], rtol=1e-6)
+
+
+def test_a_frozen_bijector_is_not_trained():
+    for when in ("made", "built"):
+        layer = layers.FromBijector(tfb.Scale(tf.Variable([2.0, 3.0])), trainable=when != "made")
+        flow = snf_tf.Flow([layer, layers.ExactDense()], event_shape=(2,))
+        layer.trainable = False
+        assert len(flow.trainable_variables) == 2
+        assert len(flow.bijector.trainable_variables) == 2

@@ -66,7 +66,8 @@ def _print_layers(statistics):
 
     values = pd.Series({tuple(name.split("/")): float(value) for name, value in statistics.items()}, dtype=float)
     if len(values):
-        print(values.unstack().rename_axis("layer").to_string(float_format="%.4g", na_rep="-"), end="\n\n")
+        order = list(dict.fromkeys(values.index.get_level_values(0)))
+        print(values.unstack().loc[order].rename_axis("layer").to_string(float_format="%.4g", na_rep="-"), end="\n\n")
 
 
 if __name__ == "__main__":

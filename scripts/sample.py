@@ -52,6 +52,7 @@ def main(_) -> None:
 
 def _sample(model):
     import numpy as np
+    import tensorflow as tf
     from tqdm import tqdm
 
     draw = model.sample if _INVERSE.value == "learned" else model.sample_exact
@@ -60,7 +61,9 @@ def _sample(model):
         # The first batch has the seed itself, the others seeds that no other run of batches has.
         derived = np.random.SeedSequence([_SEED.value % 2**64, index]).generate_state(1, np.uint64)[0] >> 1
         seed = int(derived) if index else _SEED.value
-        parts.append(draw(min(_BATCH, _N.value - first), seed, _TEMPERATURE.value).numpy())
+        # As tensors: for new Python numbers TensorFlow would trace anew.
+        count, seed = tf.constant(min(_BATCH, _N.value - first), tf.int64), tf.constant(seed, tf.int64)
+        parts.append(draw(count, seed, _TEMPERATURE.value).numpy())
     return np.concatenate(parts)
 
 

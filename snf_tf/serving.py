@@ -12,8 +12,7 @@ from snf_tf.evaluation import constant_log_dets, exact_log_prob
 from snf_tf.flow import Flow
 from snf_tf.layers import Dequantize
 
-_INTEGERS = (tf.uint8, tf.int8, tf.uint16, tf.int16, tf.uint32, tf.int32, tf.uint64, tf.int64)
-_NUMBERS = (*_INTEGERS, tf.float16, tf.bfloat16, tf.float32, tf.float64)
+_NUMBERS = (tf.uint8, tf.int32, tf.int64, tf.float32, tf.float64)
 # Of counts and seeds; Python's integers become the first.
 _COUNTS = (tf.int64, tf.int32)
 _SEED, _FIRST_ROW = (tf.TensorSpec((), tf.int64, name) for name in ("seed", "first_row"))
@@ -60,7 +59,7 @@ class Endpoints(tf.Module):
     - `encode(x, seed=0, first_row=0)`: latents `(batch, D)`.
     - `decode(z)`: data, by the exact inverse.
 
-    All agree with the flow's methods of the same seed. x may be of integers or floats, of any batch size; there is no context.
+    All agree with the flow's methods of the same seed. x may be uint8, int32, int64, float32 or float64, of any batch size.
     Log-determinants that do not depend on the data were computed when the object was made (SNF Eq. 7): after a change of weights
     make another one.
 
@@ -99,8 +98,6 @@ class Endpoints(tf.Module):
             def method(n, seed, temperature=1.0):
                 return draw(tf.cast(n, tf.int64), tf.cast(seed, tf.int64), temperature)
 
-            for kind in itertools.product(_COUNTS, _COUNTS):
-                method.get_concrete_function(tf.TensorSpec((), kind[0], "n"), tf.TensorSpec((), kind[1], "seed"), temperature)
             return method
 
         def on_rows(function):
@@ -108,8 +105,6 @@ class Endpoints(tf.Module):
             def method(x, seed=0, first_row=0):
                 return function(tf.cast(_of_shape(x, shape, "x"), dtype), ops.row_seed(seed, first_row=first_row))
 
-            for kind in itertools.product(_NUMBERS, _COUNTS):
-                method.get_concrete_function(tf.TensorSpec(None, kind[0], "x"), tf.TensorSpec((), kind[1], "seed"), _FIRST_ROW)
             return method
 
         @tf.function(input_signature=[latents])
@@ -123,9 +118,19 @@ class Endpoints(tf.Module):
         self._data_dtype = tf.uint8 if isinstance(flow.parts()[0], Dequantize) else dtype
 
     def signatures(self) -> dict:
-        """The methods for servers: x is uint8 where the flow takes images, all arguments are needed, and results have names."""
+        """Traces every method for every dtype that it takes, and returns those for servers.
+
+        There x is uint8 where the flow takes images, all arguments are needed, and results have names.
+        """
+        temperature = tf.TensorSpec((), self._dtype, "temperature")
+        for seed in _COUNTS:
+            seed = tf.TensorSpec((), seed, "seed")
+            for method, kind in itertools.product((self.log_prob, self.encode), _NUMBERS):
+                method.get_concrete_function(tf.TensorSpec(None, kind, "x"), seed, _FIRST_ROW)
+            for method, kind in itertools.product((self.sample, self.sample_exact), _COUNTS):
+                method.get_concrete_function(tf.TensorSpec((), kind, "n"), seed, temperature)
         data = tf.TensorSpec(None, self._data_dtype, "x"), _SEED, _FIRST_ROW
-        draw = tf.TensorSpec((), tf.int64, "n"), _SEED, tf.TensorSpec((), self._dtype, "temperature")
+        draw = tf.TensorSpec((), tf.int64, "n"), _SEED, temperature
         log_prob = self.log_prob.get_concrete_function(*data)
         return {
             "serving_default": log_prob,

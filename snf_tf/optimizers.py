@@ -15,9 +15,9 @@ class Adam(keras.optimizers.Adam):
     Example:
         >>> weight = keras.Variable([1.0, 2.0])
         >>> optimizer = snf_tf.optimizers.Adam(0.1)
-        >>> optimizer.apply_gradients([(tf.constant([1.0, -1.0]), weight)])
-        >>> weight.numpy()
-        array([0.9, 2.1], dtype=float32)
+        >>> steps_done = optimizer.apply_gradients([(tf.constant([1.0, -1.0]), weight)])
+        >>> weight.numpy().round(3).tolist()
+        [0.8999999761581421, 2.0999999046325684]
     """
 
     def update_step(self, gradient, variable, learning_rate):

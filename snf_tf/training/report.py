@@ -35,7 +35,7 @@ def write_report(directory: RunDirectory, flow: Flow, dataset: Dataset, history:
         "dataset": dataset.name,
         "source": dataset.source,
         "sizes": dataset.sizes,
-        "event_shape": dataset.event_shape,
+        "event_shape": list(dataset.event_shape),
         **{f"test_{name}": value for name, value in test.items()},
         "test_round_trip_error": round_trip_error(flow, examples, exact=True),
         "best_val_nll": min(row["val_nll"] for row in history),

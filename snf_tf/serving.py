@@ -46,7 +46,9 @@ def export(flow: Flow, directory: str | os.PathLike) -> None:
     shutil.rmtree(unfinished, ignore_errors=True)
     endpoints = Endpoints(flow)
     directory.parent.mkdir(parents=True, exist_ok=True)
-    tf.saved_model.save(endpoints, str(unfinished), signatures=endpoints.signatures())
+    # A served flow has no use for gradients, which would make it several times as large.
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tf.saved_model.save(endpoints, str(unfinished), endpoints.signatures(), options)
     os.replace(unfinished, directory)
 
 

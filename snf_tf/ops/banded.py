@@ -27,6 +27,10 @@ def conv2d_log_det(kernel: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.T
         kernel: `(kh, kw, C, C)`, kh and kw odd.
         image_shape: `(H, W, C)`.
     """
+    return (_log_det if tf.executing_eagerly() else _log_det_in_graph)(tf.convert_to_tensor(kernel), tuple(image_shape))
+
+
+def _log_det(kernel, image_shape):
     height, width, _ = image_shape
     if tuple(kernel.shape[:2]) == (1, 1):
         return height * width * tf.linalg.slogdet(kernel[0, 0])[1]
@@ -50,7 +54,11 @@ def conv2d_log_det(kernel: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.T
 
         return tf.cond(solved, lambda: log_det, lambda: by_dense_matrix(kernel)), grad
 
-    return apply(tf.convert_to_tensor(kernel))
+    return apply(kernel)
+
+
+# One function of a graph for all layers of one shape, which are many; in eager code tracing would take longer than it saves.
+_log_det_in_graph = tf.function(_log_det)
 
 
 def _gradient(function, x):
@@ -62,6 +70,10 @@ def _gradient(function, x):
 
 def conv2d_solve(z: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """Solves `conv2d(x, kernel) = z` for x, exactly; z and x are `(batch, H, W, C)`."""
+    return (_solution if tf.executing_eagerly() else _solution_in_graph)(z, tf.convert_to_tensor(kernel))
+
+
+def _solution(z, kernel):
     if tuple(kernel.shape[:2]) == (1, 1):
         pixels = tf.linalg.solve(kernel[0, 0], tf.transpose(tf.reshape(z, (-1, z.shape[3]))), adjoint=True)
         return tf.reshape(tf.transpose(pixels), tf.shape(z))
@@ -77,7 +89,10 @@ def conv2d_solve(z: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
         return x, grad
 
-    return apply(z, tf.convert_to_tensor(kernel))
+    return apply(z, kernel)
+
+
+_solution_in_graph = tf.function(_solution)
 
 
 def _solves(x, z, kernel):

@@ -3,14 +3,13 @@
 import contextlib
 
 import keras
-import tensorflow as tf
 
 from snf_tf.optimizers import Adam
 
 
 @keras.saving.register_keras_serializable("snf_tf")
-class CheckedAdam(Adam):
-    """Adam, which fails at gradients that are not finite, and whose averages do not replace the weights when `fit` ends.
+class RunAdam(Adam):
+    """Adam, whose averages do not replace the weights when `fit` ends, and follow updates alone.
 
     A run that was stopped could not go on with the weights that it had, otherwise. `averaged_weights` gives the averages.
     """
@@ -27,16 +26,6 @@ class CheckedAdam(Adam):
         is_update = (self._iterations + 1) % self.gradient_accumulation_steps == 0
         keras.ops.cond(is_update, lambda: update(trainable_variables), lambda: None)
 
-    def apply(self, grads, trainable_variables=None):
-        """Applies gradients; where one is not finite, the step fails, with the name of the weight."""
-        variables = self._trainable_variables if trainable_variables is None else list(trainable_variables)
-        given = [(variable.path, gradient) for variable, gradient in zip(variables, grads, strict=True) if gradient is not None]
-        # Beside the update: to let it wait for all gradients would cost some of the time of a step.
-        finite = tf.math.is_finite(tf.stack([tf.cast(tf.reduce_sum(gradient), tf.float64) for _, gradient in given]))
-        first = tf.gather([path for path, _ in given], tf.argmin(tf.cast(finite, tf.int32)))
-        tf.debugging.Assert(tf.reduce_all(finite), ["The gradient of", first, "is not finite"])
-        super().apply(grads, trainable_variables)
-
 
 def make_optimizer(
     learning_rate: float,
@@ -45,7 +34,7 @@ def make_optimizer(
     ema_momentum: float | None = None,
     weight_decay: float | None = None,
     gradient_accumulation_steps: int | None = None,
-) -> CheckedAdam:
+) -> RunAdam:
     """Makes Adam with the paper's constants (beta 0.9, 0.999, epsilon 1e-8).
 
     Args:
@@ -61,7 +50,7 @@ def make_optimizer(
         schedule = keras.optimizers.schedules.PolynomialDecay(
             initial_learning_rate=learning_rate / warmup_steps, decay_steps=warmup_steps - 1, end_learning_rate=learning_rate
         )
-    return CheckedAdam(
+    return RunAdam(
         schedule,
         beta_1=0.9,
         beta_2=0.999,

@@ -1,6 +1,5 @@
 """`train`: one experiment, from a configuration to its results."""
 
-import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -149,11 +148,9 @@ def _fit(flow, strategy, dataset, state, callbacks, batch_size, steps, epochs, s
         if "is not finite" not in error.message:
             raise
         x = next(iter(training_batches(dataset.train, batch_size, seed, state.epoch, steps, state.batch)))
-        weight = re.search(r"\[The gradient of\] \[([^\]]*)\]", error.message)
-        what = f"gradient of {weight[1]}" if weight else "loss"
         raise FloatingPointError(
-            f"The {what} is not finite in step {state.batch + 1} of epoch {state.epoch + 1}, and training stops; the last "
-            f"checkpoint stays. {diagnose(flow, x, flow.training_seed(x))}"
+            f"The loss of step {state.batch + 1} of epoch {state.epoch + 1} is not finite, and training stops; the step has "
+            f"changed no weights, and the last checkpoint stays. {diagnose(flow, x, flow.training_seed(x))}"
         ) from None
 
 

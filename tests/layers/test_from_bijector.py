@@ -37,7 +37,7 @@ def make_flow(bijector):
     return flow
 
 
-@pytest.mark.parametrize("make", [autoregressive, ffjord])
+@pytest.mark.parametrize("make", [autoregressive, pytest.param(ffjord, marks=pytest.mark.slow)])
 def test_trains_saves_loads_and_goes_on(make, tmp_path):
     x = np.random.RandomState(0).multivariate_normal([0, 0], _COVARIANCE, 100).astype("float32")
     data = tf.data.Dataset.from_tensor_slices(x).batch(50)

@@ -96,6 +96,7 @@ def test_a_killed_worker_stops_the_others_and_all_resume(tmp_path, victim):
     assert json.loads((tmp_path / "run/results.json").read_text())["epochs"] == done + 3
 
 
+@pytest.mark.slow
 def test_a_signal_to_any_worker_stops_and_saves_all(tmp_path):
     data_dir = write_mnist(tmp_path)
     processes = start(tmp_path / "run", data_dir, "train.epochs=2000", workers=2)

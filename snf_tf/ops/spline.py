@@ -10,6 +10,7 @@ In a bin of width w, height h and slope s = h / w, with t = (x - x_k) / w, e = s
 All take x as `(batch,) + event_shape` and parameters of shape `event_shape + (n,)`.
 """
 
+import itertools
 import math
 
 import tensorflow as tf
@@ -30,17 +31,21 @@ def spline_knots(
         bound: The splines are the identity outside [-bound, bound].
 
     Returns:
-        `(x, y, slopes)`, each `event_shape + (bins + 1,)`.
+        `(x, y, slopes)`, each `(bins + 1,) + event_shape`.
     """
-    bins = unnormalized_widths.shape[-1]
-    sizes = tf.nn.softmax(tf.stack([unnormalized_widths, unnormalized_heights]))
-    inner = tf.cumsum(2 * bound * (_MINIMUM + (1 - _MINIMUM * bins) * sizes), axis=-1)[..., :-1] - bound
+    sizes, derivatives = tf.stack([unnormalized_widths, unnormalized_heights]), unnormalized_derivatives
+    bins, last = sizes.shape[-1], derivatives.shape.rank - 1
+    # The knots come first from here on: every operation then runs along the elements.
+    sizes = tf.transpose(sizes, [last + 1, *range(last + 1)])
+    sizes = tf.exp(sizes - tf.reduce_max(sizes, axis=0))
+    sizes = 2 * bound * (_MINIMUM + (1 - _MINIMUM * bins) / tf.reduce_sum(sizes, axis=0) * sizes)
     # The ends are exact, whatever the sum of the sizes is rounded to.
-    start = tf.fill(tf.shape(inner[..., :1]), tf.cast(-bound, inner.dtype))
-    x, y = tf.unstack(tf.concat([start, inner, -start], axis=-1))
-    slopes = _MINIMUM + tf.math.softplus(unnormalized_derivatives + math.log(math.exp(1 - _MINIMUM) - 1))
-    end = tf.ones_like(x[..., :1])
-    return x, y, tf.concat([end, slopes, end], axis=-1)
+    start = tf.fill(tf.shape(sizes)[1:], tf.cast(-bound, sizes.dtype))
+    inner = itertools.accumulate([start, *tf.unstack(sizes)[:-1]])
+    x, y = tf.unstack(tf.stack([*inner, -start]), axis=1)
+    slopes = _MINIMUM + tf.math.softplus(derivatives + math.log(math.exp(1 - _MINIMUM) - 1))
+    end = tf.ones_like(x[:1])
+    return x, y, tf.concat([end, tf.transpose(slopes, [last, *range(last)]), end], axis=0)
 
 
 def rational_quadratic_spline(
@@ -51,9 +56,8 @@ def rational_quadratic_spline(
     bound: float,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Evaluates splines (Durkan et al. 2019, Eqs. 4, 5): value and log-slope, of the shape of x. Arguments as in `spline_knots`."""
-    elements = math.prod(x.shape[1:])
-    weights = _flatten(elements, unnormalized_widths, unnormalized_heights, unnormalized_derivatives)
-    value, log_slope = _spline(tf.reshape(x, (-1, elements)), weights, bound)
+    weights = (unnormalized_widths, unnormalized_heights, unnormalized_derivatives)
+    value, log_slope = _spline(*_flatten(x, weights), bound)
     return tf.reshape(value, (-1, *x.shape[1:])), tf.reshape(log_slope, (-1, *x.shape[1:]))
 
 
@@ -65,22 +69,25 @@ def rational_quadratic_spline_inverse(
     bound: float,
 ) -> tf.Tensor:
     """Inverts splines in closed form (Durkan et al. 2019, Eqs. 6-8). Arguments as in `spline_knots`."""
-    elements = math.prod(z.shape[1:])
-    weights = _flatten(elements, unnormalized_widths, unnormalized_heights, unnormalized_derivatives)
-    x = _inverse_spline(_pad_rows(tf.reshape(z, (-1, elements))), weights, bound)
-    return tf.reshape(x[: tf.shape(z)[0]], (-1, *z.shape[1:]))
+    weights = (unnormalized_widths, unnormalized_heights, unnormalized_derivatives)
+    x = tf.slice(_inverse_spline(_pad_rows(z), weights, bound), [0] * z.shape.rank, tf.shape(z))
+    x.set_shape(z.shape)
+    return x
 
 
 def _pad_rows(x):
     """Adds rows of zeros up to a power of two: XLA compiles for every number of rows anew."""
     rows = tf.shape(x)[:1, None]
     exponent = tf.raw_ops.LowerBound(sorted_inputs=[_POWERS], values=rows)
-    return tf.pad(x, (2**exponent - rows) * tf.constant([[0, 1], [0, 0]]))
+    padded = tf.pad(x, (2**exponent - rows) * tf.constant([[0, 1]] + [[0, 0]] * (x.shape.rank - 1)))
+    padded.set_shape((None, *x.shape[1:]))
+    return padded
 
 
-def _flatten(elements, *weights):
+def _flatten(x, weights):
     """All elements of an event on one axis, over which TensorFlow broadcasts fastest."""
-    return [tf.reshape(weight, (elements, weight.shape[-1])) for weight in weights]
+    elements = math.prod(x.shape[1:])
+    return tf.reshape(x, (-1, elements)), [tf.reshape(weight, (elements, weight.shape[-1])) for weight in weights]
 
 
 def _spline(x, weights, bound):
@@ -96,8 +103,9 @@ def _spline(x, weights, bound):
 
 
 # One loop for all of it: without XLA a sample spends most of its time here.
-@tf.function(jit_compile=True, reduce_retracing=True)
-def _inverse_spline(z, weights, bound):
+@tf.function(jit_compile=True)
+def _inverse_spline(latents, weights, bound):
+    z, weights = _flatten(latents, weights)
     knots_x, knots_y, slopes = spline_knots(*weights, bound=bound)
     inside, position = _inside(z, knots_y)
     left, width, bottom, height, s, d, c = _bins_at(position, knots_y, knots_x, knots_y, slopes)
@@ -107,25 +115,26 @@ def _inverse_spline(z, weights, bound):
     twice = 2 * s * rise
     # Positive for every increasing spline; rounding alone can push it below 0.
     discriminant = tf.maximum(tf.square(b) + 2 * a * twice, 0)
-    return tf.where(inside, left + width * twice / (b + tf.sqrt(discriminant)), z)
+    x = tf.where(inside, left + width * twice / (b + tf.sqrt(discriminant)), z)
+    return tf.reshape(x, tf.shape(latents))
 
 
 def _inside(x, knots):
     """Which x lie on the spline, and those, with 0 for the others."""
-    inside = (x > knots[:, 0]) & (x < knots[:, -1])
+    inside = (x > knots[0]) & (x < knots[-1])
     return inside, tf.where(inside, x, tf.zeros_like(x))
 
 
 def _bins_at(position, edges, knots_x, knots_y, slopes):
     """Left, width, bottom, height, s, d and c of the formulas above, for the bin between `edges` that each position falls in."""
-    width, height = knots_x[:, 1:] - knots_x[:, :-1], knots_y[:, 1:] - knots_y[:, :-1]
-    s, d = height / width, slopes[:, :-1]
-    tables = (knots_x[:, :-1], width, knots_y[:, :-1], height, s, d, d + slopes[:, 1:] - 2 * s)
-    beyond = [position >= edge for edge in tf.unstack(edges[:, 1:-1], axis=1)]
+    width, height = knots_x[1:] - knots_x[:-1], knots_y[1:] - knots_y[:-1]
+    s, d = height / width, slopes[:-1]
+    tables = (knots_x[:-1], width, knots_y[:-1], height, s, d, d + slopes[1:] - 2 * s)
+    beyond = [position >= edge for edge in tf.unstack(edges[1:-1])]
     # By comparison with every edge: the gradient of a gather would scatter.
     found = []
     for table in tables:
-        first, *others = tf.unstack(table, axis=1)
+        first, *others = tf.unstack(table)
         entry = tf.broadcast_to(first, tf.shape(position))
         for is_beyond, other in zip(beyond, others, strict=True):
             entry = tf.where(is_beyond, other, entry)

@@ -24,6 +24,15 @@ def one_of(**values):
     return given[0]
 
 
+def data_of_saved_model(bindings):
+    """Reads the settings of load_dataset that a SavedModel needs beside it."""
+    import gin
+
+    if not bindings:
+        raise ValueError("A SavedModel does not know its data: give --gin_bindings='load_dataset.name=\"mnist\"', or the like.")
+    gin.parse_config(bindings)
+
+
 def _guarded(main, arguments):
     verbose = flags.FLAGS.verbosity > 0
     if not verbose:

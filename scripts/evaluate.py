@@ -23,7 +23,6 @@ _EXAMPLES = 100
 
 def main(_) -> None:
     start = time.perf_counter()
-    import gin
     import tensorflow as tf
     from tqdm import tqdm
 
@@ -36,9 +35,7 @@ def main(_) -> None:
         model = serving.Endpoints(flow)
     else:
         flow, model = None, tf.saved_model.load(_SAVED_MODEL.value)
-        if not _GIN_BINDINGS.value:
-            raise ValueError("A SavedModel does not know its data: give --gin_bindings='load_dataset.name=\"mnist\"', or the like.")
-        gin.parse_config(_GIN_BINDINGS.value)
+        command_line.data_of_saved_model(_GIN_BINDINGS.value)
     dataset = load_dataset()
     examples = getattr(dataset, _SPLIT.value)
     progress = functools.partial(tqdm, unit="batch")

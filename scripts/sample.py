@@ -25,7 +25,6 @@ _BATCH = 100
 
 def main(_) -> None:
     start = time.perf_counter()
-    import gin
     import numpy as np
     import tensorflow as tf
 
@@ -38,7 +37,8 @@ def main(_) -> None:
         model = serving.Endpoints(load_run(_RUN_DIR.value, _GIN_BINDINGS.value))
     else:
         model = tf.saved_model.load(_SAVED_MODEL.value)
-        gin.parse_config(_GIN_BINDINGS.value)
+        if _INTERPOLATE.value:
+            command_line.data_of_saved_model(_GIN_BINDINGS.value)
     samples = _interpolate(model, load_dataset().test) if _INTERPOLATE.value else _sample(model)
     output = Path(_OUTPUT.value).with_suffix(".png")
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -172,7 +172,6 @@ class FlowBijector(tfp.bijectors.Bijector):
 
 def _bijections(layer: FlowLayer | Flow) -> list[FlowLayer]:
     """The layers of flows within flows, from data to latents, without the dequantization that they may begin with."""
-
     parts = layer.parts() if isinstance(layer, Flow) else [layer]
     parts = parts[1:] if parts[0].stochastic else parts
     random = [part.name for part in parts if part.stochastic]

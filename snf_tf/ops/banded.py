@@ -18,6 +18,8 @@ from snf_tf.ops.conv import conv2d, conv2d_kernel_gradient, conv2d_log_det_dense
 
 # Largest residual of a good solution, in units of rounding errors of what it is the difference of.
 _TOLERANCE = 100
+# A matrix of up to this size is faster factored whole than halved once more.
+_WHOLE = 128
 
 
 def conv2d_log_det(kernel: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.Tensor:
@@ -187,9 +189,9 @@ def _solve(system, z):
     """
     first, middle, last, left, right, last_left, last_right = system
     count, size, _ = z.shape
-    if count == 1:
-        log_det, x = _factor(first, z[0])
-        return log_det, x[None]
+    if count == 1 or count * size <= _WHOLE:
+        log_det, x = _factor(_matrix(system, count), tf.reshape(z, (count * size, -1)))
+        return log_det, tf.reshape(x, tf.shape(z))
     middles = (count - 1) // 2
     rest = z[::2]
     log_det = tf.zeros((), z.dtype)
@@ -235,6 +237,18 @@ def _solve(system, z):
     odd = tf.concat(eliminated, axis=0)
     pairs = tf.stack([x[: count // 2], odd], axis=1)
     return log_det + log_det_rest, tf.concat([tf.reshape(pairs, (-1, size, tf.shape(z)[2])), x[count // 2 :]], axis=0)
+
+
+def _matrix(system, count):
+    """The whole matrix of a system."""
+    first, middle, last, left, right, last_left, last_right = system
+    if count == 1:
+        return first
+    blocks = {(i, i): middle for i in range(count)} | {(0, 0): first, (count - 1, count - 1): last}
+    blocks |= {(i, i - 1): left for i in range(count)} | {(count - 1, count - 2): last_left}
+    blocks |= {(i, i + 1): right for i in range(count)} | {(count - 2, count - 1): last_right}
+    zero = tf.zeros_like(middle)
+    return tf.concat([tf.concat([blocks.get((i, j), zero) for j in range(count)], axis=1) for i in range(count)], axis=0)
 
 
 def _factor(block, z):

@@ -83,6 +83,7 @@ def test_sample(trained):
         ("sample.py", ["--run_dir=nowhere"], "no results.json and no best.weights.h5. Received: run_dir=nowhere"),
         ("evaluate.py", ["--saved_model=nowhere"], "nowhere"),
         ("evaluate.py", ["--saved_model=exported"], "A SavedModel does not know its data"),
+        ("sample.py", ["--saved_model=exported", "--interpolate=0,1"], "A SavedModel does not know its data"),
         ("sample.py", ["--run_dir=run", "--interpolate=0,x"], "--interpolate takes the numbers of two test images"),
         ("export.py", ["--run_dir=run", "--output=exported"], "must not exist yet. Received: directory=exported"),
     ],

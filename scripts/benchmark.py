@@ -1,170 +1,112 @@
-"""Times what a user of the library waits for, each beside its floor or its dense counterpart, all in one run.
+"""Times what a user of the library waits for, beside its floor and beside what else could be used, all in one run.
 
-    python scripts/benchmark.py                    # all cases
-    python scripts/benchmark.py --cases='fc|conv'  # those whose names match
+    python scripts/benchmark.py                        # all cases
+    python scripts/benchmark.py --cases='fc|conv'      # those whose names match, and their floors
+    python scripts/benchmark.py --cases='^(fc|conv)_self' --repeats=2000 --max_seconds=300   # does a step slow down?
 
-The floor of a fully connected step is what it cannot avoid, measured in the same run: its matrix products, at the rate of
-TensorFlow's own products of these shapes, and the bytes that Adam moves, at the rate of a copy in memory. A self normalizing step
-of two layers needs 12 products (batch, D, D), 6 a layer; Adam reads gradient, weight and two moments, and writes weight and
-moments: 7 numbers a weight.
+The floor of a case is what it cannot avoid, timed in the same run: matrix products or convolutions at TensorFlow's own rate, and
+the bytes that Adam moves. What each case does is in `benchmark_cases.py`; flows of other libraries, timed where they are installed
+(`pip install '.[benchmark]'`), are in `benchmark_peers.py`. All use float32, and a GPU if TensorFlow or PyTorch find one.
 
-Prints a line of JSON for each case, then a table. Times are medians, of all cases in turn, so that a noisy machine meets all alike.
-The first call of each, with TensorFlow's tracing, is told apart.
+Prints a line of JSON for each case, then a Markdown table. Times are medians. Cases take turns, a block of calls each, so that a
+noisy machine meets all alike. `first_call_s` is what tracing and compiling take, with one call; `growth` compares the last quarter
+of the calls with the first.
 """
 
 import json
 import re
 import time
 
+import benchmark_cases
+import benchmark_peers
 import command_line
 from absl import flags
 
 _CASES = flags.DEFINE_string("cases", ".", "A regular expression: the names of the cases to time.")
 _BATCH = flags.DEFINE_integer("batch_size", 100, "Examples in a training step.", lower_bound=1)
 _REPEATS = flags.DEFINE_integer("repeats", 40, "Timed calls of each case.", lower_bound=1)
-_WARM_UP = 5
-_IMAGES = ((28, 28, 1), (14, 14, 4), (7, 7, 16), (16, 16, 12), (32, 32, 3))
+_MAX_SECONDS = flags.DEFINE_float("max_seconds", 20, "A case that has taken so long in all is not repeated any more.")
+_ROUNDS = 4
+_WARM_UP = 3
 
 
 def main(_) -> None:
     start = time.perf_counter()
     from tqdm import tqdm
 
-    cases = {name: make for name, make in _cases().items() if re.search(_CASES.value, name)}
-    if not cases:
-        raise ValueError(f"No case matches. Received: --cases={_CASES.value}; there are {', '.join(_cases())}")
-    calls, first = {}, {}
-    for name, make in tqdm(cases.items(), desc="first calls", disable=None):
+    cases = benchmark_cases.cases(_BATCH.value) | benchmark_peers.cases(_BATCH.value)
+    chosen = _choose(cases)
+    calls, times, rows = {}, {name: [] for name in chosen}, {}
+    for name in tqdm(chosen, desc="first calls", disable=None):
         begin = time.perf_counter()
-        calls[name] = make()
+        calls[name] = cases[name].make()
+        made = time.perf_counter()
         calls[name]()
-        first[name] = time.perf_counter() - begin
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for index in tqdm(range(_WARM_UP + _REPEATS.value), desc="timed calls", disable=None):
+        rows[name] = {"case": name, "make_s": made - begin, "first_call_s": time.perf_counter() - made}
+    for _ in tqdm(range(_ROUNDS), desc="rounds", disable=None):
         for name, call in calls.items():
-            # What takes long needs fewer repeats.
-            if index >= _WARM_UP and sum(times[name]) > 20e3:
-                continue
-            begin = time.perf_counter()
-            call()
-            if index >= _WARM_UP:
-                times[name].append(1e3 * (time.perf_counter() - begin))
-    _report({name: sorted(values)[len(values) // 2] for name, values in times.items()}, first)
-    print(f"Timed {len(cases)} cases; {time.perf_counter() - start:.0f} s.")
+            _time_block(call, times[name])
+    for name, row in rows.items():
+        row |= {"ms": _median(times[name]), "calls": len(times[name])}
+        quarter = len(times[name]) // 4
+        if quarter:
+            row["growth"] = _median(times[name][-quarter:]) / _median(times[name][:quarter])
+    for name, row in rows.items():
+        if floor := sum(rows[part]["ms"] for part in cases[name].floor):
+            row |= {"floor_ms": floor, "times_floor": row["ms"] / floor}
+        print(json.dumps({key: round(value, 3) if isinstance(value, float) else value for key, value in row.items()}))
+    _print_table(rows, cases)
+    _print_exponents(rows)
+    print(f"\n{len(rows)} cases on {benchmark_cases.device()}; {time.perf_counter() - start:.0f} s.")
 
 
-def _report(medians, first):
-    fc_floor = medians.get("fc_products", 0.0) + medians.get("fc_adam_bytes", 0.0)
-    rows = []
-    for name, value in medians.items():
-        print(json.dumps({"case": name, "batch": _BATCH.value, "ms": round(value, 3), "first_call_s": round(first[name], 2)}))
-        if name.startswith("fc_") and fc_floor:
-            compared = f"{value / fc_floor:.2f} x the floor, {fc_floor:.1f}"
-        elif f"{name}_dense" in medians:
-            compared = f"{medians[f'{name}_dense'] / value:.1f} x faster than by the dense matrix"
-        else:
-            compared = ""
-        rows.append(f"| {name} | {value:.2f} | {first[name]:.1f} | {compared} |")
-    print("\n| case | ms | first call, s | |\n|---|---|---|---|", *rows, sep="\n")
+def _choose(cases):
+    """The cases whose names match, after their floors."""
+    matching = [name for name in cases if re.search(_CASES.value, name)]
+    if not matching:
+        raise ValueError(f"No case matches. Received: --cases={_CASES.value}; there are {', '.join(cases)}")
+    return list(dict.fromkeys(part for name in matching for part in (*cases[name].floor, name)))
 
 
-def _cases():
-    """Name -> a function that makes what is timed."""
-    from snf_tf import models, ops
-
-    cases = {"fc_products": _products, "fc_adam_bytes": _copy}
-    for model, linears in ((models.fully_connected, ("self_normalizing", "relative", "exact")),
-                           (models.convolutional, ("self_normalizing", "exact"))):  # fmt: skip
-        name = {"fully_connected": "fc", "convolutional": "conv"}[model.__name__]
-        for linear in linears:
-            cases[f"{name}_{linear}"] = lambda model=model, linear=linear: _training_step(model(linear=linear))
-        for n in (1, 100):
-            for exact in (False, True):
-                case = f"sample_{name}_{'exact' if exact else 'learned'}_{n}"
-                cases[case] = lambda model=model, n=n, exact=exact: _sample(model(), n, exact)
-    for image in _IMAGES:
-        for suffix, log_det, solve in (("", ops.conv2d_log_det, ops.conv2d_solve),
-                                       ("_dense", ops.conv2d_log_det_dense, ops.conv2d_solve_dense)):  # fmt: skip
-            size = "x".join(map(str, image))
-            cases[f"log_det_{size}{suffix}"] = lambda image=image, log_det=log_det: _log_det(log_det, image)
-            cases[f"log_det_gradient_{size}{suffix}"] = lambda image=image, log_det=log_det: _log_det(log_det, image, True)
-            cases[f"solve_{size}{suffix}"] = lambda image=image, solve=solve: _solve(solve, image)
-    return cases
+def _time_block(call, times):
+    """One round of a case. Its first calls are not timed: they find the caches full of another's data."""
+    begin = time.perf_counter()
+    for index in range(_WARM_UP + max(_REPEATS.value // _ROUNDS, 1)):
+        started = time.perf_counter()
+        call()
+        ended = time.perf_counter()
+        if index >= _WARM_UP or ended - begin > _MAX_SECONDS.value / _ROUNDS:
+            times.append(1e3 * (ended - started))
+        if ended - begin > _MAX_SECONDS.value / _ROUNDS:
+            break
 
 
-def _products():
-    """The 12 products of a self normalizing step: 8 with a kernel, 4 of a kernel's gradient."""
-    import tensorflow as tf
-
-    x, kernel = tf.random.normal((_BATCH.value, 784)), tf.random.normal((784, 784))
-
-    @tf.function
-    def step():
-        forward = [tf.matmul(x + float(i), kernel) for i in range(8)]
-        backward = [tf.matmul(x + float(i), x, transpose_a=True) for i in range(4)]
-        return [tf.reduce_max(y[0]) for y in forward + backward]
-
-    return lambda: [value.numpy() for value in step()]
+def _median(values):
+    return sorted(values)[len(values) // 2]
 
 
-def _copy():
-    """A copy that moves, reading and writing, the 7 numbers a weight that Adam does."""
+def _print_table(rows, cases):
+    print("\n| case | ms | times the floor | faster than | first call, s |\n|---|---|---|---|---|")
+    for name, row in rows.items():
+        floor = f"{row['times_floor']:.2f} x {row['floor_ms']:.1f}" if "floor_ms" in row else ""
+        slower = ", ".join(
+            f"{other} {rows[other]['ms'] / row['ms']:.2f} x" for other in cases[name].against if other in rows and other != name
+        )
+        print(f"| {name} | {row['ms']:.2f} | {floor} | {slower} | {row['make_s'] + row['first_call_s']:.1f} |")
+
+
+def _print_exponents(rows):
+    """How the time of dense layers grows with their dimension, by least squares on logarithms, from 1024 on."""
     import numpy as np
 
-    weights = 4 * 784**2 + 2 * 784
-    source = np.random.RandomState(0).rand(7 * weights // 2).astype("float32")
-    target = np.empty_like(source)
-    return lambda: np.copyto(target, source)
-
-
-def _training_step(flow):
-    import numpy as np
-    import tensorflow as tf
-
-    import snf_tf
-
-    flow.compile(optimizer=snf_tf.optimizers.Adam(1e-4, epsilon=1e-8), jit_compile=False)
-    images = np.random.RandomState(0).randint(0, 256, (_BATCH.value, *flow.event_shape)).astype("uint8")
-    data = iter(tf.data.Dataset.from_tensors(images).repeat())
-    flow.make_train_function()
-    # As Keras' fit calls it; the loss is fetched, so that the step is done when it returns.
-    return lambda: {name: float(value) for name, value in flow.train_function(data).items()}
-
-
-def _sample(flow, n, exact):
-    return lambda: flow.sample(n, exact=exact, seed=0).numpy()
-
-
-def _kernel(image):
-    import numpy as np
-    import tensorflow as tf
-
-    kernel = 0.05 * np.random.RandomState(0).randn(3, 3, image[2], image[2])
-    kernel[1, 1] += np.eye(image[2])
-    return tf.constant(kernel, tf.float32)
-
-
-def _log_det(log_det, image, gradient=False):
-    import tensorflow as tf
-
-    kernel = _kernel(image)
-
-    @tf.function
-    def compute(kernel):
-        with tf.GradientTape() as tape:
-            tape.watch(kernel)
-            value = log_det(kernel, image)
-        return tape.gradient(value, kernel) if gradient else value
-
-    return lambda: compute(kernel).numpy()
-
-
-def _solve(solve, image):
-    import tensorflow as tf
-
-    kernel, z = _kernel(image), tf.random.normal((_BATCH.value, *image))
-    compute = tf.function(lambda z, kernel: solve(z, kernel))
-    return lambda: compute(z, kernel).numpy()
+    found: dict[str, list[tuple[float, float]]] = {}
+    for name, row in rows.items():
+        if match := re.fullmatch(r"dense_(\d+)_(\w+)", name):
+            found.setdefault(match[2], []).append((float(match[1]), row["ms"]))
+    for name, points in found.items():
+        large = np.log([point for point in points if point[0] >= 1024])
+        if len(large) > 1:
+            print(f"dense {name}: time ~ D^{np.polyfit(*large.T, 1)[0]:.2f}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,108 @@
+"""What `benchmark.py` times of other libraries, where they are installed: the layers that a user would pick for the same work.
+
+All are trained by PyTorch's Adam, at the shapes, batch and dtype of `benchmark_cases.py`.
+"""
+
+import importlib.util
+
+from benchmark_cases import DENSE_BATCH, DIMENSIONS, Case
+
+
+def cases(batch: int) -> dict[str, Case]:
+    """All cases of the installed libraries by name."""
+    result = {}
+    for size in DIMENSIONS:
+        floor = (f"dense_{size}_two_products", f"dense_{size}_adam_bytes")
+        for name, (library, make) in _LINEAR.items():
+            if _installed(library):
+                result[f"dense_{size}_{name}"] = Case(lambda make=make, size=size: _step(*make(size), size, DENSE_BATCH), floor)
+    if _installed("nflows"):
+        result["spline_nflows"] = Case(lambda: _gradient_step(_nflows_spline(), batch))
+    return result
+
+
+def _installed(library):
+    return all(importlib.util.find_spec(name) for name in ("torch", library))
+
+
+def _nflows_full(size):
+    from nflows.transforms import NaiveLinear
+
+    layer = NaiveLinear(size)
+    return layer, layer.parameters()
+
+
+def _nflows_lu(size):
+    from nflows.transforms import LULinear
+
+    layer = LULinear(size)
+    return layer, layer.parameters()
+
+
+def _normflows_full(size):
+    from normflows.flows import InvertibleAffine
+
+    layer = InvertibleAffine(size, use_lu=False)
+    return layer.inverse, layer.parameters()
+
+
+def _normflows_lu(size):
+    from normflows.flows import InvertibleAffine
+
+    layer = InvertibleAffine(size)
+    return layer.inverse, layer.parameters()
+
+
+def _zuko_lu(size):
+    import torch
+    from zuko.transforms import LULinearTransform
+
+    weights = torch.nn.Parameter(torch.eye(size) + 0.01 * torch.randn(size, size) / size**0.5)
+    return lambda x: LULinearTransform(weights).call_and_ladj(x), [weights]
+
+
+_LINEAR = {
+    "nflows_full": ("nflows", _nflows_full),
+    "nflows_lu": ("nflows", _nflows_lu),
+    "normflows_full": ("normflows", _normflows_full),
+    "normflows_lu": ("normflows", _normflows_lu),
+    "zuko_lu": ("zuko", _zuko_lu),
+}
+
+
+def _nflows_spline():
+    from nflows.transforms.nonlinearities import PiecewiseRationalQuadraticCDF
+
+    return PiecewiseRationalQuadraticCDF((784,), num_bins=5, tails="linear", tail_bound=10.0)
+
+
+def _step(transform, parameters, size, batch):
+    import torch
+
+    optimizer = torch.optim.Adam(parameters, 1e-4)
+    x = torch.randn(batch, size)
+
+    def step():
+        optimizer.zero_grad()
+        z, log_det = transform(x)
+        loss = 0.5 * z.square().sum(1).mean() - log_det.mean()
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
+def _gradient_step(layer, batch):
+    import torch
+
+    x = torch.randn(batch, 784, requires_grad=True)
+
+    def step():
+        layer.zero_grad()
+        x.grad = None
+        z, log_det = layer(x)
+        (z.sum() - log_det.sum()).backward()
+        return x.grad.max().item()
+
+    return step

@@ -2,11 +2,13 @@
 
 import math
 
+import keras
 import numpy as np
 import tensorflow as tf
 from scipy.special import logsumexp
 
 from snf_tf import ops
+from snf_tf.layers.flow_layer import follow
 
 
 def evaluate(flow, dataset: tf.data.Dataset, seed: int | None = None) -> dict[str, float]:
@@ -73,7 +75,7 @@ def split_context(element: tuple) -> tuple[tf.Tensor, tf.Tensor | None]:
 @tf.function
 def constant_log_dets(flow) -> tf.Tensor:
     """The sum of all log-dets that do not depend on the data, a scalar in float64."""
-    constants = (layer.constant_log_det() for layer in flow.parts())
+    constants = (layer.constant_log_det() for layer in flow.leaves())
     return tf.add_n([tf.zeros((), tf.float64)] + [tf.cast(c, tf.float64) for c in constants if c is not None])
 
 
@@ -83,16 +85,18 @@ def exact_log_prob(flow, x, seed, constant) -> tf.Tensor:
 
 
 def _log_prob_and_error(flow, x, seed, constant, context):
-    log_prob, error = constant, tf.zeros((), tf.float64)
-    for bijection, h, z, log_det in flow.steps(x, context, seed=seed):
+    log_prob, error = [constant], [tf.zeros((), tf.float64)]
+
+    def add(layer, h, z, log_det):
         # A log-det that `constant` holds is not used here: TensorFlow then drops its computation from the graph.
-        if bijection.constant_log_det() is None:
-            log_prob += tf.cast(log_det, tf.float64)
-        if bijection.has_learned_inverse:
-            difference = bijection.inverse(z, context, exact=False) - tf.cast(h, bijection.log_det_dtype)
-            error += tf.reduce_sum(tf.cast(tf.square(difference), tf.float64))
-    latents = tf.reshape(z, (-1, *flow.latent_shape))
-    return log_prob + tf.cast(flow.base_log_prob(latents), tf.float64), error
+        if layer.constant_log_det() is None:
+            log_prob.append(tf.cast(log_det, tf.float64))
+        if layer.has_learned_inverse:
+            difference = layer.inverse(z, context, exact=False) - tf.cast(h, layer.log_det_dtype)
+            error.append(tf.reduce_sum(tf.cast(tf.square(difference), tf.float64)))
+
+    latents = follow(flow.steps(x, context, seed=seed), add)
+    return sum(log_prob) + tf.cast(flow.base_log_prob(latents), tf.float64), tf.add_n(error)
 
 
 @tf.function(reduce_retracing=True)
@@ -111,10 +115,12 @@ def layer_statistics(flow, x) -> dict[str, tf.Tensor]:
         x: A batch of data.
 
     Returns:
-        For every layer with a kernel, under `INDEX.CLASS/NAME`: `kernel_norm`; `gradient_norm`, of the kernel's gradient of the
-        training loss; `log_det`, exact, a mean over the batch; and `reconstruction_error`, where it has a learned inverse.
+        For every layer whose kernel is a weight, under `INDEX.CLASS/NAME`: `kernel_norm`; `gradient_norm`, of the kernel's gradient
+        of the training loss; `log_det`, exact, a mean over the batch; and `reconstruction_error`, where it has a learned inverse.
     """
-    linear = {index: layer for index, layer in enumerate(flow.parts()) if hasattr(layer, "kernel")}
+    linear = {
+        index: layer for index, layer in enumerate(flow.leaves()) if isinstance(getattr(layer, "kernel", None), keras.Variable)
+    }
     with tf.GradientTape() as tape:
         z, log_det = flow(x, training=True, seed=0)
         loss = tf.add_n([-ops.batch_mean(flow.base_log_prob(z) + log_det), *flow.losses])

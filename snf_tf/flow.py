@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from snf_tf import ops
-from snf_tf.layers.flow_layer import FlowLayer
+from snf_tf.layers.flow_layer import FlowLayer, follow
 from snf_tf.trainer import FlowTrainer
 
 
@@ -114,18 +114,16 @@ class Flow(FlowTrainer):
         return x
 
     def steps(self, x, context=None, training=False, seed=None):
-        """Applies the layers of `parts` one by one, from data to latents; yields `(layer, x, z, log_det)` for each."""
+        """Applies the `leaves` one by one; yields `(layer, x, z, log_det)` for each, and returns the latents `(batch, D)`."""
         seed = ops.row_seed(seed)
         for index, bijection in enumerate(self.bijections):
-            noise = {"seed": ops.fold_in(seed, index)} if bijection.stochastic else {}
-            if isinstance(bijection, Flow):
-                for step in bijection.steps(x, context, training, **noise):
-                    yield step
-                x = tf.reshape(step[2], (-1, *bijection.latent_shape))
-                continue
-            z, log_det = bijection(x, context=context, training=training, **noise)
-            yield bijection, x, z, log_det
-            x = z
+            noise = ops.fold_in(seed, index) if bijection.stochastic else None
+            x = yield from bijection.steps(x, context, training, noise)
+        return tf.reshape(x, (-1, *self.latent_shape))
+
+    def leaves(self):
+        """The layers that this flow is made of, in the order of its steps; those of layers that are made of others, too."""
+        return [leaf for bijection in self.bijections for leaf in bijection.leaves()]
 
     def parts(self):
         """The layers in their order, those of flows in this flow included."""
@@ -140,12 +138,17 @@ class Flow(FlowTrainer):
         """Sets the data-dependent weights of all layers from a batch x, once: a flow that was initialized is left as it is."""
         if self.initialized > 0:
             return
-        x = self.check_data(x)
-        for bijection in self.bijections:
+        x, seed = self.check_data(x), ops.row_seed(seed)
+        for index, bijection in enumerate(self.bijections):
             # A layer sees what the layers before it give once they are initialized.
-            first = bijection.parts()[0] if isinstance(bijection, Flow) else bijection
-            inputs = next(h for layer, h, _, _ in self.steps(x, context, seed=seed) if layer is first)
-            bijection.initialize(inputs, context)
+            noise = {"seed": ops.fold_in(seed, index)} if bijection.stochastic else {}
+            if isinstance(bijection, Flow):
+                bijection.initialize(x, context, **noise)
+            else:
+                bijection.initialize(x, context)
+            if index < len(self.bijections) - 1:
+                z, _ = bijection(x, context=context, **noise)
+                x = tf.reshape(z, (-1, *bijection.latent_shape))
         self.initialized.assign(1.0)
 
     # Likelihood, latents, samples.
@@ -294,9 +297,9 @@ class Flow(FlowTrainer):
 
     def _forward(self, x, context, training, seed):
         """Latents `(batch, D)`, and the sum of the layers' log-dets."""
-        steps = list(self.steps(x, context, training, seed))
-        _, _, z, _ = steps[-1]
-        return tf.reshape(z, (-1, *self.latent_shape)), self._sum([log_det for _, _, _, log_det in steps])
+        log_dets: list[tf.Tensor] = []
+        z = follow(self.steps(x, context, training, seed), lambda layer, x, z, log_det: log_dets.append(log_det))
+        return z, self._sum(log_dets)
 
     def _sum(self, log_dets):
         return tf.add_n([tf.cast(log_det, self.log_det_dtype) for log_det in log_dets])

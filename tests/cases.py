@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from snf_tf import layers
+from snf_tf import Flow, layers
 
 tfb = tfp.bijectors
 
@@ -21,12 +21,14 @@ class Case:
         make: Its constructor.
         event_shape: Shape of one x.
         draw: Draws inputs of a given shape.
+        weight: Draws a trainable weight of a given shape.
         jit: Whether XLA has kernels for the exact call on every device.
     """
 
     make: Callable[[], layers.FlowLayer]
     event_shape: tuple[int, ...]
     draw: Callable = lambda shape: 3.0 * np.random.randn(*shape)
+    weight: Callable = lambda *shape: np.random.randn(*shape)
     jit: bool = True
 
     def inputs(self, batch=3):
@@ -37,9 +39,22 @@ class Case:
         """The layer, with random weights far from their initial values."""
         layer = self.make()
         layer.build((None, *self.event_shape))
+        layer.initialize(self.inputs())
         for weight in layer.trainable_weights:
-            weight.assign(np.random.randn(*weight.shape))
+            weight.assign(self.weight(*weight.shape))
         return layer
+
+
+def _small(*shape):
+    return 0.1 * np.random.randn(*shape)
+
+
+def _dominated_by_the_pixel_itself(*shape):
+    """Of autoregressive kernels: others have an inverse that grows from pixel to pixel."""
+    weight = 0.3 * np.random.randn(*shape)
+    if len(shape) == 4:
+        weight[[0, -1], [0, -1]] += 2 * np.eye(shape[2])
+    return weight
 
 
 def _integers(shape):
@@ -67,6 +82,11 @@ def softplus_bijector():
     return tfb.Softplus()
 
 
+def inner_flow():
+    """With a learned inverse, a layer to be initialized, and a squeeze."""
+    return Flow([layers.ActNorm(), layers.Squeeze(), layers.SelfNormalizingConv2D(1)], event_shape=(2, 4, 2))
+
+
 CASES = {
     "SelfNormalizingDense": Case(layers.SelfNormalizingDense, (7,), jit=False),
     "ExactDense": Case(layers.ExactDense, (7,), jit=False),
@@ -76,6 +96,23 @@ CASES = {
     "SelfNormalizingConv2D-3x3-7x7": Case(lambda: layers.SelfNormalizingConv2D(3, 7), (2, 3, 2), jit=False),
     "SelfNormalizingConv2D-5x1-1x3": Case(lambda: layers.SelfNormalizingConv2D((5, 1), (1, 3)), (4, 4, 2), jit=False),
     "ExactConv2D": Case(lambda: layers.ExactConv2D(3), (5, 4, 3), jit=False),
+    "InvertibleConv1x1": Case(layers.InvertibleConv1x1, (3, 4, 5), jit=False),
+    "InvertibleConv1x1-plu": Case(lambda: layers.InvertibleConv1x1("plu"), (3, 4, 5)),
+    "HouseholderConv1x1": Case(layers.HouseholderConv1x1, (3, 4, 5)),
+    "HouseholderConv1x1-2": Case(lambda: layers.HouseholderConv1x1(2), (3, 4, 5)),
+    "EmergingConv2D": Case(layers.EmergingConv2D, (4, 5, 3), weight=_dominated_by_the_pixel_itself),
+    "EmergingConv2D-5": Case(lambda: layers.EmergingConv2D(5), (2, 6, 2), weight=_dominated_by_the_pixel_itself),
+    "ConvolutionExponential": Case(lambda: layers.ConvolutionExponential(3), (4, 3, 2)),
+    "ConvolutionExponential-norm-3": Case(lambda: layers.ConvolutionExponential((1, 5), bound=3.0), (2, 3, 4)),
+    "ActNorm": Case(layers.ActNorm, (3, 2, 4)),
+    "ActNorm-vectors": Case(layers.ActNorm, (6,)),
+    "AffineCoupling": Case(lambda: layers.AffineCoupling(width=7), (3, 2, 4), weight=_small),
+    "AffineCoupling-tanh": Case(lambda: layers.AffineCoupling(width=7, scale="tanh"), (6,)),
+    "AffineCoupling-exp": Case(
+        lambda: layers.AffineCoupling(keras.layers.Dense(4, activation="tanh"), scale="exp"), (3, 2, 4), weight=_small
+    ),
+    "FactorOut": Case(lambda: layers.FactorOut(layers.AffineCoupling(width=3)), (3, 2, 4), weight=_small),
+    "FactorOut-unconditional": Case(lambda: layers.FactorOut(inner_flow(), conditional=False), (2, 4, 4), jit=False),
     "LeakyReLU": Case(layers.LeakyReLU, (4, 3)),
     "SmoothLeakyReLU": Case(layers.SmoothLeakyReLU, (4, 3)),
     "SmoothLeakyReLU-0.01": Case(lambda: layers.SmoothLeakyReLU(0.01), (11,)),

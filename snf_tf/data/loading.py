@@ -6,11 +6,21 @@ from pathlib import Path
 
 import gin
 
+from snf_tf.data.cifar10 import CIFAR10
 from snf_tf.data.dataset import Dataset
+from snf_tf.data.imagenet32 import IMAGENET32
 from snf_tf.data.mnist import MNIST
+from snf_tf.data.natural_patches import NATURAL_PATCHES
 from snf_tf.data.sources import Sources, Splits
+from snf_tf.data.toy2d import TOY2D
 
-_DATASETS: dict[str, Sources] = {"mnist": MNIST}
+_DATASETS: dict[str, Sources] = {
+    "mnist": MNIST,
+    "cifar10": CIFAR10,
+    "imagenet32": IMAGENET32,
+    "natural_patches": NATURAL_PATCHES,
+    **TOY2D,
+}
 _SOURCES = ("auto", "tfds", "files", "embedded")
 
 
@@ -19,10 +29,12 @@ def load_dataset(name="mnist", source="auto", data_dir: str | os.PathLike | None
     """Loads a data set.
 
     Args:
-        name: "mnist".
+        name: "mnist", "cifar10", "imagenet32", "natural_patches", or a density on the plane: "toy2d/gaussian", "toy2d/banana",
+            "toy2d/funnel", "toy2d/checkerboard".
         source: "tfds": TensorFlow Datasets, which downloads it where needed. "files": the original files in data_dir.
-            "embedded": the small set that comes with an installed package. "auto": TFDS where it is prepared, else the files where
-            they are, else a download if the host answers within 3 s, else embedded, with a warning.
+            "embedded": what comes with an installed package: a small set of the same kind; in the place of cifar10 and imagenet32,
+            which none brings, natural_patches, and the Dataset is called so. "auto": TFDS where it is prepared, else the files
+            where they are, else a download if the host answers within 3 s, else embedded, with a warning.
         data_dir: Directory of the files, or of TFDS; None is TFDS' own.
 
     Returns:
@@ -54,7 +66,10 @@ def load_dataset(name="mnist", source="auto", data_dir: str | os.PathLike | None
         splits = sources.read_files(directory)
     else:
         splits = sources.read_embedded()
-    return Dataset(name, source, *splits)
+    if source == "embedded" and sources.embedded_name is not None:
+        warnings.warn(f"The data are {sources.embedded_name}, not {name}, which comes with no package.", stacklevel=2)
+        name = sources.embedded_name
+    return Dataset(name, source, *splits, entropy=sources.entropy)
 
 
 def _load_auto(name: str, sources: Sources, data_dir: Path | None) -> tuple[str, Splits]:
@@ -62,6 +77,8 @@ def _load_auto(name: str, sources: Sources, data_dir: Path | None) -> tuple[str,
         return "tfds", sources.read_tfds(data_dir)
     if len(sources.missing_files(data_dir)) < len(sources.files):
         return "files", sources.read_files(data_dir)
+    if sources.tfds_name is None:
+        return "embedded", sources.read_embedded()
     try:
         return "tfds", sources.read_tfds(data_dir)
     except Exception as error:  # TFDS raises what its download library raises.

@@ -16,33 +16,39 @@ class Sources:
     """The sources of one data set. All give the splits (train, validation, test).
 
     Attributes:
-        tfds_name: Its name in TensorFlow Datasets, with the config where there is one.
+        embedded: Reads what comes with an installed package, or draws from a density; None where nothing does.
+        embedded_name: The name of what `embedded` reads, where that is another data set.
+        tfds_name: Its name in TensorFlow Datasets, with the config where there is one; None where it is not there.
         tfds_splits: TFDS' names of the three splits.
         download_host: The host that TFDS downloads it from.
-        files: Names of the original files that `from_files` reads.
+        files: Names of the original files that `from_files` reads; "A|B" where one of two is enough.
         from_files: Reads them from a directory.
-        embedded: Reads what comes with an installed package; None where nothing does.
+        entropy: In nats, of a density where it is known.
     """
 
-    tfds_name: str
-    tfds_splits: tuple[str, str, str]
-    download_host: str
-    files: tuple[str, ...]
-    from_files: Callable[[Path], Splits]
     embedded: Callable[[], Splits] | None = None
+    embedded_name: str | None = None
+    tfds_name: str | None = None
+    tfds_splits: tuple[str, str, str] | None = None
+    download_host: str = ""
+    files: tuple[str, ...] = ()
+    from_files: Callable[[Path], Splits] | None = None
+    entropy: float | None = None
 
     def read_files(self, data_dir: Path | None) -> Splits:
         """Reads the original files.
 
         Raises:
             FileNotFoundError: If data_dir is None, or lacks a file.
-            ValueError: If a file is damaged.
+            ValueError: If a file is damaged, or there are no such files.
         """
+        if self.from_files is None:
+            raise ValueError('This data set has no files: source="embedded" or "auto". Received: source="files"')
         missing = self.missing_files(data_dir)
         if missing:
+            needed, not_found = (", ".join(names).replace("|", " or ") for names in (self.files, missing))
             raise FileNotFoundError(
-                f'source="files" needs {", ".join(self.files)} in data_dir; {", ".join(missing)} not found. '
-                f"Received: data_dir={data_dir}"
+                f'source="files" needs {needed} in data_dir; {not_found} not found. Received: data_dir={data_dir}'
             )
         assert data_dir is not None
         return self.from_files(data_dir)
@@ -59,7 +65,11 @@ class Sources:
 
     def missing_files(self, data_dir: Path | None) -> list[str]:
         """Those of the original files that are not in data_dir."""
-        return [name for name in self.files if data_dir is None or not (Path(data_dir) / name).is_file()]
+        return [
+            names
+            for names in self.files
+            if data_dir is None or not any((Path(data_dir) / name).is_file() for name in names.split("|"))
+        ]
 
     def is_prepared(self, data_dir: Path | None) -> bool:
         """Whether TFDS has it on disk. Looks at files only: TFDS itself would ask the network."""
@@ -70,7 +80,10 @@ class Sources:
 
         Raises:
             ConnectionError: If it is not prepared, and cannot be downloaded because the host does not answer within 3 s.
+            ValueError: If TFDS does not have it.
         """
+        if self.tfds_name is None or self.tfds_splits is None:
+            raise ValueError('TFDS does not have this data set: source="embedded" or "auto". Received: source="tfds"')
         import tensorflow_datasets as tfds
 
         prepared = self._prepared_directory(data_dir)
@@ -107,6 +120,8 @@ class Sources:
         return bool(answers)
 
     def _prepared_directory(self, data_dir: Path | None) -> Path | None:
+        if self.tfds_name is None:
+            return None
         import tensorflow_datasets as tfds
 
         root = Path(data_dir or tfds.core.constants.DATA_DIR).expanduser() / self.tfds_name

@@ -1,5 +1,7 @@
 """The contract that every layer of a flow keeps."""
 
+from collections.abc import Callable, Generator
+
 import keras
 import tensorflow as tf
 
@@ -70,6 +72,19 @@ class FlowLayer(keras.layers.Layer):
         """The exact log|det| as a scalar where it does not depend on x, else None. Costs what the log|det| costs."""
         return None
 
+    def steps(self, x, context=None, training=False, seed=None) -> Generator:
+        """Applies the `leaves` one by one, from data to latents; yields `(layer, x, z, log_det)` for each, and returns z.
+
+        Arguments as in `call`; seed is a row seed, for a layer that is stochastic.
+        """
+        z, log_det = self(x, context=context, training=training, **({"seed": seed} if self.stochastic else {}))
+        yield self, x, z, log_det
+        return z
+
+    def leaves(self) -> list["FlowLayer"]:
+        """The layers that this one is made of, in the order of its steps; itself, if it is not made of others."""
+        return [self]
+
     def check_data(self, x) -> tf.Tensor:
         """Returns x, if its values are such as this layer takes; see `snf_tf.ops.require`. Most layers take all."""
         return x
@@ -108,3 +123,13 @@ class FlowLayer(keras.layers.Layer):
 def sum_event(values: tf.Tensor) -> tf.Tensor:
     """Sums over all axes but the batch: `(batch,) + event_shape` -> `(batch,)`."""
     return tf.reduce_sum(values, axis=list(range(1, values.shape.rank)))
+
+
+def follow(steps: Generator, visit: Callable) -> tf.Tensor:
+    """Runs the `steps` of a layer or a flow to their end, calls `visit(layer, x, z, log_det)` for each, and returns the last z."""
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as end:
+            return end.value
+        visit(*step)

@@ -4,10 +4,11 @@ import gin
 
 from snf_tf import layers
 from snf_tf.flow import Flow
+from snf_tf.models.mixing import mixing_layers
 from snf_tf.models.preprocessing import image_preprocessing
 from snf_tf.models.select import select
 
-_LINEAR = {"self_normalizing": layers.SelfNormalizingConv2D, "exact": layers.ExactConv2D}
+_LINEAR = ("self_normalizing", "exact", "emerging", "exponential")
 
 
 @gin.configurable
@@ -31,7 +32,7 @@ def convolutional(
 
     Args:
         event_shape: `(height, width, channels)`.
-        linear: "self_normalizing" or "exact".
+        linear: "self_normalizing", "exact", "emerging" or "exponential"; see `snf_tf.models.mixing`.
         blocks: Number of blocks.
         depth: Convolutions in a block.
         kernel_size: An odd integer, or two.
@@ -56,14 +57,12 @@ def convolutional(
     """
     if blocks < 1 or depth < 1:
         raise ValueError(f"blocks and depth must be at least 1. Received: blocks={blocks}, depth={depth}")
-    layer = select(linear, _LINEAR, "linear")
-    options = {"kernel_size": kernel_size}
-    if linear == "self_normalizing":
-        options |= {"inverse_kernel_size": inverse_kernel_size, "reconstruction_weight": reconstruction_weight}
+    select(linear, dict.fromkeys(_LINEAR), "linear")
     bijections = image_preprocessing() if preprocess else []
     for block in range(blocks):
         bijections += [layers.Squeeze()] if block else []
         for _ in range(depth):
-            bijections += [layer(**options), layers.SplineActivation(bins, bound)]
+            bijections += mixing_layers(linear, kernel_size, inverse_kernel_size, reconstruction_weight)
+            bijections.append(layers.SplineActivation(bins, bound))
     # The last convolution ends the flow.
     return Flow(bijections[:-1], event_shape=event_shape, seed=seed)

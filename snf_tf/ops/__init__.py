@@ -22,6 +22,7 @@ from snf_tf.ops.conv import (
     self_normalizing_conv2d,
 )
 from snf_tf.ops.dense import affine_matmul, relative_gradient_matmul, self_normalizing_matmul
+from snf_tf.ops.exponential import conv2d_norm, conv2d_trace, exponential_conv2d
 from snf_tf.ops.likelihood import batch_mean, bits_per_dim, standard_normal_log_prob
 from snf_tf.ops.monotone import monotone_inverse
 from snf_tf.ops.random import fold_in, row_seed, uniform_rows
@@ -36,8 +37,11 @@ __all__ = [
     "conv2d_log_det",
     "conv2d_log_det_dense",
     "conv2d_matrix",
+    "conv2d_norm",
     "conv2d_solve",
     "conv2d_solve_dense",
+    "conv2d_trace",
+    "exponential_conv2d",
     "finite_or_stop",
     "flip",
     "fold_in",

@@ -44,6 +44,8 @@ def write_report(directory: RunDirectory, flow: Flow, dataset: Dataset, history:
         "seconds_per_step": float(np.median([row["step_seconds"] for row in history])),
         "parameters": sum(int(np.prod(weight.shape)) for weight in flow.trainable_variables),
     }
+    if dataset.entropy is not None:
+        results["entropy"] = dataset.entropy
     if flow.has_learned_inverse:
         results["test_learned_round_trip_error"] = round_trip_error(flow, examples, exact=False)
     if not directory.writes:

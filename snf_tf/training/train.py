@@ -19,6 +19,9 @@ from snf_tf.training.report import write_report
 from snf_tf.training.run_directory import RunDirectory
 from snf_tf.training.strategy import distribute_batches, is_chief, make_strategy
 
+# The functions among train's arguments are in gin's configuration; the rest may change from call to call.
+_NOT_SETTINGS = ("run_dir", "model", "augmentation", "epochs", "verbose")
+
 
 @gin.configurable
 def train(
@@ -39,6 +42,7 @@ def train(
     devices: Sequence[str] | None = None,
     multi_worker: bool = False,
     checkpoint_seconds: float = 600.0,
+    augmentation: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
     verbose: int | None = None,
 ) -> dict:
     """Trains a flow, keeps the weights of the best validation nll, and tests those.
@@ -66,6 +70,7 @@ def train(
         multi_worker: Whether this process is one of several, as TF_CONFIG says. All get the same arguments, and a run_dir that they
             share, to which only the first writes.
         checkpoint_seconds: Longest time between checkpoints; there is one at the end of every epoch, too.
+        augmentation: Changes the batches of training; see `snf_tf.data.flip_and_shift`.
         verbose: Keras' progress bar: 0 none, 1 a bar, 2 a line an epoch; None: a bar on a terminal, else a line.
 
     Returns:
@@ -77,7 +82,7 @@ def train(
             checkpoint stays.
         snf_tf.training.interruption.Interrupted: After Ctrl-C or SIGTERM, when all has been saved.
     """
-    given = {name: value for name, value in locals().items() if name not in ("run_dir", "model", "epochs", "verbose")}
+    given = {name: value for name, value in locals().items() if name not in _NOT_SETTINGS}
     run_dir = Path(run_dir)
     counts = {"steps_per_epoch": steps_per_epoch, "gradient_accumulation_steps": gradient_accumulation_steps}
     _check_counts(epochs=epochs, batch_size=batch_size, **{name: value for name, value in counts.items() if value is not None})
@@ -95,8 +100,12 @@ def train(
         )
     keras.utils.set_random_seed(seed)
     dataset = load_dataset()
-    data = training_batches(dataset.train, batch_size, seed)
     steps = len(dataset.train) // batch_size if steps_per_epoch is None else steps_per_epoch
+
+    def data(epoch=0, step=0):
+        return training_batches(dataset.train, batch_size, seed, epoch, steps, step, augmentation)
+
+    first_batch = next(iter(data()))
     if warmup_steps is None:
         warmup_steps = int(warmup_epochs * steps) // (gradient_accumulation_steps or 1)
     with strategy.scope():
@@ -115,13 +124,13 @@ def train(
             state = RunState(directory, flow, signals, steps, checkpoint_seconds)
             if state.epoch > epochs:
                 raise ValueError(f"This run has done {state.epoch} epochs already. Received: epochs={epochs}")
-            flow.initialize(next(iter(data)))
+            flow.initialize(first_batch)
             callbacks = [EpochEvaluation(dataset), state]
             if directory.writes:
                 directory.write("operative_config.gin", gin.operative_config_str())
                 callbacks.append(keras.callbacks.TensorBoard(run_dir / "tensorboard", write_graph=False))
             while state.epoch < epochs:
-                _fit(flow, strategy, dataset, state, callbacks, batch_size, steps, epochs, seed, verbose)
+                _fit(flow, strategy, data, state, callbacks, batch_size, steps, epochs, verbose)
         if directory.writes:
             # Again, for a run that was killed between its last checkpoint and its history.
             directory.write_history(state.history)
@@ -131,13 +140,11 @@ def train(
         directory.close()
 
 
-def _fit(flow, strategy, dataset, state, callbacks, batch_size, steps, epochs, seed, verbose):
+def _fit(flow, strategy, data, state, callbacks, batch_size, steps, epochs, verbose):
     """Trains to the end of a begun epoch, or, where none is begun, to the last epoch."""
     try:
         flow.fit(
-            distribute_batches(
-                strategy, training_batches(dataset.train, batch_size, seed, state.epoch, steps, state.batch), batch_size
-            ),
+            distribute_batches(strategy, data(state.epoch, state.batch), batch_size),
             initial_epoch=state.epoch,
             epochs=state.epoch + 1 if state.batch else epochs,
             steps_per_epoch=steps - state.batch,
@@ -147,7 +154,7 @@ def _fit(flow, strategy, dataset, state, callbacks, batch_size, steps, epochs, s
     except tf.errors.InvalidArgumentError as error:
         if "is not finite" not in error.message:
             raise
-        x = next(iter(training_batches(dataset.train, batch_size, seed, state.epoch, steps, state.batch)))
+        x = next(iter(data(state.epoch, state.batch)))
         raise FloatingPointError(
             f"The loss of step {state.batch + 1} of epoch {state.epoch + 1} is not finite, and training stops; the step has "
             f"changed no weights, and the last checkpoint stays. {diagnose(flow, x, flow.training_seed(x))}"

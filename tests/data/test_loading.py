@@ -87,7 +87,7 @@ def test_tfds_that_cannot_be_had_is_an_error(tmp_path, monkeypatch):
 
 
 def test_a_host_that_does_not_exist_does_not_answer():
-    sources = Sources("x", ("a", "b", "c"), "host.invalid", (), lambda directory: None)
+    sources = Sources(tfds_name="x", tfds_splits=("a", "b", "c"), download_host="host.invalid")
     assert not sources.can_download(seconds=3)
 
 

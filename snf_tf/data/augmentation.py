@@ -1,0 +1,31 @@
+"""Random changes of training images."""
+
+import gin
+import tensorflow as tf
+
+
+@gin.configurable
+def flip_and_shift(images: tf.Tensor, seed: tf.Tensor, flip: bool = True, shift: int = 1) -> tf.Tensor:
+    """Mirrors every image with probability 1/2, and moves it by up to `shift` pixels along each axis (SNF A.3).
+
+    Args:
+        images: `(batch, H, W, C)`.
+        seed: Two integers, of which the result is a function.
+        flip: Whether to mirror images, left to right.
+        shift: Largest shift in pixels; what moves in is the image, reflected at its border.
+
+    Example:
+        >>> flip_and_shift(tf.zeros((5, 8, 8, 3)), seed=[0, 1]).shape
+        TensorShape([5, 8, 8, 3])
+    """
+    if flip:
+        images = tf.image.stateless_random_flip_left_right(images, seed)
+    if shift:
+        batch, height, width = tf.unstack(tf.shape(images)[:3])
+        padded = tf.pad(images, [[0, 0], [shift, shift], [shift, shift], [0, 0]], mode="REFLECT")
+        # Not the seed of the flips, or both would agree.
+        seed = tf.random.experimental.stateless_fold_in(seed, 1)
+        rows, columns = tf.unstack(tf.random.stateless_uniform((2, batch, 1), seed, maxval=2 * shift + 1, dtype=tf.int32))
+        padded = tf.gather(padded, rows + tf.range(height), axis=1, batch_dims=1)
+        images = tf.gather(padded, columns + tf.range(width), axis=2, batch_dims=1)
+    return images

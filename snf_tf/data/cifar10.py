@@ -1,0 +1,74 @@
+"""CIFAR-10: 32 x 32 colour images, split 40000/10000/10000 (SNF A.3)."""
+
+import io
+import pickle
+import tarfile
+from pathlib import Path
+
+import numpy as np
+
+from snf_tf.data.natural_patches import natural_patches
+from snf_tf.data.sources import Sources, Splits
+
+_SHAPE = (3, 32, 32)
+
+
+def _from_files(data_dir: Path) -> Splits:
+    """Reads the original archive, for Python or binary; the last fifth of the training images is for validation."""
+    path = next(path for path in sorted(data_dir.glob("cifar-10-*.tar.gz")))
+    parts: dict[str, list[np.ndarray]] = {"data_batch": [], "test_batch": []}
+    try:
+        with tarfile.open(path) as archive:
+            for member in sorted(archive.getmembers(), key=lambda member: member.name):
+                kind = Path(member.name).name[: len("data_batch")]
+                if member.isfile() and kind in parts:
+                    content = archive.extractfile(member)
+                    assert content is not None
+                    parts[kind].append(_read_batch(content.read(), is_binary=member.name.endswith(".bin")))
+    except (tarfile.TarError, EOFError, OSError, pickle.UnpicklingError, KeyError, ValueError) as error:
+        raise ValueError(f"{path} is damaged, or no archive of CIFAR-10: {error}") from error
+    if not all(parts.values()):
+        raise ValueError(f"{path} is no archive of CIFAR-10: it has no data_batch_* or no test_batch.")
+    train, test = (np.concatenate(batches) for batches in parts.values())
+    validation_size = len(train) // 5
+    if not validation_size:
+        raise ValueError(f"{path} must hold five training images at least. Received: {len(train)}")
+    return train[:-validation_size], train[-validation_size:], test
+
+
+def _read_batch(content: bytes, is_binary: bool) -> np.ndarray:
+    """Images `(N, 32, 32, 3)`; in the files a row is the red, the green and the blue image."""
+    if is_binary:
+        # A label before every row.
+        rows = np.frombuffer(content, np.uint8).reshape(-1, 1 + int(np.prod(_SHAPE)))[:, 1:]
+    else:
+        rows = np.asarray(_Unpickler.loads(content)[b"data"])
+    if rows.dtype != np.uint8:
+        raise ValueError(f"images must be bytes. Received: dtype={rows.dtype}")
+    return rows.reshape(-1, *_SHAPE).transpose(0, 2, 3, 1)
+
+
+class _Unpickler(pickle.Unpickler):
+    """Reads arrays, and nothing that could run code."""
+
+    _ALLOWED = ("_reconstruct", "ndarray", "dtype", "scalar", "encode", "_frombuffer")
+
+    @classmethod
+    def loads(cls, content):
+        return cls(io.BytesIO(content), encoding="bytes").load()
+
+    def find_class(self, module, name):
+        if module.split(".")[0] not in ("numpy", "_codecs") or name not in self._ALLOWED:
+            raise pickle.UnpicklingError(f"it holds {module}.{name}, where arrays are expected")
+        return super().find_class(module, name)
+
+
+CIFAR10 = Sources(
+    tfds_name="cifar10",
+    tfds_splits=("train[:40000]", "train[40000:]", "test"),
+    download_host="www.cs.toronto.edu",
+    files=("cifar-10-python.tar.gz|cifar-10-binary.tar.gz",),
+    from_files=_from_files,
+    embedded=natural_patches,
+    embedded_name="natural_patches",
+)

@@ -1,0 +1,80 @@
+"""Activation normalization of Glow."""
+
+import math
+
+import keras
+import tensorflow as tf
+
+from snf_tf import ops
+from snf_tf.layers.flow_layer import FlowLayer
+
+
+@keras.saving.register_keras_serializable("snf_tf")
+class ActNorm(FlowLayer):
+    """`z = (x + bias) * exp(log_scale)`, with a bias and a scale for every channel (Kingma and Dhariwal 2018, section 3.1).
+
+    Before its first use `initialize(x)`, in a flow `flow.initialize(batch)`, sets both such that the z of a batch have mean 0 and
+    variance 1 in every channel. Channels are the last axis.
+
+    Args:
+        **kwargs: As in `keras.layers.Layer`.
+
+    Attributes:
+        bias: `(C,)`.
+        log_scale: `(C,)`.
+        initialized: 1 once it is, else 0; not trained, stored with the weights.
+
+    Raises:
+        ValueError: When it is called or inverted before it is initialized; in a graph a tf.errors.InvalidArgumentError.
+
+    Example:
+        >>> layer = snf_tf.layers.ActNorm()
+        >>> x = tf.random.normal((100, 8, 8, 3), mean=5.0)
+        >>> layer.build(x.shape)
+        >>> layer.initialize(x)
+        >>> z, log_det = layer(x)
+        >>> bool(abs(tf.reduce_mean(z)) < 1e-5)
+        True
+    """
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        channels = self.event_shape[-1]
+        self.bias = self.add_weight(name="bias", shape=(channels,), initializer="zeros", autocast=False)
+        self.log_scale = self.add_weight(name="log_scale", shape=(channels,), initializer="zeros", autocast=False)
+        self.initialized = self.add_weight(name="initialized", shape=(), initializer="zeros", trainable=False, autocast=False)
+
+    def initialize(self, x, context=None):
+        """Sets bias and scale from a batch x.
+
+        Raises:
+            ValueError: If the batch has fewer than two examples, or a channel has the same value everywhere.
+        """
+        x = self._widen(x)
+        if x.shape[0] < 2:
+            raise ValueError(f"ActNorm is initialized by a batch of two examples or more. Received: a batch of {x.shape[0]}")
+        mean, variance = tf.nn.moments(x, axes=list(range(x.shape.rank - 1)))
+        if not tf.reduce_all(variance > 0):
+            constant = tf.where(~(variance > 0))[:, 0].numpy().tolist()
+            raise ValueError(
+                f"ActNorm cannot scale a channel to variance 1 that has the same value everywhere. Received: a batch in which "
+                f"channels {constant} have variance {tf.gather(variance, constant).numpy().tolist()}"
+            )
+        self.bias.assign(-mean)
+        self.log_scale.assign(-0.5 * tf.math.log(variance))
+        self.initialized.assign(1.0)
+
+    def call(self, x, context=None, training=False):
+        z = (self._checked(self._widen(x)) + self._widen(self.bias)) * tf.exp(self._widen(self.log_scale))
+        return tf.cast(z, self.compute_dtype), self._repeat(self.constant_log_det(), x)
+
+    def inverse(self, z, context=None, exact=True):
+        return self._checked(self._latents(z)) * tf.exp(-self._widen(self.log_scale)) - self._widen(self.bias)
+
+    def constant_log_det(self):
+        return math.prod(self.event_shape[:-1]) * tf.reduce_sum(self._widen(self.log_scale))
+
+    def _checked(self, x):
+        return ops.require(
+            self.initialized > 0, x, f"{self.name} must be initialized first, by flow.initialize(batch) or layer.initialize(batch)."
+        )

@@ -1,0 +1,112 @@
+"""The split of multi-scale flows, as one layer."""
+
+import math
+
+import keras
+import tensorflow as tf
+
+from snf_tf.layers.coupling import AffineCoupling, ZeroConv2D
+from snf_tf.layers.flow_layer import FlowLayer, follow
+
+
+@keras.saving.register_keras_serializable("snf_tf")
+class FactorOut(FlowLayer):
+    """Takes half of the channels out of a flow: `(batch, H, W, C)` to vectors `(batch, HWC)` (Dinh et al. 2017, section 3.6).
+
+    With x1 and x2 the halves of the channels, `z = concat(inner(x1), (x2 - mu(x1)) / sigma(x1))`, both flattened: x2 has a Gaussian
+    prior with a learned mean and standard deviation, functions of x1 by one convolution, 0 and 1 at first (Glow's code).
+
+    Args:
+        inner: The rest of the flow, a `Flow` or a layer for events of shape `(H, W, C / 2)`.
+        conditional: Whether x2 is normalized; if not, it is left as it is.
+        **kwargs: As in `keras.layers.Layer`.
+
+    Attributes:
+        inner: As given.
+        prior: The layer `(x1, x2) -> (x1, (x2 - mu) / sigma)`; None where not conditional.
+
+    Raises:
+        ValueError: If the input is no image or has an odd number of channels, or inner does not fit.
+
+    Example:
+        >>> inner = snf_tf.Flow([snf_tf.layers.Squeeze(), snf_tf.layers.SelfNormalizingConv2D(1)], event_shape=(4, 4, 2))
+        >>> z, log_det = snf_tf.layers.FactorOut(inner)(tf.random.normal((3, 4, 4, 4)))
+        >>> z.shape
+        TensorShape([3, 64])
+    """
+
+    def __init__(self, inner, conditional=True, **kwargs):
+        super().__init__(**kwargs)
+        self.inner = inner
+        self.conditional = conditional
+
+    @property
+    def has_learned_inverse(self):
+        return self.inner.has_learned_inverse
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        height, width, channels = self.event_shape
+        half = (height, width, channels // 2)
+        if not self.inner.built:
+            self.inner.build((None, *half))
+        if self.inner.event_shape != half:
+            raise ValueError(
+                f"The inner flow of {self.name} gets events of shape {half}. Received: an inner flow for events of shape "
+                f"{self.inner.event_shape}"
+            )
+        self.prior = None
+        if self.conditional:
+            self.prior = AffineCoupling(ZeroConv2D(channels, dtype=self.dtype_policy), scale="exp", dtype=self.dtype_policy)
+            self.prior.build((None, *self.event_shape))
+
+    def compute_latent_shape(self, event_shape):
+        if len(event_shape) != 3 or event_shape[2] % 2:
+            raise ValueError(
+                "FactorOut takes images of shape (height, width, channels) with an even number of channels. "
+                f"Received: event_shape={event_shape}"
+            )
+        return (math.prod(event_shape),)
+
+    def call(self, x, context=None, training=False):
+        log_dets = []
+        z = follow(self.steps(x, context, training), lambda layer, x, z, log_det: log_dets.append(self._widen(log_det)))
+        return z, tf.add_n(log_dets)
+
+    def inverse(self, z, context=None, exact=True):
+        z = self._latents(z)
+        z1, x2 = tf.split(z, 2, axis=-1)
+        height, width, channels = self.event_shape
+        x1 = self.inner.inverse(tf.reshape(z1, (-1, *self.inner.latent_shape)), context, exact)
+        x = tf.concat([tf.reshape(half, (-1, height, width, channels // 2)) for half in (x1, x2)], axis=-1)
+        return x if self.prior is None else self.prior.inverse(x, context)
+
+    def steps(self, x, context=None, training=False, seed=None):
+        x = tf.cast(x, self.compute_dtype)
+        if self.prior is not None:
+            x = yield from self.prior.steps(x, context, training)
+        x1, x2 = tf.split(x, 2, axis=-1)
+        z1 = yield from self.inner.steps(x1, context, training, seed)
+        flat = (-1, self.latent_shape[0] // 2)
+        return tf.concat([tf.reshape(z1, flat), tf.reshape(tf.cast(x2, z1.dtype), flat)], axis=-1)
+
+    def leaves(self):
+        return ([] if self.prior is None else [self.prior]) + self.inner.leaves()
+
+    def constant_log_det(self):
+        return None if self.prior is not None else self.inner.constant_log_det()
+
+    def initialize(self, x, context=None):
+        if self.prior is not None:
+            x, _ = self.prior(x, context=context)
+        self.inner.initialize(tf.split(x, 2, axis=-1)[0], context)
+
+    def get_config(self):
+        return super().get_config() | {
+            "inner": keras.saving.serialize_keras_object(self.inner),
+            "conditional": self.conditional,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config | {"inner": keras.saving.deserialize_keras_object(config["inner"])})

@@ -256,6 +256,8 @@ def _training_step(flow, batch):
     else:
         examples = random.standard_normal((batch, *flow.event_shape)).astype("float32")
     data = iter(tf.data.Dataset.from_tensors(examples).repeat())
+    # As fit does it: variables that a traced function creates are traced twice.
+    flow.optimizer.build(flow.trainable_variables)
     flow.make_train_function()
     return lambda: {name: float(value) for name, value in flow.train_function(data).items()}
 

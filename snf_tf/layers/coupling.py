@@ -83,7 +83,7 @@ class AffineCoupling(FlowLayer):
 
     def _condition(self, x1, context, training):
         """Shift and log-scale, of the shape of x1."""
-        h = self.conditioner(x1 if context is None else [x1, context], training=training)
+        h = self.conditioner(x1 if context is None else [x1, self._widen(context)], training=training)
         if tuple(h.shape[1:]) != self.event_shape:
             raise ValueError(
                 f"The conditioner of {self.name} must map x1, of shape (batch,) + {tuple(x1.shape[1:])}, to (batch,) + "

@@ -46,6 +46,13 @@ class EpochEvaluation(keras.callbacks.Callback):
         logs |= layer_statistics(self.model, self._examples)
 
 
+class Progress(keras.callbacks.ProgbarLogger):
+    """Keras' progress bar, without the statistics of layers, of which there can be hundreds."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        super().on_epoch_end(epoch, {name: value for name, value in logs.items() if "/" not in name})
+
+
 class RunState(keras.callbacks.Callback):
     """Keeps a run on disk: checkpoints at the ends of epochs, every so many seconds and at a signal, and the history.
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from snf_tf.data import load_dataset, training_batches
 from snf_tf.flow import Flow
 from snf_tf.training.build import build_flow
-from snf_tf.training.callbacks import EpochEvaluation, RunState
+from snf_tf.training.callbacks import EpochEvaluation, Progress, RunState
 from snf_tf.training.health import diagnose
 from snf_tf.training.interruption import StopSignals
 from snf_tf.training.optimizer import make_optimizer
@@ -125,7 +125,7 @@ def train(
             if state.epoch > epochs:
                 raise ValueError(f"This run has done {state.epoch} epochs already. Received: epochs={epochs}")
             flow.initialize(first_batch)
-            callbacks = [EpochEvaluation(dataset), state]
+            callbacks = [EpochEvaluation(dataset), Progress(), state]
             if directory.writes:
                 directory.write("operative_config.gin", gin.operative_config_str())
                 callbacks.append(keras.callbacks.TensorBoard(run_dir / "tensorboard", write_graph=False))

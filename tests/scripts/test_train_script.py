@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -66,9 +67,21 @@ def test_mistakes(tmp_path, arguments, message):
 @pytest.mark.parametrize("config", CONFIGS)
 def test_configs_parse_and_state_what_they_expect(config):
     path = ROOT / "configs" / f"{config}.gin"
-    assert "SNF Table 1, row" in path.read_text().splitlines()[0]
+    assert re.match(r"# SNF Table [12], row .* (nats|bits/dim) on the test set", path.read_text().splitlines()[0])
     gin.clear_config()
     gin.add_config_file_search_path(str(path.parent))
     gin.parse_config_file(str(path))
-    assert gin.query_parameter("train.epochs") in (1000, 6000)
+    assert gin.query_parameter("train.epochs") in (15, 250, 1000, 6000)
     gin.clear_config()
+
+
+@pytest.mark.parametrize(
+    "config", [pytest.param(name, marks=[] if name in ("mnist_fc", "cifar10_glow") else pytest.mark.slow) for name in CONFIGS]
+)
+def test_every_config_runs_in_smoke_mode(config, tmp_path):
+    done = call(f"--gin_file={ROOT}/configs/{config}.gin", "--gin_bindings=include 'smoke.gin'", "--run_dir=smoke", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "smoke/results.json").read_text())
+    assert (results["source"], results["epochs"]) == ("embedded", 1)
+    assert results["dataset"] == ("mnist" if config.startswith("mnist") else "natural_patches")
+    assert (tmp_path / "smoke/samples/samples.png").is_file()

@@ -57,7 +57,8 @@ def rational_quadratic_spline(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Evaluates splines (Durkan et al. 2019, Eqs. 4, 5): value and log-slope, of the shape of x. Arguments as in `spline_knots`."""
     weights = (unnormalized_widths, unnormalized_heights, unnormalized_derivatives)
-    value, log_slope = _spline(*_flatten(x, weights), bound)
+    flat, weights = _flatten(x, weights)
+    value, log_slope = _spline(flat, weights, bound)
     return tf.reshape(value, (-1, *x.shape[1:])), tf.reshape(log_slope, (-1, *x.shape[1:]))
 
 

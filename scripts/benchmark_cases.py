@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 DIMENSIONS = (128, 512, 1024, 2048, 4096)
 DENSE_BATCH = 128
+GLOW_WIDTH = 64
+GLOW_STEP = (14, 14, 4)
 _IMAGES = ((28, 28, 1), (14, 14, 4), (7, 7, 16), (16, 16, 12), (32, 32, 3))
 _CONVOLUTIONS = ((28, 28, 1),) * 3 + ((14, 14, 4),) * 3 + ((7, 7, 16),) * 3
 
@@ -26,7 +28,8 @@ class Case(NamedTuple):
 
 def cases(batch: int) -> dict[str, Case]:
     """All cases by name."""
-    return _fully_connected(batch) | _convolutional(batch) | _dense() | _splines(batch) | _sampling() | _banded(batch)
+    models = _fully_connected(batch) | _convolutional(batch) | _glow(batch)
+    return models | _dense() | _splines(batch) | _sampling() | _banded(batch)
 
 
 def device() -> str:
@@ -83,6 +86,46 @@ def _convolutional(batch):
         against = ("conv_exact", "conv_exact_by_dense_matrix")
         result[name] = Case(lambda make=make: _training_step(make(), batch), ("conv_convolutions",), against)
     return result
+
+
+def _glow(batch):
+    """Glow 2L-16K of couplings of width 64; its floor: the convolutions of its step, forward and backward, in one graph.
+
+    And one step of flow, on 14 x 14 x 4 images.
+    """
+    from snf_tf import Flow, layers, models
+
+    def initialized(flow):
+        import numpy as np
+
+        flow.initialize(np.random.RandomState(0).randint(0, 256, (batch, *flow.event_shape)))
+        return flow
+
+    def glow(mixing):
+        return initialized(models.glow(mixing=mixing, coupling_width=GLOW_WIDTH))
+
+    def convolutions():
+        inputs = []
+        for layer in models.glow(coupling_width=GLOW_WIDTH).leaves():
+            if isinstance(layer, layers.SelfNormalizingConv2D):
+                inputs += 2 * [(layer.event_shape, layer.kernel.value)]
+            if isinstance(layer, layers.AffineCoupling):
+                for part in getattr(layer.conditioner, "layers", [layer.conditioner]):
+                    kernel = getattr(part, "convolution", part).kernel.value
+                    inputs.append(((*layer.event_shape[:2], kernel.shape[2]), kernel))
+        return _convolutions_and_gradients(inputs, batch)
+
+    def one_step():
+        parts = [layers.ActNorm(), layers.InvertibleConv1x1(), layers.AffineCoupling(width=GLOW_WIDTH)]
+        return initialized(Flow(parts, event_shape=GLOW_STEP))
+
+    floor = ("glow_convolutions",)
+    return {
+        "glow_convolutions": Case(convolutions),
+        "glow_self_normalizing": Case(lambda: _training_step(glow("self_normalizing"), batch), floor, ("glow_conv1x1",)),
+        "glow_conv1x1": Case(lambda: _training_step(glow("conv1x1"), batch), floor),
+        "glow_step": Case(lambda: _training_step(one_step(), batch), against=("glow_step_normflows",)),
+    }
 
 
 def _dense():
@@ -215,6 +258,23 @@ def _convolutions(batch, each):
         return tf.add_n([tf.reduce_max(y[0]) for y in outputs])
 
     return lambda: step().numpy()
+
+
+def _convolutions_and_gradients(shapes_and_kernels, batch):
+    import tensorflow as tf
+
+    from snf_tf import ops
+
+    inputs = [(tf.random.normal((batch, *shape)), tf.constant(kernel)) for shape, kernel in shapes_and_kernels]
+
+    @tf.function
+    def step():
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            total = tf.add_n([tf.reduce_sum(ops.conv2d(x, kernel)) for x, kernel in inputs])
+        return [tf.reduce_max(gradient) for pair in tape.gradient(total, inputs) for gradient in pair]
+
+    return lambda: [value.numpy() for value in step()]
 
 
 def _adam_bytes(weights):

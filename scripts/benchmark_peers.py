@@ -5,7 +5,7 @@ All are trained by PyTorch's Adam, at the shapes, batch and dtype of `benchmark_
 
 import importlib.util
 
-from benchmark_cases import DENSE_BATCH, DIMENSIONS, Case
+from benchmark_cases import DENSE_BATCH, DIMENSIONS, GLOW_STEP, GLOW_WIDTH, Case
 
 
 def cases(batch: int) -> dict[str, Case]:
@@ -15,7 +15,9 @@ def cases(batch: int) -> dict[str, Case]:
         floor = (f"dense_{size}_two_products", f"dense_{size}_adam_bytes")
         for name, (library, make) in _LINEAR.items():
             if _installed(library):
-                result[f"dense_{size}_{name}"] = Case(lambda make=make, size=size: _step(*make(size), size, DENSE_BATCH), floor)
+                result[f"dense_{size}_{name}"] = Case(lambda make=make, size=size: _step(*make(size), (size,), DENSE_BATCH), floor)
+    if _installed("normflows"):
+        result["glow_step_normflows"] = Case(lambda: _step(*_normflows_glow_step(), _glow_shape(), batch))
     if _installed("nflows"):
         result["spline_nflows"] = Case(lambda: _gradient_step(_nflows_spline(), batch))
     return result
@@ -70,22 +72,35 @@ _LINEAR = {
 }
 
 
+def _normflows_glow_step():
+    from normflows.flows import GlowBlock
+
+    layer = GlowBlock(GLOW_STEP[2], GLOW_WIDTH, net_actnorm=False)
+    return layer.inverse, layer.parameters()
+
+
+def _glow_shape():
+    """Of PyTorch's images: channels first."""
+    height, width, channels = GLOW_STEP
+    return channels, height, width
+
+
 def _nflows_spline():
     from nflows.transforms.nonlinearities import PiecewiseRationalQuadraticCDF
 
     return PiecewiseRationalQuadraticCDF((784,), num_bins=5, tails="linear", tail_bound=10.0)
 
 
-def _step(transform, parameters, size, batch):
+def _step(transform, parameters, shape, batch):
     import torch
 
     optimizer = torch.optim.Adam(parameters, 1e-4)
-    x = torch.randn(batch, size)
+    x = torch.randn(batch, *shape)
 
     def step():
         optimizer.zero_grad()
         z, log_det = transform(x)
-        loss = 0.5 * z.square().sum(1).mean() - log_det.mean()
+        loss = 0.5 * z.square().flatten(1).sum(1).mean() - log_det.mean()
         loss.backward()
         optimizer.step()
         return loss.item()

@@ -135,9 +135,15 @@ class Flow(FlowTrainer):
         return None if any(constant is None for constant in constants) else self._sum(constants)
 
     def initialize(self, x, context=None, seed=None):
-        """Sets the data-dependent weights of all layers from a batch x, once: a flow that was initialized is left as it is."""
+        """Sets the data-dependent weights of all layers from a batch x, once: a flow that was initialized is left as it is.
+
+        Raises:
+            ValueError: If x is no batch such as the flow takes, or a layer cannot be initialized by it.
+        """
         if self.initialized > 0:
             return
+        if isinstance(x, tf.data.Dataset):
+            raise ValueError("initialize takes one batch, such as next(iter(dataset)). Received: a tf.data.Dataset")
         x, seed = self.check_data(x), ops.row_seed(seed)
         for index, bijection in enumerate(self.bijections):
             # A layer sees what the layers before it give once they are initialized.

@@ -152,10 +152,10 @@ def _of_shape(x, event_shape, name):
     received = tf.strings.reduce_join(tf.strings.as_string(tf.shape(x)), separator=", ")
     right = tf.strings.regex_full_match(received, rf"\d+, {expected}")
     message = f"{name} must be of shape (batch, {expected})."
-    with tf.control_dependencies([tf.debugging.Assert(right, [message, "Received: shape", received])]):
+    with tf.control_dependencies([tf.raw_ops.Assert(condition=right, data=[message, "Received: shape", received])]):
         return tf.ensure_shape(x, (None, *event_shape))
 
 
 def _require(valid, value, message):
-    with tf.control_dependencies([tf.debugging.Assert(valid, [message, "Received:", value])]):
+    with tf.control_dependencies([tf.raw_ops.Assert(condition=valid, data=[message, "Received:", value])]):
         return tf.identity(value)

@@ -43,7 +43,8 @@ class FlowTrainer(keras.Model):
         """Trains; as `keras.Model.fit`, on a dataset of batches x or `(x, context)`, or on an array x.
 
         Raises:
-            ValueError: If x has the wrong shape, or an array holds what the flow cannot take, or labels or weights are given.
+            ValueError: If a layer waits for `flow.initialize`, x has the wrong shape, or an array holds what the flow cannot take,
+                or labels or weights are given.
                 tf.errors.InvalidArgumentError, if a dataset holds what the flow cannot take.
         """
         if any(given is not None for given in (y, sample_weight, class_weight)):
@@ -51,6 +52,9 @@ class FlowTrainer(keras.Model):
                 "A Flow is fitted to x alone: leave out y, sample_weight and class_weight. A context goes into the dataset, as (x, "
                 "context)."
             )
+        waiting = [leaf.name for leaf in self.leaves() if hasattr(leaf, "initialized") and not leaf.initialized > 0]
+        if waiting:
+            raise ValueError(f"Call flow.initialize(batch) first: {', '.join(waiting)} must be initialized by data.")
         if isinstance(x, tf.data.Dataset | tf.distribute.DistributedDataset):
             # A dataset shuffles for itself; Keras warns of its own default.
             kwargs.setdefault("shuffle", False)

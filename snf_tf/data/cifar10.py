@@ -3,6 +3,7 @@
 import io
 import pickle
 import tarfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,11 @@ from snf_tf.data.natural_patches import natural_patches
 from snf_tf.data.sources import Sources, Splits
 
 _SHAPE = (3, 32, 32)
+# What damaged archives and pickles raise.
+_ERRORS = (
+    *(tarfile.TarError, zlib.error, EOFError, OSError, pickle.UnpicklingError),
+    *(KeyError, ValueError, TypeError, AttributeError, IndexError),
+)
 
 
 def _from_files(data_dir: Path) -> Splits:
@@ -25,7 +31,7 @@ def _from_files(data_dir: Path) -> Splits:
                     content = archive.extractfile(member)
                     assert content is not None
                     parts[kind].append(_read_batch(content.read(), is_binary=member.name.endswith(".bin")))
-    except (tarfile.TarError, EOFError, OSError, pickle.UnpicklingError, KeyError, ValueError) as error:
+    except _ERRORS as error:
         raise ValueError(f"{path} is damaged, or no archive of CIFAR-10: {error}") from error
     if not all(parts.values()):
         raise ValueError(f"{path} is no archive of CIFAR-10: it has no data_batch_* or no test_batch.")
@@ -43,8 +49,8 @@ def _read_batch(content: bytes, is_binary: bool) -> np.ndarray:
         rows = np.frombuffer(content, np.uint8).reshape(-1, 1 + int(np.prod(_SHAPE)))[:, 1:]
     else:
         rows = np.asarray(_Unpickler.loads(content)[b"data"])
-    if rows.dtype != np.uint8:
-        raise ValueError(f"images must be bytes. Received: dtype={rows.dtype}")
+    if rows.dtype != np.uint8 or rows.ndim != 2 or rows.shape[1] != np.prod(_SHAPE):
+        raise ValueError(f"images must be bytes of shape (N, 3072). Received: shape={rows.shape}, dtype={rows.dtype}")
     return rows.reshape(-1, *_SHAPE).transpose(0, 2, 3, 1)
 
 

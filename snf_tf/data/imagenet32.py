@@ -2,6 +2,8 @@
 
 import io
 import tarfile
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +20,17 @@ def _from_files(data_dir: Path) -> Splits:
 
     Of the training images a random part, 20,000 of 1,281,149, is for validation; the official validation images are the test.
     """
-    if (data_dir / "train_32x32.tar").is_file():
+    if all((data_dir / f"{name}_32x32.tar").is_file() for name in ("train", "valid")):
         train, test = (_read_tar(data_dir / f"{name}_32x32.tar") for name in ("train", "valid"))
     else:
-        batches = sorted(data_dir.glob("train_data_batch_*.npz"), key=lambda path: int(path.stem.rsplit("_", 1)[1]))
-        train, test = np.concatenate([_read_npz(path) for path in batches]), _read_npz(data_dir / "val_data.npz")
+        count = len(list(data_dir.glob("train_data_batch_*.npz")))
+        if not count:
+            raise FileNotFoundError(f"{data_dir} must hold both tars, or train_data_batch_1.npz and so on beside val_data.npz.")
+        # In their order; one that is missing is told by its name.
+        batches = [_read_npz(data_dir / f"train_data_batch_{number}.npz") for number in range(1, count + 1)]
+        train, test = np.concatenate(batches), _read_npz(data_dir / "val_data.npz")
+    if len(train) < 2:
+        raise ValueError(f"{data_dir} must hold two training images at least. Received: {len(train)}")
     validation_size = len(train) * 20_000 // 1_281_149 or 1
     order = np.random.RandomState(0).permutation(len(train))
     return train[np.sort(order[validation_size:])], train[np.sort(order[:validation_size])], test
@@ -48,8 +56,8 @@ def _read_npz(path: Path) -> np.ndarray:
     try:
         with np.load(path) as arrays:
             rows = arrays["data"]
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise ValueError(f"{path} is damaged, or has no array named data: {error}") from error
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path} is missing or damaged, or has no array named data: {error}") from error
     if rows.dtype != np.uint8 or rows.ndim != 2 or rows.shape[1] != np.prod(_SHAPE):
         raise ValueError(f"{path} must hold bytes of shape (N, 3072). Received: shape={rows.shape}, dtype={rows.dtype}")
     # A row is the red, the green and the blue image.

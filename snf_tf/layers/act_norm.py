@@ -5,7 +5,6 @@ import math
 import keras
 import tensorflow as tf
 
-from snf_tf import ops
 from snf_tf.layers.flow_layer import FlowLayer
 
 
@@ -48,17 +47,25 @@ class ActNorm(FlowLayer):
         """Sets bias and scale from a batch x.
 
         Raises:
-            ValueError: If the batch has fewer than two examples, or a channel has the same value everywhere.
+            ValueError: If the batch has fewer than two examples, or is not finite, or a channel has the same value everywhere.
         """
-        x = self._widen(x)
+        # In float64: the variance of a constant would be a rounding error, not 0.
+        x = tf.cast(x, tf.float64)
+        if not self.built:
+            self.build((None, *x.shape[1:]))
         if x.shape[0] < 2:
             raise ValueError(f"ActNorm is initialized by a batch of two examples or more. Received: a batch of {x.shape[0]}")
-        mean, variance = tf.nn.moments(x, axes=list(range(x.shape.rank - 1)))
-        if not tf.reduce_all(variance > 0):
-            constant = tf.where(~(variance > 0))[:, 0].numpy().tolist()
+        axes = list(range(x.shape.rank - 1))
+        mean, variance = tf.nn.moments(x, axes)
+        if not tf.reduce_all(tf.math.is_finite(variance)):
             raise ValueError(
-                f"ActNorm cannot scale a channel to variance 1 that has the same value everywhere. Received: a batch in which "
-                f"channels {constant} have variance {tf.gather(variance, constant).numpy().tolist()}"
+                f"The batch that initializes {self.name} must be finite. Received: variances {variance.numpy().tolist()}"
+            )
+        constant = tf.where(tf.reduce_max(x, axes) == tf.reduce_min(x, axes))[:, 0].numpy().tolist()
+        if constant:
+            raise ValueError(
+                "ActNorm cannot scale a channel to variance 1 that has the same value everywhere. Received: a batch in which "
+                f"channels {constant} have"
             )
         self.bias.assign(-mean)
         self.log_scale.assign(-0.5 * tf.math.log(variance))
@@ -75,6 +82,10 @@ class ActNorm(FlowLayer):
         return math.prod(self.event_shape[:-1]) * tf.reduce_sum(self._widen(self.log_scale))
 
     def _checked(self, x):
-        return ops.require(
-            self.initialized > 0, x, f"{self.name} must be initialized first, by flow.initialize(batch) or layer.initialize(batch)."
-        )
+        message = f"{self.name} must be initialized first, by flow.initialize(batch) or layer.initialize(batch)."
+        if not tf.executing_eagerly():
+            with tf.control_dependencies([tf.raw_ops.Assert(condition=self.initialized > 0, data=[message])]):
+                return tf.identity(x)
+        if not self.initialized > 0:
+            raise ValueError(f"{message} Received: a layer that is not")
+        return x

@@ -69,6 +69,10 @@ class InvertibleConv1x1(_Conv1x1):
         initial = np.array(self.kernel_initializer(shape, dtype=self.variable_dtype))[0, 0]
         permutation, lower, upper = scipy.linalg.lu(initial)
         diagonal = np.diag(upper)
+        if not diagonal.all():
+            raise ValueError(
+                f"The initial kernel of {self.name} is singular. Received: kernel_initializer={self.kernel_initializer}"
+            )
 
         def add(name, value, trainable=True):
             return self.add_weight(

@@ -1,7 +1,5 @@
 """Convolution exponentials."""
 
-import math
-
 import keras
 import tensorflow as tf
 
@@ -19,7 +17,7 @@ class ConvolutionExponential(ExactConv2D):
 
     Args:
         kernel_size: An odd integer, or two.
-        bound: Largest spectral norm of T.
+        bound: Largest spectral norm of T, to about 2 %; at most 10, for more the inverse would have no digits left.
         kernel_initializer: Initial kernel, `(kh, kw, C, C)`; by default Glorot normal noise of gain 0.01.
         **kwargs: As in `keras.layers.Layer`.
 
@@ -28,7 +26,7 @@ class ConvolutionExponential(ExactConv2D):
         bias: `(C,)`.
 
     Raises:
-        ValueError: If a kernel size is even, or bound is not positive.
+        ValueError: If a kernel size is even, or bound is not in (0, 10].
 
     Example:
         >>> layer = snf_tf.layers.ConvolutionExponential(3)
@@ -40,8 +38,8 @@ class ConvolutionExponential(ExactConv2D):
         # NoisyIdentity minus the identity.
         initializer = kernel_initializer or keras.initializers.VarianceScaling(1e-4, mode="fan_avg")
         super().__init__(kernel_size, kernel_initializer=initializer, **kwargs)
-        if not 0 < bound < math.inf:
-            raise ValueError(f"bound must be positive and finite. Received: bound={bound}")
+        if not 0 < bound <= 10:
+            raise ValueError(f"bound must be positive, and 10 at most. Received: bound={bound}")
         self.supports_jit = True
         self.bound = bound
 

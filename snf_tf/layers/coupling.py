@@ -22,15 +22,16 @@ class AffineCoupling(FlowLayer):
 
     Args:
         conditioner: Any Keras model or layer that maps x1 to the channels of x. With a context it is called with `[x1, context]`.
-            By default that of Glow (Kingma and Dhariwal 2018): for images convolutions 3x3, 1x1 and 3x3, for vectors dense layers,
-            with ReLU between, the last one zero at first, so that shift and h are 0.
+            By default, which takes no context, that of Glow (Kingma and Dhariwal 2018): for images convolutions 3x3, 1x1 and 3x3,
+            for vectors dense layers, with ReLU between, the last one zero at first, so that shift and h are 0.
         width: Hidden channels of the default conditioner.
         scale: "sigmoid": `scale = sigmoid(h + 2)`, that of Glow's code. "tanh": `exp(2 tanh(h / 2))`, that of the published runs of
             SNF. "exp": `exp(h)`.
         **kwargs: As in `keras.layers.Layer`.
 
     Raises:
-        ValueError: If there is an odd number of channels, scale is unknown, or the conditioner has the wrong number of outputs.
+        ValueError: If there is an odd number of channels, scale is unknown, the conditioner has the wrong number of outputs, or the
+            default one is given a context.
 
     Example:
         >>> layer = snf_tf.layers.AffineCoupling(width=16)
@@ -40,8 +41,10 @@ class AffineCoupling(FlowLayer):
 
     def __init__(self, conditioner=None, width=512, scale="sigmoid", **kwargs):
         super().__init__(**kwargs)
-        if scale not in _LOG_SCALES:
+        if not isinstance(scale, str) or scale not in _LOG_SCALES:
             raise ValueError(f"scale must be one of {', '.join(map(repr, _LOG_SCALES))}. Received: scale={scale!r}")
+        if conditioner is not None and not isinstance(conditioner, keras.layers.Layer):
+            raise ValueError(f"conditioner must be a Keras layer or model. Received: conditioner={conditioner!r}")
         if not (isinstance(width, int) and width >= 1):
             raise ValueError(f"width must be an integer of at least 1. Received: width={width!r}")
         self.given_conditioner = conditioner
@@ -79,10 +82,15 @@ class AffineCoupling(FlowLayer):
 
     @classmethod
     def from_config(cls, config):
-        return cls(**config | {"conditioner": keras.saving.deserialize_keras_object(config["conditioner"])})
+        return cls(**config | {"conditioner": keras.saving.deserialize_keras_object(config.get("conditioner"))})
 
     def _condition(self, x1, context, training):
         """Shift and log-scale, of the shape of x1."""
+        if context is not None and self.given_conditioner is None:
+            raise ValueError(
+                f"The default conditioner of {self.name} takes no context: give one that maps [x1, context] to the channels of x. "
+                f"Received: a context of shape {context.shape}"
+            )
         h = self.conditioner(x1 if context is None else [x1, self._widen(context)], training=training)
         if tuple(h.shape[1:]) != self.event_shape:
             raise ValueError(

@@ -14,7 +14,8 @@ class FactorOut(FlowLayer):
     """Takes half of the channels out of a flow: `(batch, H, W, C)` to vectors `(batch, HWC)` (Dinh et al. 2017, section 3.6).
 
     With x1 and x2 the halves of the channels, `z = concat(inner(x1), (x2 - mu(x1)) / sigma(x1))`, both flattened: x2 has a Gaussian
-    prior with a learned mean and standard deviation, functions of x1 by one convolution, 0 and 1 at first (Glow's code).
+    prior with a learned mean and standard deviation, functions of x1 by one convolution, 0 and 1 at first (Glow's code). A context
+    goes to inner alone.
 
     Args:
         inner: The rest of the flow, a `Flow` or a layer for events of shape `(H, W, C / 2)`.
@@ -26,7 +27,7 @@ class FactorOut(FlowLayer):
         prior: The layer `(x1, x2) -> (x1, (x2 - mu) / sigma)`; None where not conditional.
 
     Raises:
-        ValueError: If the input is no image or has an odd number of channels, or inner does not fit.
+        ValueError: If the input is no image or has an odd number of channels, or inner does not fit, or is random.
 
     Example:
         >>> inner = snf_tf.Flow([snf_tf.layers.Squeeze(), snf_tf.layers.SelfNormalizingConv2D(1)], event_shape=(4, 4, 2))
@@ -37,6 +38,10 @@ class FactorOut(FlowLayer):
 
     def __init__(self, inner, conditional=True, **kwargs):
         super().__init__(**kwargs)
+        if not hasattr(inner, "leaves"):
+            raise ValueError(f"inner must be a Flow or a layer of snf_tf.layers. Received: inner={inner!r}")
+        if random := [leaf.name for leaf in inner.leaves() if leaf.stochastic]:
+            raise ValueError(f"Random layers belong before FactorOut. Received: an inner flow with {', '.join(random)}")
         self.inner = inner
         self.conditional = conditional
 
@@ -78,13 +83,13 @@ class FactorOut(FlowLayer):
         z1, x2 = tf.split(z, 2, axis=-1)
         height, width, channels = self.event_shape
         x1 = self.inner.inverse(tf.reshape(z1, (-1, *self.inner.latent_shape)), context, exact)
-        x = tf.concat([tf.reshape(half, (-1, height, width, channels // 2)) for half in (x1, x2)], axis=-1)
-        return x if self.prior is None else self.prior.inverse(x, context)
+        x = tf.concat([tf.reshape(self._widen(half), (-1, height, width, channels // 2)) for half in (x1, x2)], axis=-1)
+        return x if self.prior is None else self.prior.inverse(x)
 
     def steps(self, x, context=None, training=False, seed=None):
         x = tf.cast(x, self.compute_dtype)
         if self.prior is not None:
-            x = yield from self.prior.steps(x, context, training)
+            x = yield from self.prior.steps(x, None, training)
         x1, x2 = tf.split(x, 2, axis=-1)
         z1 = yield from self.inner.steps(x1, context, training, seed)
         flat = (-1, self.latent_shape[0] // 2)
@@ -98,7 +103,7 @@ class FactorOut(FlowLayer):
 
     def initialize(self, x, context=None):
         if self.prior is not None:
-            x, _ = self.prior(x, context=context)
+            x, _ = self.prior(x)
         self.inner.initialize(tf.split(x, 2, axis=-1)[0], context)
 
     def get_config(self):
@@ -109,4 +114,4 @@ class FactorOut(FlowLayer):
 
     @classmethod
     def from_config(cls, config):
-        return cls(**config | {"inner": keras.saving.deserialize_keras_object(config["inner"])})
+        return cls(**config | {"inner": keras.saving.deserialize_keras_object(config.get("inner"))})

@@ -54,8 +54,10 @@ def glow(
         >>> flow.sample(2).shape
         TensorShape([2, 8, 8, 1])
     """
-    if levels < 1 or steps < 1:
-        raise ValueError(f"levels and steps must be at least 1. Received: levels={levels}, steps={steps}")
+    if not all(isinstance(count, int) and count >= 1 for count in (levels, steps)):
+        raise ValueError(f"levels and steps must be integers of at least 1. Received: levels={levels}, steps={steps}")
+    if len(event_shape) != 3:
+        raise ValueError(f"event_shape must be (height, width, channels). Received: event_shape={event_shape}")
     height, width, channels = event_shape
     if height % 2**levels or width % 2**levels:
         raise ValueError(

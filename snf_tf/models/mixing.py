@@ -22,6 +22,10 @@ def mixing_layers(
     Raises:
         ValueError: If the name is unknown, or a size does not fit.
     """
+    if name in ("conv1x1", "plu", "householder") and kernel_size not in (1, (1, 1)):
+        raise ValueError(f"{name} is a 1 x 1 convolution. Received: kernel_size={kernel_size}")
+    if name != "self_normalizing" and inverse_kernel_size is not None:
+        raise ValueError(f"{name} has no learned inverse. Received: inverse_kernel_size={inverse_kernel_size}")
     initializer = keras.initializers.Orthogonal() if orthogonal and kernel_size in (1, (1, 1)) else None
     options = {"kernel_size": kernel_size, "kernel_initializer": initializer}
     make = {

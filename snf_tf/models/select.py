@@ -12,6 +12,6 @@ def select(name: str, parts: Mapping[str, Part], argument: str) -> Part:
     Raises:
         ValueError: If there is no such part; the message names the argument and those that there are.
     """
-    if name not in parts:
+    if not isinstance(name, str) or name not in parts:
         raise ValueError(f"{argument} must be one of {', '.join(map(repr, parts))}. Received: {argument}={name!r}")
     return parts[name]

@@ -37,5 +37,7 @@ def require(valid: tf.Tensor, x: tf.Tensor, message: str) -> tf.Tensor:
         if not valid:
             raise ValueError(f"{message} Received: values between {smallest} and {largest}, dtype={x.dtype.name}")
         return x
-    with tf.control_dependencies([tf.debugging.Assert(valid, [message, "Received: values between", smallest, "and", largest])]):
+    data = [message, "Received: values between", smallest, "and", largest]
+    # The operation itself: tf.debugging.Assert puts it into a conditional, which takes long to trace.
+    with tf.control_dependencies([tf.raw_ops.Assert(condition=valid, data=data)]):
         return tf.identity(x)

@@ -12,7 +12,8 @@ _MAX_TERMS = 150
 def exponential_conv2d(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """Computes `exp(T) x`, where T is the linear map of a zero-padded convolution (Hoogeboom et al. 2020, Eq. 6).
 
-    The series `x + T x + T T x / 2 + ...` ends when a term is below the rounding error of the sum.
+    The series `x + T x + T T x / 2 + ...` ends when, for every row, a term is below the rounding error of the sum. Rows that are
+    not finite are not waited for.
 
     Args:
         x: `(batch, H, W, C)`.
@@ -21,7 +22,8 @@ def exponential_conv2d(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     epsilon = tf.cast({tf.float64: 2.0**-53, tf.float32: 2.0**-24}.get(x.dtype, 2.0**-9), x.dtype)
 
     def unfinished(index, term, total):
-        return tf.reduce_max(tf.abs(term)) > epsilon * tf.reduce_max(tf.abs(total))
+        sizes = [tf.reduce_max(tf.abs(images), axis=[1, 2, 3]) for images in (term, total)]
+        return tf.reduce_any(sizes[0] > epsilon * sizes[1])
 
     def add(index, term, total):
         term = conv2d(term, kernel) / tf.cast(index, x.dtype)

@@ -71,6 +71,12 @@ def test_damaged_archives(tmp_path):
     write_tar(path, {"data_batch_1": pickle.dumps({b"data": Evil()}), "test_batch": b""})
     with pytest.raises(ValueError, match="where arrays are expected"):
         load_dataset("cifar10", source="files", data_dir=tmp_path)
+    write_tar(path, {"data_batch_1": pickle.dumps({b"data": np.zeros((4, 32, 32, 3), np.uint8)}), "test_batch": b""})
+    with pytest.raises(ValueError, match=r"shape \(N, 3072\)"):
+        load_dataset("cifar10", source="files", data_dir=tmp_path)
+    write_tar(path, {"data_batch_1": pickle.dumps([1]), "test_batch": b""})
+    with pytest.raises(ValueError, match="is damaged"):
+        load_dataset("cifar10", source="files", data_dir=tmp_path)
     write_tar(path, {"readme": b"x"})
     with pytest.raises(ValueError, match="no archive of CIFAR-10"):
         load_dataset("cifar10", source="files", data_dir=tmp_path)
@@ -99,6 +105,10 @@ def test_imagenet32(tmp_path):
         np.testing.assert_array_equal(data.test, test)
         found = np.concatenate([data.train, data.validation]).reshape(128, -1)
         np.testing.assert_array_equal(np.unique(found, axis=0), np.unique(train.reshape(128, -1), axis=0))
+    content = (tmp_path / "npz" / "val_data.npz").read_bytes()
+    (tmp_path / "npz" / "val_data.npz").write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match=r"val_data.npz is missing or damaged"):
+        load_dataset("imagenet32", source="files", data_dir=tmp_path / "npz")
     np.savez(tmp_path / "npz" / "val_data.npz", data=np.zeros((3, 100)))
     with pytest.raises(ValueError, match="must hold bytes of shape"):
         load_dataset("imagenet32", source="files", data_dir=tmp_path / "npz")

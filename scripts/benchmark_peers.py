@@ -15,12 +15,26 @@ def cases(batch: int) -> dict[str, Case]:
         floor = (f"dense_{size}_two_products", f"dense_{size}_adam_bytes")
         for name, (library, make) in _LINEAR.items():
             if _installed(library):
-                result[f"dense_{size}_{name}"] = Case(lambda make=make, size=size: _step(*make(size), (size,), DENSE_BATCH), floor)
+                result[f"dense_{size}_{name}"] = _case(lambda make=make, size=size: _step(*make(size), (size,), DENSE_BATCH), floor)
     if _installed("normflows"):
-        result["glow_step_normflows"] = Case(lambda: _step(*_normflows_glow_step(), _glow_shape(), batch))
+        result["glow_step_normflows"] = _case(lambda: _step(*_normflows_glow_step(), _glow_shape(), batch))
     if _installed("nflows"):
-        result["spline_nflows"] = Case(lambda: _gradient_step(_nflows_spline(), batch))
+        result["spline_nflows"] = _case(lambda: _gradient_step(_nflows_spline(), batch))
     return result
+
+
+def _case(make, floor=()):
+    """Of what PyTorch makes on its GPU, if it finds one."""
+
+    def make_on_device():
+        import torch
+
+        # Not set to what it is: each of PyTorch's calls would take longer.
+        if torch.cuda.is_available():
+            torch.set_default_device("cuda")
+        return make()
+
+    return Case(make_on_device, floor)
 
 
 def _installed(library):

@@ -51,10 +51,7 @@ class ExactConv2D(FlowLayer):
             ValueError: If the input is not of rank 4.
         """
         super().build(input_shape)
-        if len(self.event_shape) != 3:
-            raise ValueError(
-                f"{type(self).__name__} takes images of shape (batch, height, width, channels). Received: input_shape={input_shape}"
-            )
+        self._require_images()
         channels = self.event_shape[2]
         # The ops cast by themselves: log-dets and gradients need the weights as they are.
         self.kernel = self.add_weight(

@@ -14,8 +14,7 @@ class _Conv1x1(FlowLayer):
 
     def build(self, input_shape):
         super().build(input_shape)
-        if len(self.event_shape) != 3:
-            raise ValueError(f"{type(self).__name__} takes images (batch, H, W, C). Received: input_shape={input_shape}")
+        self._require_images()
 
     def call(self, x, context=None, training=False):
         kernel = self._widen(self.kernel)

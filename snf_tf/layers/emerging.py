@@ -47,8 +47,7 @@ class EmergingConv2D(FlowLayer):
 
     def build(self, input_shape):
         super().build(input_shape)
-        if len(self.event_shape) != 3:
-            raise ValueError(f"{type(self).__name__} takes images (batch, H, W, C). Received: input_shape={input_shape}")
+        self._require_images()
         channels, reach = self.event_shape[2], self.kernel_size // 2
 
         def add(name, part):

@@ -97,6 +97,14 @@ class FlowLayer(keras.layers.Layer):
         """The dtype of log-dets, penalties and exact inverses: the weights', float32 at least."""
         return "float64" if self.variable_dtype == "float64" else "float32"
 
+    def _require_images(self) -> None:
+        """To be called in build: raises a ValueError unless events are images."""
+        if len(self.event_shape) != 3:
+            raise ValueError(
+                f"{type(self).__name__} takes images of shape (batch, height, width, channels). "
+                f"Received: input_shape={(None, *self.event_shape)}"
+            )
+
     def _widen(self, x) -> tf.Tensor:
         """x in `log_det_dtype`."""
         return tf.cast(x, self.log_det_dtype)

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from snf_tf.ops.conv import conv2d, flip
 
-# The exponential of a norm of 30 ends sooner.
+# The series of a norm of 10, the largest that `ConvolutionExponential` takes, ends after some 50.
 _MAX_TERMS = 150
 
 

@@ -105,6 +105,7 @@ def train(
     def data(epoch=0, step=0):
         return training_batches(dataset.train, batch_size, seed, epoch, steps, step, augmentation)
 
+    # Before the configuration is written down: gin's holds the augmentation's settings only once it has been called.
     first_batch = next(iter(data()))
     if warmup_steps is None:
         warmup_steps = int(warmup_epochs * steps) // (gradient_accumulation_steps or 1)

@@ -4,7 +4,6 @@ import io
 import pickle
 import tarfile
 
-import gin
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -186,4 +185,3 @@ def test_augmentation_is_a_function_of_seed_and_step():
     for batch, reference in zip(draw(first_epoch=0, first_step=2), whole[2:], strict=False):
         np.testing.assert_array_equal(batch, reference)
     np.testing.assert_array_equal(draw(first_epoch=1)[0], whole[3])
-    gin.clear_config()

@@ -58,6 +58,10 @@ def _fully_connected(batch):
     for linear in ("self_normalizing", "relative", "exact"):
         make = functools.partial(models.fully_connected, linear=linear)
         result[f"fc_{linear}"] = Case(lambda make=make: work.training_step(make(), batch), floor, ("fc_exact",))
+    for method in ("projected", "newton_schulz"):
+        make = functools.partial(models.fully_connected, inverse_method=method)
+        against = ("fc_self_normalizing", "fc_exact")
+        result[f"fc_{method}"] = Case(lambda make=make: work.training_step(make(), batch), floor, against)
     return result
 
 
@@ -82,6 +86,7 @@ def _convolutional(batch):
     result = {"conv_convolutions": Case(lambda: work.convolutions(_CONVOLUTIONS, batch, 6))}
     for name, make in {
         "conv_self_normalizing": models.convolutional,
+        "conv_least_squares": functools.partial(models.convolutional, inverse_method="least_squares"),
         "conv_exact": functools.partial(models.convolutional, linear="exact"),
         "conv_exact_by_dense_matrix": dense,
     }.items():

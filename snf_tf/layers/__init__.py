@@ -12,6 +12,7 @@ from snf_tf.layers.factor_out import FactorOut
 from snf_tf.layers.flow_layer import FlowLayer
 from snf_tf.layers.from_bijector import FromBijector
 from snf_tf.layers.initializers import NoisyIdentity
+from snf_tf.layers.inverse_methods import LeastSquares, NewtonSchulz, Projected
 from snf_tf.layers.preprocessing import Dequantize, Logit, Scale
 from snf_tf.layers.reshape import Flatten, Squeeze
 from snf_tf.layers.spline import SplineActivation
@@ -31,8 +32,11 @@ __all__ = [
     "HouseholderConv1x1",
     "InvertibleConv1x1",
     "LeakyReLU",
+    "LeastSquares",
     "Logit",
+    "NewtonSchulz",
     "NoisyIdentity",
+    "Projected",
     "RelativeGradientDense",
     "Scale",
     "SelfNormalizingConv2D",

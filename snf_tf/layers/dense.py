@@ -4,9 +4,12 @@ import keras
 import tensorflow as tf
 
 from snf_tf import ops
+from snf_tf.layers import inverse_methods
 from snf_tf.layers.flow_layer import FlowLayer
 from snf_tf.layers.initializers import NoisyIdentity
-from snf_tf.layers.learned_inverse import add_reconstruction_loss, add_reconstruction_weight, check_learned_inverse
+from snf_tf.layers.learned_inverse import add_reconstruction_loss, add_reconstruction_weight, check_reconstruction_weight
+
+_METHODS = {"projected": inverse_methods.Projected, "newton_schulz": inverse_methods.NewtonSchulz}
 
 
 @keras.saving.register_keras_serializable("snf_tf")
@@ -133,12 +136,14 @@ class SelfNormalizingDense(ExactDense):
 
     has_learned_inverse = True
 
-    def __init__(self, reconstruction_weight=1.0, kernel_initializer=None, inverse_method="learned", **kwargs):
+    def __init__(self, reconstruction_weight=None, kernel_initializer=None, inverse_method="learned", **kwargs):
         super().__init__(kernel_initializer=kernel_initializer, **kwargs)
-        check_learned_inverse(reconstruction_weight, inverse_method)
-        self.supports_jit = True
+        check_reconstruction_weight(reconstruction_weight, inverse_method)
         self.initial_reconstruction_weight = reconstruction_weight
         self.inverse_method = inverse_method
+        self._kept = inverse_methods.get(inverse_method, _METHODS)
+        # XLA has no LU, nor can it say anything.
+        self.supports_jit = self._kept is None
 
     def build(self, input_shape):
         super().build(input_shape)
@@ -146,29 +151,41 @@ class SelfNormalizingDense(ExactDense):
             name="inverse_kernel",
             shape=self.kernel.shape,
             initializer=lambda shape, dtype: tf.transpose(self.kernel),
+            trainable=self._kept is None,
             autocast=False,
+            aggregation="only_first_replica" if self._kept else "none",
         )
-        self.reconstruction_weight = add_reconstruction_weight(self, self.initial_reconstruction_weight)
+        if self._kept:
+            self._kept.build(self)
+        else:
+            self.reconstruction_weight = add_reconstruction_weight(self, self.initial_reconstruction_weight)
 
     def call(self, x, context=None, training=False):
         if not training:
             return super().call(x)
-        z, log_det, error = ops.self_normalizing_matmul(
-            tf.cast(x, self.compute_dtype),
-            self._widen(self.kernel),
-            self._widen(self.inverse_kernel),
-            self._widen(self.bias),
-        )
+        x, kernel, bias = tf.cast(x, self.compute_dtype), self._widen(self.kernel), self._widen(self.bias)
+        if self._kept:
+            z = ops.affine_matmul(x, kernel, bias)
+            return z, ops.log_det_by_gradient(kernel, self._kept.log_det_gradient(self, x, z), x)
+        z, log_det, error = ops.self_normalizing_matmul(x, kernel, self._widen(self.inverse_kernel), bias)
         add_reconstruction_loss(self, error)
         return z, log_det
 
     def inverse(self, z, context=None, exact=True):
         if exact:
-            return super().inverse(z)
+            return self.refined_inverse(z)[0]
         return tf.matmul(self._latents(z) - self._widen(self.bias), self._widen(self.inverse_kernel))
+
+    def refined_inverse(self, z):
+        """The exact inverse, and the steps of refinement of the kept inverse that it took; 0 if it was LU.
+
+        See `snf_tf.ops.refined_matmul_solve`.
+        """
+        y = self._latents(z) - self._widen(self.bias)
+        return ops.refined_matmul_solve(y, self._widen(self.kernel), self._widen(self.inverse_kernel))
 
     def get_config(self):
         return super().get_config() | {
             "reconstruction_weight": self.initial_reconstruction_weight,
-            "inverse_method": self.inverse_method,
+            "inverse_method": inverse_methods.serialize(self.inverse_method),
         }

@@ -6,24 +6,27 @@ import tensorflow as tf
 from snf_tf import ops
 
 
-def check_learned_inverse(reconstruction_weight: float, inverse_method: str) -> None:
+def check_reconstruction_weight(reconstruction_weight: float | None, inverse_method) -> None:
     """Checks the constructor's arguments.
 
     Raises:
-        ValueError: If inverse_method is unknown, or reconstruction_weight is negative.
+        ValueError: If reconstruction_weight is negative, or given where no inverse is learned.
     """
-    if inverse_method != "learned":
-        raise ValueError(f'inverse_method must be "learned". Received: inverse_method={inverse_method!r}')
-    if not reconstruction_weight >= 0:
+    if reconstruction_weight is not None and inverse_method != "learned":
+        raise ValueError(
+            'Only inverse_method="learned" has a penalty: leave out reconstruction_weight. '
+            f"Received: reconstruction_weight={reconstruction_weight}, inverse_method={inverse_method!r}"
+        )
+    if reconstruction_weight is not None and not reconstruction_weight >= 0:
         raise ValueError(f"reconstruction_weight must not be negative. Received: reconstruction_weight={reconstruction_weight}")
 
 
-def add_reconstruction_weight(layer: keras.layers.Layer, initial_value: float) -> keras.Variable:
-    """Adds lambda to a layer, as a scalar weight that is not trained."""
+def add_reconstruction_weight(layer: keras.layers.Layer, initial_value: float | None) -> keras.Variable:
+    """Adds lambda to a layer, as a scalar weight that is not trained; 1 by default."""
     return layer.add_weight(
         name="reconstruction_weight",
         shape=(),
-        initializer=keras.initializers.Constant(initial_value),
+        initializer=keras.initializers.Constant(1.0 if initial_value is None else initial_value),
         trainable=False,
         autocast=False,
     )

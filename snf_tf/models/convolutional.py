@@ -19,7 +19,8 @@ def convolutional(
     depth=3,
     kernel_size=3,
     inverse_kernel_size=None,
-    reconstruction_weight=1.0,
+    reconstruction_weight=None,
+    inverse_method="learned",
     bins=5,
     bound=10.0,
     preprocess=True,
@@ -37,7 +38,7 @@ def convolutional(
         depth: Convolutions in a block.
         kernel_size: An odd integer, or two.
         inverse_kernel_size: The same for the learned inverse; by default kernel_size.
-        reconstruction_weight: lambda of SNF Eq. 3, for "self_normalizing".
+        reconstruction_weight, inverse_method: For "self_normalizing", as in `snf_tf.layers.SelfNormalizingConv2D`.
         bins: Bins of the splines.
         bound: The splines are the identity outside [-bound, bound].
         preprocess: Whether the data are integers in 0..255, to be dequantized, scaled and taken to logits first.
@@ -62,7 +63,7 @@ def convolutional(
     for block in range(blocks):
         bijections += [layers.Squeeze()] if block else []
         for _ in range(depth):
-            bijections += mixing_layers(linear, kernel_size, inverse_kernel_size, reconstruction_weight)
+            bijections += mixing_layers(linear, kernel_size, inverse_kernel_size, reconstruction_weight, inverse_method)
             bijections.append(layers.SplineActivation(bins, bound))
     # The last convolution ends the flow.
     return Flow(bijections[:-1], event_shape=event_shape, seed=seed)

@@ -16,7 +16,14 @@ _LINEAR = {
 
 @gin.configurable
 def fully_connected(
-    event_shape=(28, 28, 1), linear="self_normalizing", depth=2, alpha=0.3, reconstruction_weight=1.0, preprocess=True, seed=0
+    event_shape=(28, 28, 1),
+    linear="self_normalizing",
+    depth=2,
+    alpha=0.3,
+    reconstruction_weight=None,
+    inverse_method="learned",
+    preprocess=True,
+    seed=0,
 ) -> Flow:
     """Builds dense layers with SmoothLeakyReLU between them: `dense -> SmoothLeakyReLU -> dense` by default (SNF A.3).
 
@@ -25,7 +32,7 @@ def fully_connected(
         linear: "self_normalizing", "exact" or "relative" (Gresele et al. 2020).
         depth: Number of dense layers.
         alpha: Slope of SmoothLeakyReLU at minus infinity.
-        reconstruction_weight: lambda of SNF Eq. 3, for "self_normalizing".
+        reconstruction_weight, inverse_method: For "self_normalizing", as in `snf_tf.layers.SelfNormalizingDense`.
         preprocess: Whether the data are integers in 0..255, to be dequantized, scaled and taken to logits first.
         seed: Seed of the dequantization noise in training.
 
@@ -43,7 +50,8 @@ def fully_connected(
     if depth < 1:
         raise ValueError(f"depth must be at least 1. Received: depth={depth}")
     layer = select(linear, _LINEAR, "linear")
-    options = {"reconstruction_weight": reconstruction_weight} if linear == "self_normalizing" else {}
+    options = {"reconstruction_weight": reconstruction_weight, "inverse_method": inverse_method}
+    options = options if linear == "self_normalizing" else {}
     bijections = [*(image_preprocessing() if preprocess else []), layers.Flatten(), layer(**options)]
     for _ in range(depth - 1):
         bijections += [layers.SmoothLeakyReLU(alpha), layer(**options)]

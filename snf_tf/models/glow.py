@@ -16,7 +16,8 @@ def glow(
     mixing="self_normalizing",
     kernel_size=None,
     inverse_kernel_size=None,
-    reconstruction_weight=1.0,
+    reconstruction_weight=None,
+    inverse_method="learned",
     coupling_width=512,
     coupling_scale="tanh",
     conditional=True,
@@ -35,7 +36,7 @@ def glow(
         mixing: "self_normalizing", "exact", "conv1x1", "plu", "householder", "emerging" or "exponential".
         kernel_size: Of the mixing; by default 3 for "emerging" and "exponential", else 1.
         inverse_kernel_size: Of the learned inverse, for "self_normalizing"; by default kernel_size.
-        reconstruction_weight: lambda of SNF Eq. 3, for "self_normalizing".
+        reconstruction_weight, inverse_method: For "self_normalizing", as in `snf_tf.layers.SelfNormalizingConv2D`.
         coupling_width: Hidden channels of the couplings' networks.
         coupling_scale: "tanh", as in the published runs of SNF, or "sigmoid", that of Glow's code.
         conditional: Whether what is factored out is normalized by a learned Gaussian.
@@ -72,7 +73,7 @@ def glow(
         for _ in range(steps):
             bijections += [
                 layers.ActNorm(),
-                *mixing_layers(mixing, size, inverse_kernel_size, reconstruction_weight, orthogonal=True),
+                *mixing_layers(mixing, size, inverse_kernel_size, reconstruction_weight, inverse_method, orthogonal=True),
                 layers.AffineCoupling(width=coupling_width, scale=coupling_scale),
             ]
         if index < levels - 1:

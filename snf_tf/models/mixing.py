@@ -7,7 +7,12 @@ from snf_tf.models.select import select
 
 
 def mixing_layers(
-    name: str, kernel_size=3, inverse_kernel_size=None, reconstruction_weight: float = 1.0, orthogonal: bool = False
+    name: str,
+    kernel_size=3,
+    inverse_kernel_size=None,
+    reconstruction_weight: float | None = None,
+    inverse_method="learned",
+    orthogonal: bool = False,
 ) -> list[layers.FlowLayer]:
     """Makes the layers of one mixing step.
 
@@ -16,7 +21,7 @@ def mixing_layers(
             "emerging", "exponential": a 1 x 1 convolution and one of kernel_size, as in the published runs of SNF.
         kernel_size: An odd integer, or two; for "emerging" one integer of at least 3.
         inverse_kernel_size: Of the learned inverse; by default kernel_size.
-        reconstruction_weight: lambda of SNF Eq. 3, for "self_normalizing".
+        reconstruction_weight, inverse_method: For "self_normalizing", as in `snf_tf.layers.SelfNormalizingConv2D`.
         orthogonal: Whether 1 x 1 kernels that are given by kernel_size start as random orthogonal matrices (SNF A.3, Glow).
 
     Raises:
@@ -31,7 +36,10 @@ def mixing_layers(
     make = {
         "self_normalizing": lambda: [
             layers.SelfNormalizingConv2D(
-                inverse_kernel_size=inverse_kernel_size, reconstruction_weight=reconstruction_weight, **options
+                inverse_kernel_size=inverse_kernel_size,
+                reconstruction_weight=reconstruction_weight,
+                inverse_method=inverse_method,
+                **options,
             )
         ],
         "exact": lambda: [layers.ExactConv2D(**options)],

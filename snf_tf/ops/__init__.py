@@ -8,7 +8,7 @@ from snf_tf.ops.activations import (
     smooth_tanh,
     smooth_tanh_inverse,
 )
-from snf_tf.ops.banded import conv2d_log_det, conv2d_solve
+from snf_tf.ops.banded import conv2d_exact_log_det_gradient, conv2d_log_det, conv2d_solve
 from snf_tf.ops.checks import finite_or_stop, require
 from snf_tf.ops.conv import (
     affine_conv2d,
@@ -23,19 +23,32 @@ from snf_tf.ops.conv import (
 )
 from snf_tf.ops.dense import affine_matmul, relative_gradient_matmul, self_normalizing_matmul
 from snf_tf.ops.exponential import conv2d_norm, conv2d_trace, exponential_conv2d
+from snf_tf.ops.inverse_kernels import (
+    angle,
+    conv2d_log_det_gradient,
+    inverse_residual,
+    least_squares_inverse_kernel,
+    log_det_by_gradient,
+    newton_schulz_inverse,
+    project_inverse,
+)
 from snf_tf.ops.likelihood import batch_mean, bits_per_dim, standard_normal_log_prob
 from snf_tf.ops.monotone import monotone_inverse
 from snf_tf.ops.random import fold_in, row_seed, uniform_rows
+from snf_tf.ops.refinement import refined_conv2d_solve, refined_matmul_solve
 from snf_tf.ops.spline import rational_quadratic_spline, rational_quadratic_spline_inverse, spline_knots
 
 __all__ = [
     "affine_conv2d",
     "affine_matmul",
+    "angle",
     "batch_mean",
     "bits_per_dim",
     "conv2d",
+    "conv2d_exact_log_det_gradient",
     "conv2d_log_det",
     "conv2d_log_det_dense",
+    "conv2d_log_det_gradient",
     "conv2d_matrix",
     "conv2d_norm",
     "conv2d_solve",
@@ -45,12 +58,19 @@ __all__ = [
     "finite_or_stop",
     "flip",
     "fold_in",
+    "inverse_residual",
     "leaky_relu",
     "leaky_relu_inverse",
+    "least_squares_inverse_kernel",
+    "log_det_by_gradient",
     "monotone_inverse",
     "multiplicity",
+    "newton_schulz_inverse",
+    "project_inverse",
     "rational_quadratic_spline",
     "rational_quadratic_spline_inverse",
+    "refined_conv2d_solve",
+    "refined_matmul_solve",
     "relative_gradient_matmul",
     "require",
     "resize_kernel",

@@ -29,45 +29,61 @@ def conv2d_log_det(kernel: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.T
         kernel: `(kh, kw, C, C)`, kh and kw odd.
         image_shape: `(H, W, C)`.
     """
-    return (_log_det if tf.executing_eagerly() else _log_det_in_graph)(tf.convert_to_tensor(kernel), tuple(image_shape))
-
-
-def _log_det(kernel, image_shape):
-    height, width, _ = image_shape
-    if tuple(kernel.shape[:2]) == (1, 1):
-        return height * width * tf.linalg.slogdet(kernel[0, 0])[1]
-    probe = tf.constant(np.random.RandomState(0).standard_normal((1, *image_shape)), kernel.dtype)
-
-    def by_reduction(kernel):
-        return _log_det_and_solution(probe, kernel)[0]
-
-    def by_dense_matrix(kernel):
-        return conv2d_log_det_dense(kernel, image_shape)
+    image_shape = tuple(image_shape)
 
     @tf.custom_gradient
     def apply(kernel):
-        log_det, x = _log_det_and_solution(probe, kernel)
-        solved = _solves(x, probe, kernel)
+        if tf.executing_eagerly():
+            log_det = _log_det_and_gradient(kernel, image_shape, with_gradient=False)[0]
+            return log_det, lambda upstream: upstream * _log_det_and_gradient(kernel, image_shape)[1]
+        # TensorFlow drops what computes the gradient, if nothing needs it.
+        log_det, gradient = _log_det_and_gradient_in_graph(kernel, image_shape)
+        return log_det, lambda upstream: upstream * gradient
 
-        def grad(upstream):
-            # Of the way that was good alone: the other may have divided by 0.
-            gradient = tf.cond(solved, lambda: _gradient(by_reduction, kernel), lambda: _gradient(by_dense_matrix, kernel))
-            return upstream * gradient
+    return apply(tf.convert_to_tensor(kernel))
 
-        return tf.cond(solved, lambda: log_det, lambda: by_dense_matrix(kernel)), grad
 
-    return apply(kernel)
+def conv2d_exact_log_det_gradient(kernel: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.Tensor:
+    """The gradient of `conv2d_log_det` with respect to the kernel, where the value is not needed: `(kh, kw, C, C)`."""
+    gradient = _log_det_gradient if tf.executing_eagerly() else _log_det_gradient_in_graph
+    return gradient(tf.convert_to_tensor(kernel), tuple(image_shape))
+
+
+def _log_det_gradient(kernel, image_shape):
+    return _log_det_and_gradient(kernel, image_shape)[1]
+
+
+# Not put into every graph that calls it, which would take long to compile.
+_log_det_gradient_in_graph = tf.function(_log_det_gradient, experimental_attributes={"_noinline": True})
+
+
+def _log_det_and_gradient(kernel, image_shape, with_gradient=True):
+    height, width, _ = image_shape
+    if tuple(kernel.shape[:2]) == (1, 1):
+        return _value_and_gradient(lambda k: height * width * tf.linalg.slogdet(k[0, 0])[1], kernel, with_gradient)
+    probe = tf.constant(np.random.RandomState(0).standard_normal((1, *image_shape)), kernel.dtype)
+    # Without conditions, that the gradient may share what the value has computed.
+    (log_det, x), gradient = _value_and_gradient(lambda k: _log_det_and_solution(probe, k), kernel, with_gradient)
+    solved = _solves(x, probe, kernel)
+
+    def dense():
+        return _value_and_gradient(lambda k: conv2d_log_det_dense(k, image_shape), kernel, with_gradient)
+
+    log_det = tf.cond(solved, lambda: log_det, lambda: dense()[0])
+    return log_det, tf.cond(solved, lambda: gradient, lambda: dense()[1]) if with_gradient else None
 
 
 # One function of a graph for all layers of one shape, which are many; in eager code tracing would take longer than it saves.
-_log_det_in_graph = tf.function(_log_det)
+_log_det_and_gradient_in_graph = tf.function(_log_det_and_gradient)
 
 
-def _gradient(function, x):
+def _value_and_gradient(function, kernel, with_gradient):
+    """The values of a function, and the gradient of the first, if it is wanted."""
     with tf.GradientTape() as tape:
-        tape.watch(x)
-        y = function(x)
-    return tape.gradient(y, x)
+        tape.watch(kernel)
+        values = function(kernel)
+    first = values[0] if isinstance(values, tuple) else values
+    return values, tape.gradient(first, kernel) if with_gradient else None
 
 
 def conv2d_solve(z: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
@@ -251,11 +267,19 @@ def _matrix(system, count):
     return tf.concat([tf.concat([blocks.get((i, j), zero) for j in range(count)], axis=1) for i in range(count)], axis=0)
 
 
+@tf.custom_gradient
 def _factor(block, z):
     """log|det| of a block, and its solution for z; of the identity, if it is singular, which the residual will tell."""
     _, log_det = tf.linalg.slogdet(block)
     safe = tf.where(tf.math.is_finite(log_det), block, tf.eye(block.shape[0], dtype=block.dtype))
-    return log_det, tf.linalg.solve(safe, z)
+    x = tf.linalg.solve(safe, z)
+
+    def grad(d_log_det, dx):
+        transposed = tf.linalg.inv(safe, adjoint=True)
+        dz = transposed @ dx
+        return d_log_det * transposed - tf.matmul(dz, x, transpose_b=True), dz
+
+    return (log_det, x), grad
 
 
 def _times(matrix, vectors):

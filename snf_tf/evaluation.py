@@ -116,8 +116,8 @@ def layer_statistics(flow, x) -> dict[str, tf.Tensor]:
     Returns:
         For every layer whose kernel is a weight, under `INDEX.CLASS/NAME`: `kernel_norm`; `gradient_norm`, of the kernel's gradient
         of the training loss; `log_det`, exact, a mean over the batch. Where the layer keeps an inverse, also
-        `reconstruction_error`; in degrees `gradient_angle`, between the kernel's gradient in training and that of the exact nll, and
-        `log_det_gradient_angle`, the same for log|det| alone; and the `inverse_state` of its method.
+        `reconstruction_error`; in degrees `gradient_angle`, between the kernel's gradient in training and that of the exact nll,
+        and `log_det_gradient_angle`, the same for log|det| alone; and the `inverse_state` of its method.
     """
     leaves = flow.leaves()
     linear = {index: leaf for index, leaf in enumerate(leaves) if isinstance(getattr(leaf, "kernel", None), keras.Variable)}

@@ -29,7 +29,8 @@ def conv2d_log_det(kernel: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.T
         kernel: `(kh, kw, C, C)`, kh and kw odd.
         image_shape: `(H, W, C)`.
     """
-    image_shape = tuple(image_shape)
+    height, width, channels = image_shape
+    image_shape = (height, width, channels)
 
     @tf.custom_gradient
     def apply(kernel):

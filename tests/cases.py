@@ -89,12 +89,19 @@ def inner_flow():
 
 CASES = {
     "SelfNormalizingDense": Case(layers.SelfNormalizingDense, (7,), jit=False),
+    "SelfNormalizingDense-projected": Case(lambda: layers.SelfNormalizingDense(inverse_method="projected"), (7,), jit=False),
+    "SelfNormalizingDense-newton_schulz": Case(
+        lambda: layers.SelfNormalizingDense(inverse_method="newton_schulz"), (7,), jit=False
+    ),
     "ExactDense": Case(layers.ExactDense, (7,), jit=False),
     "RelativeGradientDense": Case(layers.RelativeGradientDense, (7,), jit=False),
     "SelfNormalizingConv2D-1x1": Case(lambda: layers.SelfNormalizingConv2D(1), (4, 3, 5), jit=False),
     "SelfNormalizingConv2D-3x3": Case(lambda: layers.SelfNormalizingConv2D(3), (4, 6, 2), jit=False),
     "SelfNormalizingConv2D-3x3-7x7": Case(lambda: layers.SelfNormalizingConv2D(3, 7), (2, 3, 2), jit=False),
     "SelfNormalizingConv2D-5x1-1x3": Case(lambda: layers.SelfNormalizingConv2D((5, 1), (1, 3)), (4, 4, 2), jit=False),
+    "SelfNormalizingConv2D-least_squares": Case(
+        lambda: layers.SelfNormalizingConv2D(3, 5, inverse_method=layers.LeastSquares(check_every=7)), (4, 5, 2), jit=False
+    ),
     "ExactConv2D": Case(lambda: layers.ExactConv2D(3), (5, 4, 3), jit=False),
     "InvertibleConv1x1": Case(layers.InvertibleConv1x1, (3, 4, 5), jit=False),
     "InvertibleConv1x1-plu": Case(lambda: layers.InvertibleConv1x1("plu"), (3, 4, 5)),

@@ -18,6 +18,18 @@ def image_flow():
     return snf_tf.models.convolutional(event_shape=(4, 4, 1), blocks=2, depth=1)
 
 
+# Flows of images by how their layers keep their inverse, where it is not learned.
+KEPT = {
+    "projected": snf_tf.models.fully_connected,
+    "newton_schulz": snf_tf.models.fully_connected,
+    "least_squares": lambda **kwargs: snf_tf.models.convolutional(blocks=2, depth=1, **kwargs),
+}
+
+
+def kept_flow(method):
+    return KEPT[method](event_shape=(4, 4, 1), inverse_method=method)
+
+
 def images(count=12, shape=(4, 4, 1)):
     return np.random.RandomState(0).randint(0, 256, (count, *shape)).astype("uint8")
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 import snf_tf
 from snf_tf import layers, ops
 from snf_tf.training import make_strategy
-from tests.flows import D, image_flow, images, vector_flow
+from tests.flows import KEPT, D, image_flow, images, kept_flow, vector_flow
 
 
 def training_gradients(flow, x, loss):
@@ -69,9 +69,14 @@ def test_loss_scaling_in_mixed_float16(model):
         assert np.linalg.norm(half - reference) < 1e-2 * np.linalg.norm(reference)
 
 
-@pytest.mark.parametrize("count", [32, 29, 25])
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-8)])
-def test_two_replicas_take_the_steps_of_one(dtype, tolerance, count):
+@pytest.mark.parametrize(
+    ("dtype", "tolerance", "count", "make"),
+    [
+        *((dtype, tolerance, n, image_flow) for dtype, tolerance in (("float32", 1e-5), ("float64", 1e-8)) for n in (32, 29, 25)),
+        *(("float64", 1e-8, 25, lambda method=method: kept_flow(method)) for method in KEPT),
+    ],
+)
+def test_two_replicas_take_the_steps_of_one(dtype, tolerance, count, make):
     """With whole batches, with a last one of 5 for the two, and of 1 for one of them."""
     keras.config.set_dtype_policy(dtype)
     try:
@@ -80,11 +85,11 @@ def test_two_replicas_take_the_steps_of_one(dtype, tolerance, count):
         for strategy in (make_strategy(["CPU:0"]), make_strategy(["CPU:0", "CPU:1"])):
             keras.utils.set_random_seed(0)
             with strategy.scope():
-                flow = image_flow()
+                flow = make()
                 flow.compile(optimizer=keras.optimizers.SGD(1e-4))
             flow.fit(tf.data.Dataset.from_tensor_slices(x).batch(8), epochs=5, verbose=0)
             weights.append(flow.get_weights())
-        moved = max(np.abs(weight - start).max() for weight, start in zip(weights[0], image_flow().get_weights(), strict=True))
+        moved = max(np.abs(weight - start).max() for weight, start in zip(weights[0], make().get_weights(), strict=True))
         assert moved > 1e-3
         for one, two in zip(*weights, strict=True):
             np.testing.assert_allclose(two, one, rtol=tolerance, atol=tolerance)

@@ -135,8 +135,8 @@ class SelfNormalizingConv2D(ExactConv2D):
             self.kernel_size if inverse_kernel_size is None else _odd_size(inverse_kernel_size, "inverse_kernel_size")
         )
         self.initial_reconstruction_weight = reconstruction_weight
-        self.inverse_method = inverse_method
-        self._kept = inverse_methods.get(inverse_method, _METHODS)
+        self.inverse_method = inverse_methods.deserialize(inverse_method)
+        self._kept = inverse_methods.get(self.inverse_method, _METHODS)
         # XLA has no LU, nor can it say anything.
         self.supports_jit = self._kept is None
 

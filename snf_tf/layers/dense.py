@@ -140,8 +140,8 @@ class SelfNormalizingDense(ExactDense):
         super().__init__(kernel_initializer=kernel_initializer, **kwargs)
         check_reconstruction_weight(reconstruction_weight, inverse_method)
         self.initial_reconstruction_weight = reconstruction_weight
-        self.inverse_method = inverse_method
-        self._kept = inverse_methods.get(inverse_method, _METHODS)
+        self.inverse_method = inverse_methods.deserialize(inverse_method)
+        self._kept = inverse_methods.get(self.inverse_method, _METHODS)
         # XLA has no LU, nor can it say anything.
         self.supports_jit = self._kept is None
 

@@ -242,8 +242,6 @@ def get(method, methods: dict[str, type[InverseMethod]]) -> InverseMethod | None
     Raises:
         ValueError: If there is no such method among `methods`.
     """
-    if isinstance(method, dict):
-        method = keras.saving.deserialize_keras_object(method)
     if isinstance(method, str) and method in methods:
         return methods[method]()
     if method != "learned" and not isinstance(method, tuple(methods.values())):
@@ -256,6 +254,11 @@ def get(method, methods: dict[str, type[InverseMethod]]) -> InverseMethod | None
 def serialize(method):
     """What `get_config` holds of a method, or of its name."""
     return keras.saving.serialize_keras_object(method) if isinstance(method, InverseMethod) else method
+
+
+def deserialize(method):
+    """The method, or its name, of what `get_config` holds."""
+    return keras.saving.deserialize_keras_object(method) if isinstance(method, dict) else method
 
 
 def _kept_weight(layer, name, shape, initializer="zeros", dtype=None):

@@ -48,7 +48,9 @@ def project_inverse(inverse_kernel: tf.Tensor, x: tf.Tensor, y: tf.Tensor, dampi
     error = x - tf.matmul(y, inverse_kernel)
     gram = tf.matmul(y, y, transpose_b=True)
     size = tf.shape(x)[0]
-    eps = damping * tf.linalg.trace(gram) / tf.cast(size, x.dtype) + np.finfo(x.dtype.as_numpy_dtype).tiny
+    rows, numbers = tf.cast(size, x.dtype), np.finfo(x.dtype.as_numpy_dtype)
+    # Not less than rounding errors of the Gram matrix, or it could have no factor.
+    eps = (damping + numbers.eps * rows * rows) * tf.linalg.trace(gram) / rows + numbers.tiny
     factor = tf.linalg.cholesky(gram + eps * tf.eye(size, dtype=x.dtype))
     # The inverse of the small matrix: triangular solves for D columns are slow.
     weights = tf.matmul(tf.linalg.cholesky_solve(factor, tf.eye(size, dtype=x.dtype)), error)

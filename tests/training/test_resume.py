@@ -79,7 +79,17 @@ def interrupt(_):
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-@pytest.mark.parametrize(("step", "equipment"), [(4, []), (7, []), (2, EVERYTHING)])
+@pytest.mark.parametrize(
+    ("step", "equipment"),
+    [
+        (4, []),
+        (7, []),
+        (2, EVERYTHING),
+        (4, ['fully_connected.inverse_method = "projected"']),
+        (4, ['fully_connected.inverse_method = "newton_schulz"']),
+        (4, ["train.model = @convolutional", 'convolutional.inverse_method = "least_squares"', "convolutional.depth = 1"]),
+    ],
+)
 def test_a_stopped_run_ends_like_one_that_was_not(run, tmp_path, stop_at, step, equipment):
     reference = run("train.epochs = 3", *equipment, run_dir=tmp_path / "reference")
     stop_at(step, interrupt)

@@ -132,7 +132,7 @@ class NewtonSchulz(InverseMethod):
         0
     """
 
-    def __init__(self, tolerance: float = 0.1, mean_tolerance: float = 0.005):
+    def __init__(self, tolerance: float = 0.1, mean_tolerance: float = 0.01):
         if not (0 < tolerance < 1 and 0 < mean_tolerance < 1):
             raise ValueError(
                 f"Tolerances must be between 0 and 1. Received: tolerance={tolerance}, mean_tolerance={mean_tolerance}"
@@ -185,7 +185,7 @@ class LeastSquares(InverseMethod):
     `inverse_updates`.
 
     Args:
-        tolerance: Largest angle, in degrees.
+        tolerance: Largest angle, in degrees. That of the kernel's whole gradient, in which the two terms nearly cancel, is larger.
         check_every: Steps between comparisons.
 
     Raises:
@@ -194,11 +194,11 @@ class LeastSquares(InverseMethod):
     Example:
         >>> layer = snf_tf.layers.SelfNormalizingConv2D(3, inverse_method="least_squares")
         >>> z, log_det = layer(tf.ones((2, 6, 5, 3)), training=True)
-        >>> bool(layer.inverse_state["inverse_angle"] < 0.5)
+        >>> bool(layer.inverse_state["inverse_angle"] < 0.2)
         True
     """
 
-    def __init__(self, tolerance: float = 0.5, check_every: int = 100):
+    def __init__(self, tolerance: float = 0.2, check_every: int = 100):
         if not tolerance > 0 or not check_every >= 1:
             raise ValueError(
                 f"tolerance and check_every must be positive. Received: tolerance={tolerance}, check_every={check_every}"

@@ -1,5 +1,7 @@
 """Compares finished runs: a table of their results, and a plot of their curves.
 
+Where layers keep an inverse, also the largest angle, over layers, between a kernel's gradient in training and the exact one.
+
 python scripts/compare.py runs/A runs/B ... --output=comparison.png
 """
 
@@ -31,6 +33,7 @@ def main(arguments) -> None:
             "test nll": [f"{result['test_nll']:.2f}" for result in results],
             "bits/dim": [f"{result['test_bits_per_dim']:.4f}" for result in results],
             "reconstruction error": [_format(result.get("test_reconstruction_error")) for result in results],
+            "angle": [_format(_angles(history).max() if len(_angles(history)) else None) for history in histories],
             "ms a step": [f"{1e3 * result['seconds_per_step']:.1f}" for result in results],
             "parameters": [result["parameters"] for result in results],
         }
@@ -44,16 +47,31 @@ def _format(value):
     return "-" if value is None else f"{value:.4g}"
 
 
+def _angles(history):
+    """Epoch by epoch the largest angle of a kernel's gradient, in degrees; empty, if no layer keeps an inverse."""
+    columns = [name for name in history if name.endswith("/gradient_angle")]
+    return history[columns].max(axis=1) if columns else pd.Series(dtype=float)
+
+
 def _plot(directories, histories):
-    figure = Figure(figsize=(11, 4), dpi=120, layout="tight")
-    for axes, label in zip(figure.subplots(1, 2, sharey=True), ("epochs", "seconds"), strict=True):
-        for directory, history in zip(directories, histories, strict=True):
-            x = history["epoch"] if label == "epochs" else history["seconds"].cumsum()
-            axes.plot(x, history["val_nll"], marker=".", label=str(directory))
-        axes.set_xlabel(label)
+    figure = Figure(figsize=(16, 4.5), dpi=120, layout="tight")
+    by_epochs, by_seconds, angles = figure.subplots(1, 3)
+    for directory, history in zip(directories, histories, strict=True):
+        by_epochs.plot(history["epoch"], history["val_nll"], marker=".", label=str(directory))
+        by_seconds.plot(history["seconds"].cumsum(), history["val_nll"], marker=".")
+        steps = history["steps"].cumsum() if "steps" in history else history["epoch"]
+        # An empty line keeps the colours in step.
+        angle = _angles(history)
+        angles.semilogy(steps[: len(angle)], angle, marker=".")
+    for axes, x, y in (
+        (by_epochs, "epochs", "exact validation nll (nats)"),
+        (by_seconds, "seconds", "exact validation nll (nats)"),
+        (angles, "steps", "largest angle of a kernel's gradient (degrees)"),
+    ):
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
         axes.grid(alpha=0.3)
-    figure.axes[0].set_ylabel("exact validation nll (nats)")
-    figure.axes[0].legend()
+    by_epochs.legend()
     figure.savefig(_OUTPUT.value)
 
 

@@ -3,10 +3,12 @@
     python scripts/evaluate.py --run_dir=runs/mnist_fc
     python scripts/evaluate.py --saved_model=exported/mnist_fc --gin_bindings='load_dataset.name="mnist"'
 
-With --draws=K there is, beside nll, the importance weighted bound over K draws of dequantization noise.
+With --draws=K there is, beside nll, the importance weighted bound over K draws of dequantization noise. With --gradient_angle, for
+every layer that keeps an inverse, the angle to the exact gradient of log|det| that this inverse leaves, and others would.
 """
 
 import functools
+import sys
 import time
 
 import command_line
@@ -18,6 +20,7 @@ _GIN_BINDINGS = flags.DEFINE_multi_string("gin_bindings", [], "Settings of load_
 _SPLIT = flags.DEFINE_enum("split", "test", ["test", "validation", "train"], "The examples to evaluate on.")
 _DRAWS = flags.DEFINE_integer("draws", 1, "Draws of noise for the importance weighted bound.", lower_bound=1)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the noise.")
+_GRADIENT_ANGLE = flags.DEFINE_bool("gradient_angle", False, "Compare ways to the layers' inverses. Needs a run.")
 _EXAMPLES = 100
 
 
@@ -26,10 +29,12 @@ def main(_) -> None:
     import tensorflow as tf
     from tqdm import tqdm
 
-    from snf_tf import evaluation, serving
+    from snf_tf import evaluation, layer_statistics, serving
     from snf_tf.data import load_dataset
     from snf_tf.training import load_run
 
+    if _GRADIENT_ANGLE.value and _RUN_DIR.value is None:
+        sys.exit("evaluate.py: --gradient_angle needs --run_dir; a SavedModel keeps no inverse.")
     if command_line.one_of(run_dir=_RUN_DIR.value, saved_model=_SAVED_MODEL.value) == "run_dir":
         flow = load_run(_RUN_DIR.value, _GIN_BINDINGS.value)
         model = serving.Endpoints(flow)
@@ -48,7 +53,10 @@ def main(_) -> None:
         if flow.has_learned_inverse:
             results["learned_round_trip_error"] = evaluation.round_trip_error(flow, first, exact=False)
             results["reconstruction_error"] = flow.evaluate(first, seed=_SEED.value)["reconstruction_error"]
-        _print_layers(evaluation.layer_statistics(flow, tf.constant(first)))
+        _print_layers(layer_statistics.layer_statistics(flow, tf.constant(first)))
+        if _GRADIENT_ANGLE.value:
+            print("Angle of the gradient of log|det| to the exact one, in degrees, by inverse:")
+            _print_layers(layer_statistics.inverse_angles(flow, tf.constant(first)))
     for name, value in results.items():
         print(f"{name:54s} {value:.6g}")
     print(

@@ -2,7 +2,6 @@
 
 import math
 
-import keras
 import numpy as np
 import tensorflow as tf
 from scipy.special import logsumexp
@@ -104,80 +103,6 @@ def _batch_totals(flow, x, context, seed, constant) -> tf.Tensor:
     """Sums of -log_prob and of the layers' squared reconstruction errors over a batch."""
     log_prob, error = _log_prob_and_error(flow, x, seed, constant, context)
     return tf.stack([-tf.reduce_sum(log_prob), error])
-
-
-def layer_statistics(flow, x) -> dict[str, tf.Tensor]:
-    """Computes what tells how every linear layer of a flow fares. No weight changes.
-
-    Args:
-        flow: A Flow.
-        x: A batch of data.
-
-    Returns:
-        For every layer whose kernel is a weight, under `INDEX.CLASS/NAME`: `kernel_norm`; `gradient_norm`, of the kernel's gradient
-        of the training loss; `log_det`, exact, a mean over the batch. Where the layer keeps an inverse, also
-        `reconstruction_error`; in degrees `gradient_angle`, between the kernel's gradient in training and that of the exact nll,
-        and `log_det_gradient_angle`, the same for log|det| alone; and the `inverse_state` of its method.
-    """
-    leaves = flow.leaves()
-    linear = {index: leaf for index, leaf in enumerate(leaves) if isinstance(getattr(leaf, "kernel", None), keras.Variable)}
-    statistics: dict[str, tf.Tensor] = {}
-    for (index, layer), found in zip(linear.items(), _linear_layers(flow, x, tuple(linear)), strict=True):
-        values = {
-            "kernel_norm": tf.norm(layer.kernel.value),
-            "gradient_norm": tf.norm(found["gradient"]),
-            "log_det": found["log_det"],
-        }
-        if layer.has_learned_inverse:
-            # In eager code, which has nothing to compile, as a graph of exact gradients has.
-            with tf.GradientTape(persistent=True) as tape, keras.StatelessScope():
-                exact = layer.constant_log_det()
-                used = ops.batch_mean(layer(found["input"], training=True)[1])
-            exact, used = (tape.gradient(log_det, layer.kernel.value) for log_det in (exact, used))
-            values |= {
-                "reconstruction_error": found["reconstruction_error"],
-                "gradient_angle": ops.angle(found["gradient"], found["gradient_without_log_det"] - exact),
-                "log_det_gradient_angle": ops.angle(used, exact),
-            }
-            values |= {name: tf.convert_to_tensor(value) for name, value in getattr(layer, "inverse_state", {}).items()}
-        statistics |= {f"{index}.{type(layer).__name__}/{name}": value for name, value in values.items()}
-    return statistics
-
-
-@tf.function
-def _linear_layers(flow, x, indices):
-    """For every linear layer its input, log-det and reconstruction error, and the gradients of its kernel.
-
-    Of the loss of training, and of the exact nll but for log-dets that do not depend on the data.
-    """
-    leaves = flow.leaves()
-    kernels = [leaves[index].kernel.value for index in indices]
-    # A layer that keeps its inverse in the training call must not do so here.
-    with tf.GradientTape() as tape, keras.StatelessScope(collect_losses=True) as scope:
-        z, log_det = flow(x, training=True, seed=0)
-        loss = tf.add_n([-ops.batch_mean(flow.base_log_prob(z) + log_det), *scope.losses])
-    gradients = tape.gradient(loss, kernels)
-    found = []
-    with tf.GradientTape() as tape:
-        steps = flow.steps(x, seed=0)
-        log_prob = tf.zeros((), flow.log_det_dtype)
-
-        def visit(layer, h, z, log_det):
-            nonlocal log_prob
-            if layer.constant_log_det() is None:
-                log_prob += tf.cast(log_det, flow.log_det_dtype)
-            if len(found) < len(indices) and layer is leaves[indices[len(found)]]:
-                found.append({"input": h, "log_det": tf.reduce_mean(log_det)})
-                if layer.has_learned_inverse:
-                    error = layer.inverse(z, exact=False) - tf.cast(h, layer.log_det_dtype)
-                    found[-1]["reconstruction_error"] = tf.reduce_sum(tf.square(error)) / tf.cast(tf.shape(x)[0], error.dtype)
-
-        latents = follow(steps, visit)
-        loss = -ops.batch_mean(flow.base_log_prob(latents) + log_prob)
-    without_log_dets = tape.gradient(loss, kernels)
-    for values, gradient, without in zip(found, gradients, without_log_dets, strict=True):
-        values |= {"gradient": gradient, "gradient_without_log_det": without}
-    return found
 
 
 def round_trip_error(flow, x: tf.Tensor, exact: bool = True) -> float:

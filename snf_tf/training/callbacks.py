@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from snf_tf.data import Dataset, batches
-from snf_tf.evaluation import layer_statistics
+from snf_tf.layer_statistics import layer_statistics
 from snf_tf.training.checkpoints import Checkpoints
 from snf_tf.training.interruption import Interrupted, StopSignals
 from snf_tf.training.optimizer import averaged_weights
@@ -129,7 +129,8 @@ class RunState(keras.callbacks.Callback):
                 self._checkpoints.keep_best()
         step_seconds = (self._last_step - self._start) / self.batch
         row = {"epoch": epoch + 1} | {name: float(value) for name, value in logs.items()}
-        self.history.append(row | {"step_seconds": step_seconds, "seconds": time.monotonic() - self._start})
+        times = {"steps": self.batch, "step_seconds": step_seconds, "seconds": time.monotonic() - self._start}
+        self.history.append(row | times)
         self.epoch, self.batch, self._metrics, self._seconds = epoch + 1, 0, [], 0.0
         _warn_of_a_bad_inverse(self.history)
         self._save()

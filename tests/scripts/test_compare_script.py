@@ -12,7 +12,7 @@ def compare(*arguments, cwd):
     return subprocess.run([sys.executable, SCRIPT, *arguments], cwd=cwd, capture_output=True, text=True)
 
 
-def write_run(directory, nll, error=None):
+def write_run(directory, nll, error=None, angles=""):
     directory.mkdir()
     results = {
         "dataset": "mnist", "source": "files", "epochs": 2, "test_nll": nll, "test_bits_per_dim": nll / 543, "parameters": 7,
@@ -20,17 +20,20 @@ def write_run(directory, nll, error=None):
     }  # fmt: skip
     results |= {} if error is None else {"test_reconstruction_error": error}
     (directory / "results.json").write_text(json.dumps(results))
-    (directory / "history.csv").write_text(f"epoch,val_nll,seconds\n1,{nll + 5},3\n2,{nll},3\n")
+    (directory / "history.csv").write_text(f"epoch,val_nll,steps,seconds{',4.Layer/gradient_angle' if angles else ''}\n")
+    with open(directory / "history.csv", "a") as file:
+        for epoch, angle in ((1, angles), (2, angles)):
+            file.write(f"{epoch},{nll},500,3{angle}\n")
 
 
 def test_a_table_and_a_plot(tmp_path):
-    write_run(tmp_path / "a", 1000.0, error=2.5)
+    write_run(tmp_path / "a", 1000.0, error=2.5, angles=",0.25")
     write_run(tmp_path / "b", 900.0)
     done = compare("a", "b", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     a, b = done.stdout.splitlines()[1:3]
-    assert a.split() == ["a", "mnist", "(files)", "2", "1000.00", "1.8416", "2.5", "20.0", "7"]
-    assert b.split() == ["b", "mnist", "(files)", "2", "900.00", "1.6575", "-", "20.0", "7"]
+    assert a.split() == ["a", "mnist", "(files)", "2", "1000.00", "1.8416", "2.5", "0.25", "20.0", "7"]
+    assert b.split() == ["b", "mnist", "(files)", "2", "900.00", "1.6575", "-", "-", "20.0", "7"]
     assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -5,7 +5,10 @@ EPOCHS ?= 5
 CONFIG ?= configs/mnist_fc.gin
 BIN = $(VENV)/bin
 
-.PHONY: train test check clean
+# The runs that docs/inverses.md compares; of convolutions: make inverses RUNS='mnist_conv mnist_conv_least_squares mnist_conv_exact'
+RUNS ?= mnist_fc mnist_fc_projected mnist_fc_newton_schulz mnist_fc_exact
+
+.PHONY: train test check clean inverses
 
 train: $(VENV)/.installed
 	$(BIN)/python scripts/train.py --gin_file=$(CONFIG) --gin_bindings=train.epochs=$(EPOCHS) $(FLAGS)
@@ -22,6 +25,13 @@ $(VENV)/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
+
+inverses: $(VENV)/.installed
+	for run in $(RUNS); do \
+	    $(BIN)/python scripts/train.py --gin_file=configs/$$run.gin --run_dir=runs/$$run \
+	        --gin_bindings=train.epochs=$(EPOCHS) $(FLAGS) || exit 1; \
+	done
+	$(BIN)/python scripts/compare.py $(addprefix runs/,$(RUNS)) --output=inverses.png
 
 clean:
 	rm -rf $(VENV) build *.egg-info

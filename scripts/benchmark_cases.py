@@ -138,7 +138,8 @@ def _glow(batch):
 def _dense():
     """One dense layer, trained by Adam. The peers of the same work are in `benchmark_peers.py`.
 
-    The first layer of a flow needs no gradient of its input: 5 products self normalizing, 2 exact, beside an inverse.
+    The first layer of a flow needs no gradient of its input: 5 products self normalizing, 2 exact, beside an inverse, and 2 where an
+    inverse is kept in closed form, beside what keeps it.
     """
     from snf_tf import Flow, layers
 
@@ -155,13 +156,24 @@ def _dense():
         result |= {prefix + name: Case(make) for name, make in parts.items()}
         for name, layer, floor in (
             ("self_normalizing", layers.SelfNormalizingDense, ("products", "adam_bytes_twice")),
+            (
+                "projected",
+                functools.partial(layers.SelfNormalizingDense, inverse_method="projected"),
+                ("two_products", "adam_bytes"),
+            ),
+            (
+                "newton_schulz",
+                functools.partial(layers.SelfNormalizingDense, inverse_method="newton_schulz"),
+                ("two_products", "adam_bytes"),
+            ),
             ("exact", layers.ExactDense, ("two_products", "inverse", "adam_bytes")),
         ):
 
             def make(layer=layer, size=size):
                 return work.training_step(Flow([layer()], event_shape=(size,)), DENSE_BATCH)
 
-            against = ["exact", "nflows_full", "nflows_lu", "normflows_full", "normflows_lu", "zuko_lu"]
+            ours = ["self_normalizing", "exact"] if name in ("projected", "newton_schulz") else ["exact"]
+            against = [*ours, "nflows_full", "nflows_lu", "normflows_full", "normflows_lu", "zuko_lu"]
             result[prefix + name] = Case(make, tuple(prefix + part for part in floor), tuple(prefix + other for other in against))
     return result
 

@@ -87,7 +87,11 @@ def interrupt(_):
         (2, EVERYTHING),
         (4, ['fully_connected.inverse_method = "projected"']),
         (4, ['fully_connected.inverse_method = "newton_schulz"']),
-        (4, ["train.model = @convolutional", 'convolutional.inverse_method = "least_squares"', "convolutional.depth = 1"]),
+        pytest.param(
+            4,
+            ["train.model = @convolutional", 'convolutional.inverse_method = "least_squares"', "convolutional.depth = 1"],
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_stopped_run_ends_like_one_that_was_not(run, tmp_path, stop_at, step, equipment):

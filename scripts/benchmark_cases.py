@@ -138,8 +138,8 @@ def _glow(batch):
 def _dense():
     """One dense layer, trained by Adam. The peers of the same work are in `benchmark_peers.py`.
 
-    The first layer of a flow needs no gradient of its input: 5 products self normalizing, 2 exact, beside an inverse, and 2 where an
-    inverse is kept in closed form, beside what keeps it.
+    The first layer of a flow needs no gradient of its input: 5 products self normalizing, 2 exact, beside an inverse, and 2 where
+    an inverse is kept in closed form, beside what keeps it.
     """
     from snf_tf import Flow, layers
 

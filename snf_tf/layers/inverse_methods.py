@@ -6,6 +6,7 @@ then whole, not halved as in SNF Eq. 3, and there is no penalty. With several re
 first one's is kept.
 """
 
+import math
 import sys
 
 import keras
@@ -13,6 +14,8 @@ import tensorflow as tf
 
 from snf_tf import ops
 
+# Random rows by which an angle is estimated.
+_ROWS = 4
 # Share of a random direction in every step of a power iteration, so that no singular value is missed for long.
 _MIXED_IN = 0.1
 # As good as none, for what is no noise.
@@ -50,18 +53,19 @@ class Projected(InverseMethod):
     """Projects the inverse kernel M of a dense layer on every batch; see `snf_tf.ops.project_inverse`.
 
     Two rows join those of the batch, the worst there are, found by power iterations that go on from step to step: that in which
-    `I - kernel @ M` is largest, and that which M makes longest, whose share in the gradient is largest. Where the norm of
-    `I - kernel @ M` exceeds the tolerance, the kernel is inverted exactly instead, and the log says so. Of several replicas each
-    projects on the same rows of the whole batch, which is gathered.
+    `I - kernel @ M` is largest, and that which M makes longest, whose share in the gradient is largest. Where the norm in the first
+    is 1 or more, or the angle between the gradients of log|det| by M and by the exact inverse, estimated by random rows after the
+    projection, exceeds the tolerance, the kernel is inverted exactly, and the log says so. Of several replicas each projects on the
+    same rows of the whole batch, which is gathered.
 
-    The layer's `inverse_state`: `inverse_error` (the norm, before the projection), `exact_inversions` (how many so far),
+    The layer's `inverse_state`: `inverse_angle` (the estimate, in degrees), `exact_inversions` (how many so far),
     `inverse_updates`.
 
     Args:
         rows: Number of the batch's rows to project on; None: all.
         probes: Number of normal rows to project on, instead of the batch's.
         damping: In units of the mean eigenvalue of the rows' Gram matrix.
-        tolerance: Largest norm.
+        tolerance: Largest angle, in degrees.
 
     Raises:
         ValueError: If an argument is not positive.
@@ -69,23 +73,23 @@ class Projected(InverseMethod):
     Example:
         >>> layer = snf_tf.layers.SelfNormalizingDense(inverse_method=snf_tf.layers.Projected(rows=None))
         >>> z, log_det = layer(tf.ones((4, 8)), training=True)
-        >>> bool(layer.inverse_state["inverse_error"] < 0.1)
+        >>> bool(layer.inverse_state["inverse_angle"] < 2)
         True
     """
 
-    def __init__(self, rows: int | None = 50, probes: int | None = None, damping: float = 1e-3, tolerance: float = 0.5):
+    def __init__(self, rows: int | None = 50, probes: int | None = None, damping: float = 1e-3, tolerance: float = 2.0):
         given = {"rows": rows, "probes": probes, "damping": damping, "tolerance": tolerance}
         if not all(value is None or value > 0 for value in given.values()):
             raise ValueError(f"All arguments of Projected must be positive, or None. Received: {given}")
         super().__init__(**given)
 
     def build(self, layer):
-        layer.inverse_state = _scalars(layer, inverse_error="float32", exact_inversions="int32", inverse_updates="int32")
+        layer.inverse_state = _scalars(layer, inverse_angle="float32", exact_inversions="int32", inverse_updates="int32")
         _add_worst_rows(layer)
 
     def log_det_gradient(self, layer, x, z):
         kernel, inverse = layer._widen(layer.kernel), layer._widen(layer.inverse_kernel)
-        error, *worst = _worst_rows(layer, kernel, inverse)
+        norm, *worst = _worst_rows(layer, kernel, inverse)
         if self.options["probes"] is None:
             rows, images = (_of_all_replicas(layer._widen(v))[: self.options["rows"]] for v in (x, z))
             images -= layer._widen(layer.bias)
@@ -95,12 +99,11 @@ class Projected(InverseMethod):
         # As long as the others, or the damping would hide them.
         length = tf.norm(images) / tf.sqrt(tf.cast(tf.maximum(tf.shape(images)[0], 1), images.dtype))
         rows, images = (tf.concat([v, length * w], axis=0) for v, w in zip((rows, images), worst, strict=True))
-        inverse, inversions = tf.cond(
-            error <= self.options["tolerance"],
-            lambda: (ops.project_inverse(inverse, rows, images, self.options["damping"]), 0),
-            lambda: (_invert(layer, kernel, error), 1),
-        )
-        _record(layer, inverse_error=error, exact_inversions=inversions, inverse_updates=1)
+        inverse = ops.project_inverse(inverse, rows, images, self.options["damping"])
+        angle = _estimated_angle(layer, kernel, inverse)
+        good = (norm < 1) & (angle <= self.options["tolerance"])
+        inverse, inversions = tf.cond(good, lambda: (inverse, 0), lambda: (_invert(layer, kernel, angle), 1))
+        _record(layer, inverse_angle=angle, exact_inversions=inversions, inverse_updates=1)
         layer.inverse_kernel.assign(inverse)
         return tf.transpose(inverse)
 
@@ -109,21 +112,19 @@ class Projected(InverseMethod):
 class NewtonSchulz(InverseMethod):
     """Keeps the inverse kernel M of a dense layer by sweeps of Newton and Schulz, when they are needed.
 
-    In every step M is projected on the two worst rows, as in `Projected`, at the cost of a few products with a vector. Then it is
-    needed, `snf_tf.ops.newton_schulz_inverse`, if the norm of `I - kernel @ M` exceeds the tolerance, or its root mean square
-    over all directions, estimated by a random one, exceeds the mean tolerance, which is about the sine of the angle between the
-    gradients of log|det| by M and by the exact inverse. Where the norm is 1 or more, or a sweep does not lower it, the kernel is
-    inverted exactly, and the log says so. Replicas compute the same.
+    In every step M is projected on the two worst rows, as in `Projected`, at the cost of a few products with a vector. If the
+    angle between the gradients of log|det| by M and by the exact inverse, estimated by random rows, exceeds the tolerance then,
+    there is a sweep, `snf_tf.ops.newton_schulz_inverse`. Where the norm of `I - kernel @ M`, from the power iteration, is 1 or
+    more, or one sweep is not enough, the kernel is inverted exactly, and the log says so. Replicas compute the same.
 
-    The layer's `inverse_state`: `inverse_error` (the norm, before projection and sweep), `sweeps` and `exact_inversions` (how
+    The layer's `inverse_state`: `inverse_angle` (the estimate before a sweep, in degrees), `sweeps` and `exact_inversions` (how
     many so far), `inverse_updates`.
 
     Args:
-        tolerance: Largest norm.
-        mean_tolerance: Largest root mean square.
+        tolerance: Largest angle, in degrees.
 
     Raises:
-        ValueError: If a tolerance is not between 0 and 1.
+        ValueError: If the tolerance is not positive.
 
     Example:
         >>> layer = snf_tf.layers.SelfNormalizingDense(inverse_method="newton_schulz")
@@ -132,43 +133,36 @@ class NewtonSchulz(InverseMethod):
         0
     """
 
-    def __init__(self, tolerance: float = 0.1, mean_tolerance: float = 0.01):
-        if not (0 < tolerance < 1 and 0 < mean_tolerance < 1):
-            raise ValueError(
-                f"Tolerances must be between 0 and 1. Received: tolerance={tolerance}, mean_tolerance={mean_tolerance}"
-            )
-        super().__init__(tolerance=tolerance, mean_tolerance=mean_tolerance)
+    def __init__(self, tolerance: float = 0.5):
+        if not tolerance > 0:
+            raise ValueError(f"tolerance must be positive. Received: tolerance={tolerance}")
+        super().__init__(tolerance=tolerance)
 
     def build(self, layer):
         layer.inverse_state = _scalars(
-            layer, inverse_error="float32", sweeps="int32", exact_inversions="int32", inverse_updates="int32"
+            layer, inverse_angle="float32", sweeps="int32", exact_inversions="int32", inverse_updates="int32"
         )
         _add_worst_rows(layer)
 
     def log_det_gradient(self, layer, x, z):
         kernel, inverse = layer._widen(layer.kernel), layer._widen(layer.inverse_kernel)
-        error, rows, images = _worst_rows(layer, kernel, inverse)
+        norm, rows, images = _worst_rows(layer, kernel, inverse)
         inverse = ops.project_inverse(inverse, rows, images, _NO_DAMPING)
-        random = _random_rows(layer, 1, kernel)
-
-        def left(inverse):
-            return tf.norm(random - tf.matmul(tf.matmul(random, kernel), inverse)) / tf.norm(random)
-
-        mean_error = left(inverse)
+        angle, tolerance = _estimated_angle(layer, kernel, inverse), self.options["tolerance"]
 
         def exact():
-            return _invert(layer, kernel, error), 0, 1
+            return _invert(layer, kernel, angle), 0, 1
 
         def sweep():
             swept = ops.newton_schulz_inverse(kernel, inverse)
-            return tf.cond(left(swept) < mean_error, lambda: (swept, 1, 0), exact)
+            return tf.cond(_estimated_angle(layer, kernel, swept) <= tolerance, lambda: (swept, 1, 0), exact)
 
         def mend():
-            return tf.cond(error < 1, sweep, exact)
+            return tf.cond(norm < 1, sweep, exact)
 
-        good = (error <= self.options["tolerance"]) & (mean_error <= self.options["mean_tolerance"])
+        good = (norm < 1) & (angle <= tolerance)
         inverse, sweeps, inversions = tf.cond(good, lambda: (inverse, 0, 0), mend)
-        _record(layer, inverse_error=error, sweeps=sweeps, exact_inversions=inversions, inverse_updates=1)
+        _record(layer, inverse_angle=angle, sweeps=sweeps, exact_inversions=inversions, inverse_updates=1)
         layer.inverse_kernel.assign(inverse)
         return tf.transpose(inverse)
 
@@ -297,13 +291,13 @@ def _add_worst_rows(layer):
 
 
 def _worst_rows(layer, kernel, inverse):
-    """One step of the power iterations: `(error, rows, images)`.
+    """One step of the power iterations: `(norm, rows, images)`.
 
-    error is about the norm of `I - kernel @ inverse`. The rows, `(2, D)`, are that in which it is found and that which the inverse
+    norm is about that of `I - kernel @ inverse`. The rows, `(2, D)`, are that in which it is found and that which the inverse
     makes longest; their images, `rows @ kernel`, have unit length.
     """
     random = _MIXED_IN * tf.math.l2_normalize(_random_rows(layer, 1, kernel))
-    error, error_row = ops.inverse_residual(kernel, inverse, layer._widen(layer.inverse_error_row) + random)
+    norm, error_row = ops.inverse_residual(kernel, inverse, layer._widen(layer.inverse_error_row) + random)
     longest = tf.matmul(layer._widen(layer.inverse_longest_row) + random, inverse, transpose_b=True)
     longest_row = tf.math.l2_normalize(tf.matmul(longest, inverse))
     layer.inverse_error_row.assign(error_row)
@@ -311,7 +305,17 @@ def _worst_rows(layer, kernel, inverse):
     rows = tf.concat([error_row, longest_row], axis=0)
     images = tf.matmul(rows, kernel)
     lengths = tf.norm(images, axis=1, keepdims=True)
-    return error, tf.math.divide_no_nan(rows, lengths), tf.math.divide_no_nan(images, lengths)
+    return norm, tf.math.divide_no_nan(rows, lengths), tf.math.divide_no_nan(images, lengths)
+
+
+def _estimated_angle(layer, kernel, inverse):
+    """About the angle, in degrees, between the inverse and the exact one, hence between the gradients of log|det| by them.
+
+    With M = K^-1 (I - E) its sine is |K^-1 E| / |K^-1|, about |M E| / |M|: random combinations of the rows of M show it.
+    """
+    rows = tf.matmul(_random_rows(layer, _ROWS, kernel), inverse)
+    error = rows - tf.matmul(tf.matmul(rows, kernel), inverse)
+    return tf.norm(error) / tf.norm(rows) * (180 / math.pi)
 
 
 def _of_all_replicas(x):
@@ -319,11 +323,11 @@ def _of_all_replicas(x):
     return x if replica is None or replica.num_replicas_in_sync == 1 else replica.all_gather(x, axis=0)
 
 
-def _invert(layer, kernel, error):
+def _invert(layer, kernel, angle):
     """The exact inverse of a kernel; said in the log the 1st, 2nd, 4th, 8th time, and so on."""
     count = layer.inverse_state["exact_inversions"] + 1
     power_of_two = tf.bitwise.bitwise_and(count, count - 1) == 0
-    _say(layer, power_of_two, "the inverse was off by", error, "- the kernel is inverted exactly; times so far:", count)
+    _say(layer, power_of_two, "the inverse is off, in degrees, by", angle, "- the kernel is inverted exactly; times so far:", count)
     return tf.linalg.inv(kernel)
 
 

@@ -116,7 +116,7 @@ def test_decoded_images_lie_in_their_range():
             "must be as large as the kernel",
         ),
         (lambda: layers.Projected(damping=0.0), "must be positive, or None"),
-        (lambda: layers.NewtonSchulz(1.0), "between 0 and 1"),
+        (lambda: layers.NewtonSchulz(0.0), "must be positive"),
         (lambda: layers.LeastSquares(check_every=0), "must be positive"),
         (lambda: layers.LeakyReLU(0.0), "alpha must be positive and finite"),
         (lambda: layers.SmoothTanh(beta=-1.0), "beta must be positive and finite"),

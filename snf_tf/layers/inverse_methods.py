@@ -77,7 +77,7 @@ class Projected(InverseMethod):
         True
     """
 
-    def __init__(self, rows: int | None = 50, probes: int | None = None, damping: float = 1e-3, tolerance: float = 2.0):
+    def __init__(self, rows: int | None = 32, probes: int | None = None, damping: float = 1e-3, tolerance: float = 2.0):
         given = {"rows": rows, "probes": probes, "damping": damping, "tolerance": tolerance}
         if not all(value is None or value > 0 for value in given.values()):
             raise ValueError(f"All arguments of Projected must be positive, or None. Received: {given}")

@@ -10,10 +10,15 @@ import math
 import sys
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from snf_tf import ops
 
+# Streams of random numbers.
+_FOR_WORST, _FOR_ANGLE, _FOR_PROBES = range(3)
+# Norm of I - K M from which on the angle, which is estimated to first order, means little.
+_LARGEST_NORM = 0.5
 # Random rows by which an angle is estimated.
 _ROWS = 4
 # Share of a random direction in every step of a power iteration, so that no singular value is missed for long.
@@ -54,7 +59,7 @@ class Projected(InverseMethod):
 
     Two rows join those of the batch, the worst there are, found by power iterations that go on from step to step: that in which
     `I - kernel @ M` is largest, and that which M makes longest, whose share in the gradient is largest. Where the norm in the first
-    is 1 or more, or the angle between the gradients of log|det| by M and by the exact inverse, estimated by random rows after the
+    is 1/2 or more, or the angle between the gradients of log|det| by M and by the exact inverse, estimated by random rows after the
     projection, exceeds the tolerance, the kernel is inverted exactly, and the log says so. Of several replicas each projects on the
     same rows of the whole batch, which is gathered.
 
@@ -94,14 +99,16 @@ class Projected(InverseMethod):
             rows, images = (_of_all_replicas(layer._widen(v))[: self.options["rows"]] for v in (x, z))
             images -= layer._widen(layer.bias)
         else:
-            rows = _random_rows(layer, self.options["probes"], kernel)
+            rows = _random_rows(layer, self.options["probes"], kernel, _FOR_PROBES)
+        if self.options["probes"] is not None or x.dtype != kernel.dtype:
+            # Of half precision z has lost digits that an inverse needs.
             images = tf.matmul(rows, kernel)
         # As long as the others, or the damping would hide them.
         length = tf.norm(images) / tf.sqrt(tf.cast(tf.maximum(tf.shape(images)[0], 1), images.dtype))
         rows, images = (tf.concat([v, length * w], axis=0) for v, w in zip((rows, images), worst, strict=True))
         inverse = ops.project_inverse(inverse, rows, images, self.options["damping"])
         angle = _estimated_angle(layer, kernel, inverse)
-        good = (norm < 1) & (angle <= self.options["tolerance"])
+        good = (norm < _LARGEST_NORM) & (angle <= self.options["tolerance"])
         inverse, inversions = tf.cond(good, lambda: (inverse, 0), lambda: (_invert(layer, kernel, angle), 1))
         _record(layer, inverse_angle=angle, exact_inversions=inversions, inverse_updates=1)
         layer.inverse_kernel.assign(inverse)
@@ -160,7 +167,7 @@ class NewtonSchulz(InverseMethod):
         def mend():
             return tf.cond(norm < 1, sweep, exact)
 
-        good = (norm < 1) & (angle <= tolerance)
+        good = (norm < _LARGEST_NORM) & (angle <= tolerance)
         inverse, sweeps, inversions = tf.cond(good, lambda: (inverse, 0, 0), mend)
         _record(layer, inverse_angle=angle, sweeps=sweeps, exact_inversions=inversions, inverse_updates=1)
         layer.inverse_kernel.assign(inverse)
@@ -211,7 +218,7 @@ class LeastSquares(InverseMethod):
         kernel, state = layer._widen(layer.kernel), layer.inverse_state
         inverse = ops.least_squares_inverse_kernel(kernel, layer.inverse_kernel_size)
         estimate = ops.conv2d_log_det_gradient(inverse, layer.kernel_size, layer.event_shape[:2])
-        due = state["inverse_updates"] % self.options["check_every"] == 0
+        due = (state["inverse_updates"] % self.options["check_every"] == 0) | ~tf.math.is_finite(tf.reduce_sum(inverse))
         before = tf.convert_to_tensor(state["inverse_angle"])
 
         def compare():
@@ -279,9 +286,9 @@ def _record(layer, inverse_updates, **values):
         variable.assign(variable + value if variable.dtype == "int32" else value)
 
 
-def _random_rows(layer, count, like):
-    """Normal rows, `(count, D)`, other ones in every update."""
-    seed = tf.stack([tf.convert_to_tensor(layer.inverse_state["inverse_updates"]), 0])
+def _random_rows(layer, count, like, purpose):
+    """Normal rows, `(count, D)`, other ones in every update and for every purpose."""
+    seed = tf.stack([tf.convert_to_tensor(layer.inverse_state["inverse_updates"]), purpose])
     return tf.random.stateless_normal((count, like.shape[0]), seed, dtype=like.dtype)
 
 
@@ -296,10 +303,12 @@ def _worst_rows(layer, kernel, inverse):
     norm is about that of `I - kernel @ inverse`. The rows, `(2, D)`, are that in which it is found and that which the inverse
     makes longest; their images, `rows @ kernel`, have unit length.
     """
-    random = _MIXED_IN * tf.math.l2_normalize(_random_rows(layer, 1, kernel))
+    random = _MIXED_IN * ops.unit_rows(_random_rows(layer, 1, kernel, _FOR_WORST))
     norm, error_row = ops.inverse_residual(kernel, inverse, layer._widen(layer.inverse_error_row) + random)
     longest = tf.matmul(layer._widen(layer.inverse_longest_row) + random, inverse, transpose_b=True)
-    longest_row = tf.math.l2_normalize(tf.matmul(longest, inverse))
+    longest_row = ops.unit_rows(tf.matmul(longest, inverse))
+    # A direction that is not finite would stay so.
+    error_row, longest_row = (tf.where(tf.math.is_finite(row), row, random) for row in (error_row, longest_row))
     layer.inverse_error_row.assign(error_row)
     layer.inverse_longest_row.assign(longest_row)
     rows = tf.concat([error_row, longest_row], axis=0)
@@ -311,9 +320,9 @@ def _worst_rows(layer, kernel, inverse):
 def _estimated_angle(layer, kernel, inverse):
     """About the angle, in degrees, between the inverse and the exact one, hence between the gradients of log|det| by them.
 
-    With M = K^-1 (I - E) its sine is |K^-1 E| / |K^-1|, about |M E| / |M|: random combinations of the rows of M show it.
+    With M = K^-1 (I - E) its sine is, to first order in E, |M E| / |M|, which random combinations of the rows of M show.
     """
-    rows = tf.matmul(_random_rows(layer, _ROWS, kernel), inverse)
+    rows = tf.matmul(_random_rows(layer, _ROWS, kernel, _FOR_ANGLE), inverse)
     error = rows - tf.matmul(tf.matmul(rows, kernel), inverse)
     return tf.norm(error) / tf.norm(rows) * (180 / math.pi)
 
@@ -328,7 +337,10 @@ def _invert(layer, kernel, angle):
     count = layer.inverse_state["exact_inversions"] + 1
     power_of_two = tf.bitwise.bitwise_and(count, count - 1) == 0
     _say(layer, power_of_two, "the inverse is off, in degrees, by", angle, "- the kernel is inverted exactly; times so far:", count)
-    return tf.linalg.inv(kernel)
+    # A kernel without an inverse gives NaN, which stops training, in words.
+    invertible = tf.math.is_finite(tf.linalg.slogdet(kernel)[1])
+    inverse = tf.linalg.inv(tf.where(invertible, kernel, tf.eye(kernel.shape[0], dtype=kernel.dtype)))
+    return tf.where(invertible, inverse, np.nan)
 
 
 def _say(layer, condition, *message):

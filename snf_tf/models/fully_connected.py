@@ -50,8 +50,11 @@ def fully_connected(
     if depth < 1:
         raise ValueError(f"depth must be at least 1. Received: depth={depth}")
     layer = select(linear, _LINEAR, "linear")
-    options = {"reconstruction_weight": reconstruction_weight, "inverse_method": inverse_method}
-    options = options if linear == "self_normalizing" else {}
+    options = {}
+    if linear == "self_normalizing":
+        options = {"reconstruction_weight": reconstruction_weight, "inverse_method": inverse_method}
+    elif inverse_method != "learned":
+        raise ValueError(f"{linear} keeps no inverse. Received: inverse_method={inverse_method!r}")
     bijections = [*(image_preprocessing() if preprocess else []), layers.Flatten(), layer(**options)]
     for _ in range(depth - 1):
         bijections += [layers.SmoothLeakyReLU(alpha), layer(**options)]

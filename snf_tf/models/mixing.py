@@ -31,6 +31,8 @@ def mixing_layers(
         raise ValueError(f"{name} is a 1 x 1 convolution. Received: kernel_size={kernel_size}")
     if name != "self_normalizing" and inverse_kernel_size is not None:
         raise ValueError(f"{name} has no learned inverse. Received: inverse_kernel_size={inverse_kernel_size}")
+    if name != "self_normalizing" and inverse_method != "learned":
+        raise ValueError(f"{name} keeps no inverse. Received: inverse_method={inverse_method!r}")
     initializer = keras.initializers.Orthogonal() if orthogonal and kernel_size in (1, (1, 1)) else None
     options = {"kernel_size": kernel_size, "kernel_initializer": initializer}
     make = {

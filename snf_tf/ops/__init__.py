@@ -31,6 +31,7 @@ from snf_tf.ops.inverse_kernels import (
     log_det_by_gradient,
     newton_schulz_inverse,
     project_inverse,
+    unit_rows,
 )
 from snf_tf.ops.likelihood import batch_mean, bits_per_dim, standard_normal_log_prob
 from snf_tf.ops.monotone import monotone_inverse
@@ -84,4 +85,5 @@ __all__ = [
     "spline_knots",
     "standard_normal_log_prob",
     "uniform_rows",
+    "unit_rows",
 ]

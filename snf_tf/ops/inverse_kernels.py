@@ -78,10 +78,15 @@ def inverse_residual(kernel: tf.Tensor, inverse_kernel: tf.Tensor, direction: tf
     Returns:
         `(norm, direction)`: a scalar, and the next direction, of unit length.
     """
-    direction = tf.math.l2_normalize(direction)
+    direction = unit_rows(direction)
     image = direction - tf.matmul(tf.matmul(direction, kernel), inverse_kernel)
     back = tf.matmul(tf.matmul(image, inverse_kernel, transpose_b=True), kernel, transpose_b=True)
-    return tf.norm(image), tf.math.l2_normalize(image - back)
+    return tf.norm(image), unit_rows(image - back)
+
+
+def unit_rows(rows: tf.Tensor) -> tf.Tensor:
+    """Scales rows `(n, D)` to unit length, however short they are; rows of 0 stay so."""
+    return tf.math.divide_no_nan(rows, tf.norm(rows, axis=1, keepdims=True))
 
 
 def least_squares_inverse_kernel(kernel: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:

@@ -39,8 +39,9 @@ def refined_matmul_solve(y: tf.Tensor, kernel: tf.Tensor, inverse_kernel: tf.Ten
     # LU costs as much as about 2 D / (batch + 30) products, as measured for D from 256 to 2048 and batches of 1 to 500.
     limit = size // (tf.shape(y)[0] + 30) if size >= _SMALL else tf.constant(0)
 
-    def solve(y, kernel, inverse_kernel):
-        return _refined_or_else(
+    @tf.custom_gradient
+    def apply(y, kernel, inverse_kernel):
+        x, steps = _refined_or_else(
             y,
             forward=lambda x: tf.matmul(x, kernel),
             inverse=lambda y: tf.matmul(y, inverse_kernel),
@@ -48,12 +49,8 @@ def refined_matmul_solve(y: tf.Tensor, kernel: tf.Tensor, inverse_kernel: tf.Ten
             limit=limit,
         )
 
-    @tf.custom_gradient
-    def apply(y, kernel, inverse_kernel):
-        x, steps = solve(y, kernel, inverse_kernel)
-
         def grad(dx, _):
-            dy, _ = solve(dx, tf.transpose(kernel), tf.transpose(inverse_kernel))
+            dy, _ = refined_matmul_solve(dx, tf.transpose(kernel), tf.transpose(inverse_kernel))
             return dy, -tf.matmul(x, dy, transpose_a=True), None
 
         return (x, steps), grad
@@ -76,8 +73,9 @@ def refined_conv2d_solve(z: tf.Tensor, kernel: tf.Tensor, inverse_kernel: tf.Ten
     small = tuple(kernel.shape[:2]) == (1, 1) or np.prod(z.shape[1:]) < _SMALL
     limit = tf.constant(0 if small else _CONVOLUTION_STEPS)
 
-    def solve(z, kernel, inverse_kernel):
-        return _refined_or_else(
+    @tf.custom_gradient
+    def apply(z, kernel, inverse_kernel):
+        x, steps = _refined_or_else(
             z,
             forward=lambda x: conv2d(x, kernel),
             inverse=lambda z: conv2d(z, inverse_kernel),
@@ -85,12 +83,8 @@ def refined_conv2d_solve(z: tf.Tensor, kernel: tf.Tensor, inverse_kernel: tf.Ten
             limit=limit,
         )
 
-    @tf.custom_gradient
-    def apply(z, kernel, inverse_kernel):
-        x, steps = solve(z, kernel, inverse_kernel)
-
         def grad(dx, _):
-            dz, _ = solve(dx, flip(kernel), flip(inverse_kernel))
+            dz, _ = refined_conv2d_solve(dx, flip(kernel), flip(inverse_kernel))
             return dz, -conv2d_kernel_gradient(x, dz, kernel.shape), None
 
         return (x, steps), grad
@@ -137,10 +131,10 @@ def _refine(z, forward, inverse, limit):
     residual = z - forward(x)
     size = error(residual)
     start = (tf.constant(1), x, residual, tf.zeros_like(z), tf.zeros_like(z), size, size)
-    steps, x, *_, contraction = tf.while_loop(goes_on, advance, start)
-    # The residual that was carried along has gathered rounding errors. The last step contracts the true one once more.
-    residual = z - forward(x)
-    return x + inverse(residual), steps + 1, error(residual) * contraction <= _LARGEST * rounding
+    steps, x, residual, *_ = tf.while_loop(goes_on, advance, start)
+    x += inverse(residual)
+    # The residual that was carried along is not quite that of x.
+    return x, steps + 1, error(z - forward(x)) <= _LARGEST * rounding
 
 
 def _dot(a, b):

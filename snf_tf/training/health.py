@@ -1,5 +1,6 @@
 """What went wrong in a training step that is not finite."""
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -18,7 +19,10 @@ def diagnose(flow, x: tf.Tensor, seed: tf.Tensor | None = None) -> str:
     Returns:
         A sentence: the layer, and statistics of its input, output and weights.
     """
-    for index, (bijection, h, z, log_det) in enumerate(flow.steps(x, training=True, seed=seed)):
+    # Nothing is kept of what the layers would do in training.
+    with keras.StatelessScope():
+        steps = list(flow.steps(x, training=True, seed=seed))
+    for index, (bijection, h, z, log_det) in enumerate(steps):
         parts = {weight.name: weight.numpy() for weight in bijection.weights}
         parts |= {"input": h.numpy(), "output": z.numpy(), "log_det": log_det.numpy()}
         if not all(np.isfinite(values).all() for name, values in parts.items() if name != "input"):

@@ -158,7 +158,7 @@ def _fit(flow, strategy, data, state, callbacks, batch_size, steps, epochs, verb
         x = next(iter(data(state.epoch, state.batch)))
         raise FloatingPointError(
             f"The loss of step {state.batch + 1} of epoch {state.epoch + 1} is not finite, and training stops; the step has "
-            f"changed no weights, and the last checkpoint stays. {diagnose(flow, x, flow.training_seed(x))}"
+            f"changed no trained weight, and the last checkpoint stays. {diagnose(flow, x, flow.training_seed(x))}"
         ) from None
 
 

@@ -38,6 +38,12 @@ def test_projections_find_the_inverse():
     np.testing.assert_allclose(inverse, np.linalg.inv(kernel), atol=1e-6)
 
 
+def test_unit_rows():
+    """However short."""
+    rows = np.float32([[3e-18, 4e-18], [0, 0], [30, 40]])
+    np.testing.assert_allclose(ops.unit_rows(rows), [[0.6, 0.8], [0, 0], [0.6, 0.8]], rtol=1e-6)
+
+
 def test_newton_schulz_squares_the_residual():
     random = np.random.RandomState(0)
     kernel, inverse = np.eye(6) + 0.05 * random.randn(6, 6), np.eye(6) + 0.05 * random.randn(6, 6)

@@ -46,6 +46,16 @@ def test_convolution(dtype, tolerance):
     assert np.linalg.norm(x - expected) < tolerance * np.linalg.norm(expected)
 
 
+@pytest.mark.parametrize("scale", [0.5, 0.7, 1.3])
+def test_an_inverse_of_the_wrong_length(scale):
+    """Steps of the best length make good for it; one of length 1 would not, and must not end it."""
+    exact, kernel, inverse = matrices(3e-4, "float32")
+    y = np.random.RandomState(1).randn(2, D)
+    x, _ = ops.refined_matmul_solve(tf.constant(y, "float32"), kernel, scale * inverse)
+    expected = y @ np.linalg.inv(exact)
+    assert np.linalg.norm(x - expected) < 4e-6 * np.linalg.norm(expected)
+
+
 @pytest.mark.parametrize("graph", [False, True])
 @pytest.mark.parametrize("inverse_of", ["nothing", "its negative", "not finite"])
 def test_without_an_inverse_it_is_elimination(graph, inverse_of):

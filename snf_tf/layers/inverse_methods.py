@@ -17,8 +17,8 @@ from snf_tf import ops
 
 # Streams of random numbers.
 _FOR_WORST, _FOR_ANGLE, _FOR_PROBES = range(3)
-# Norm of I - K M from which on the angle, which is estimated to first order, means little.
-_LARGEST_NORM = 0.5
+# Steps between estimates of the angle, and the norm of I - K M above which there is one in every step.
+_JUDGE_EVERY, _DOUBTFUL = 4, 0.2
 # Random rows by which an angle is estimated.
 _ROWS = 4
 # Share of a random direction in every step of a power iteration, so that no singular value is missed for long.
@@ -58,10 +58,10 @@ class Projected(InverseMethod):
     """Projects the inverse kernel M of a dense layer on every batch; see `snf_tf.ops.project_inverse`.
 
     Two rows join those of the batch, the worst there are, found by power iterations that go on from step to step: that in which
-    `I - kernel @ M` is largest, and that which M makes longest, whose share in the gradient is largest. Where the norm in the first
-    is 1/2 or more, or the angle between the gradients of log|det| by M and by the exact inverse, estimated by random rows after the
-    projection, exceeds the tolerance, the kernel is inverted exactly, and the log says so. Of several replicas each projects on the
-    same rows of the whole batch, which is gathered.
+    `I - kernel @ M` is largest, and that which M makes longest, whose share in the gradient is largest. Where the norm in the
+    first is 1 or more, or the angle between the gradients of log|det| by M and by the exact inverse, estimated by random rows in
+    every fourth step, or where the norm is large in every one, exceeds the tolerance, the kernel is inverted exactly, and the log
+    says so. Of several replicas each projects on the same rows of the whole batch, which is gathered.
 
     The layer's `inverse_state`: `inverse_angle` (the estimate, in degrees), `exact_inversions` (how many so far),
     `inverse_updates`.
@@ -107,8 +107,7 @@ class Projected(InverseMethod):
         length = tf.norm(images) / tf.sqrt(tf.cast(tf.maximum(tf.shape(images)[0], 1), images.dtype))
         rows, images = (tf.concat([v, length * w], axis=0) for v, w in zip((rows, images), worst, strict=True))
         inverse = ops.project_inverse(inverse, rows, images, self.options["damping"])
-        angle = _estimated_angle(layer, kernel, inverse)
-        good = (norm < _LARGEST_NORM) & (angle <= self.options["tolerance"])
+        angle, good = _judge(layer, kernel, inverse, norm, self.options["tolerance"])
         inverse, inversions = tf.cond(good, lambda: (inverse, 0), lambda: (_invert(layer, kernel, angle), 1))
         _record(layer, inverse_angle=angle, exact_inversions=inversions, inverse_updates=1)
         layer.inverse_kernel.assign(inverse)
@@ -119,10 +118,10 @@ class Projected(InverseMethod):
 class NewtonSchulz(InverseMethod):
     """Keeps the inverse kernel M of a dense layer by sweeps of Newton and Schulz, when they are needed.
 
-    In every step M is projected on the two worst rows, as in `Projected`, at the cost of a few products with a vector. If the
-    angle between the gradients of log|det| by M and by the exact inverse, estimated by random rows, exceeds the tolerance then,
-    there is a sweep, `snf_tf.ops.newton_schulz_inverse`. Where the norm of `I - kernel @ M`, from the power iteration, is 1 or
-    more, or one sweep is not enough, the kernel is inverted exactly, and the log says so. Replicas compute the same.
+    In every step M is projected on the two worst rows, as in `Projected`, at the cost of a few products with a vector. Where the
+    angle between the gradients of log|det| by M and by the exact inverse, estimated as there, exceeds the tolerance, there is a
+    sweep, `snf_tf.ops.newton_schulz_inverse`. Where the norm of `I - kernel @ M`, from the power iteration, is 1 or more, or one
+    sweep is not enough, the kernel is inverted exactly, and the log says so. Replicas compute the same.
 
     The layer's `inverse_state`: `inverse_angle` (the estimate before a sweep, in degrees), `sweeps` and `exact_inversions` (how
     many so far), `inverse_updates`.
@@ -155,7 +154,8 @@ class NewtonSchulz(InverseMethod):
         kernel, inverse = layer._widen(layer.kernel), layer._widen(layer.inverse_kernel)
         norm, rows, images = _worst_rows(layer, kernel, inverse)
         inverse = ops.project_inverse(inverse, rows, images, _NO_DAMPING)
-        angle, tolerance = _estimated_angle(layer, kernel, inverse), self.options["tolerance"]
+        tolerance = self.options["tolerance"]
+        angle, good = _judge(layer, kernel, inverse, norm, tolerance)
 
         def exact():
             return _invert(layer, kernel, angle), 0, 1
@@ -167,7 +167,6 @@ class NewtonSchulz(InverseMethod):
         def mend():
             return tf.cond(norm < 1, sweep, exact)
 
-        good = (norm < _LARGEST_NORM) & (angle <= tolerance)
         inverse, sweeps, inversions = tf.cond(good, lambda: (inverse, 0, 0), mend)
         _record(layer, inverse_angle=angle, sweeps=sweeps, exact_inversions=inversions, inverse_updates=1)
         layer.inverse_kernel.assign(inverse)
@@ -325,6 +324,22 @@ def _estimated_angle(layer, kernel, inverse):
     rows = tf.matmul(_random_rows(layer, _ROWS, kernel, _FOR_ANGLE), inverse)
     error = rows - tf.matmul(tf.matmul(rows, kernel), inverse)
     return tf.norm(error) / tf.norm(rows) * (180 / math.pi)
+
+
+def _judge(layer, kernel, inverse, norm, tolerance):
+    """The estimated angle, or the last one where none is due, and whether the inverse is good enough."""
+    state = layer.inverse_state
+    last = tf.cast(state["inverse_angle"], kernel.dtype)
+    due = (state["inverse_updates"] % _JUDGE_EVERY == 0) | (norm > _DOUBTFUL)
+    # Of a large norm first order says too little.
+    bound = tolerance * (1 - norm)
+
+    def judge():
+        angle = _estimated_angle(layer, kernel, inverse)
+        return angle, angle <= bound
+
+    angle, good = tf.cond(due, judge, lambda: (last, True))
+    return angle, good & (norm < 1)
 
 
 def _of_all_replicas(x):

@@ -107,7 +107,17 @@ def test_a_stopped_run_ends_like_one_that_was_not(run, tmp_path, stop_at, step, 
         assert results[name] == reference[name]
 
 
-def test_killed_processes_end_like_one_that_was_not(tmp_path):
+@pytest.mark.parametrize(
+    "config",
+    [
+        "mnist_fc",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("mnist_fc_projected", "mnist_fc_newton_schulz", "mnist_conv_least_squares")
+        ),
+    ],
+)
+def test_killed_processes_end_like_one_that_was_not(tmp_path, config):
     """Two SIGKILLs, at moments that the machine's noise chooses."""
 
     def start(run_dir):
@@ -115,7 +125,7 @@ def test_killed_processes_end_like_one_that_was_not(tmp_path):
             [
                 sys.executable,
                 ROOT / "scripts/train.py",
-                f"--gin_file={ROOT}/configs/mnist_fc.gin",
+                f"--gin_file={ROOT}/configs/{config}.gin",
                 f"--run_dir={run_dir}",
                 '--gin_bindings=load_dataset.source="files"',
                 f'--gin_bindings=load_dataset.data_dir="{data_dir}"',

@@ -37,7 +37,7 @@ def test_angles(model):
         gradients.append(tape.gradient(loss, kernels))
     for (index, layer), used, exact in zip(linear.items(), *gradients, strict=True):
         prefix = f"{index}.{type(layer).__name__}/"
-        np.testing.assert_allclose(statistics[prefix + "gradient_angle"], ops.angle(used, exact), rtol=1e-6)
+        np.testing.assert_allclose(statistics[prefix + "gradient_angle"], ops.angle(used, exact), rtol=1e-6, atol=1e-9)
         np.testing.assert_allclose(statistics[prefix + "gradient_norm"], tf.norm(used), rtol=1e-9)
         np.testing.assert_allclose(statistics[prefix + "log_det"], layer.constant_log_det(), rtol=1e-9)
         assert prefix + "refinement_steps" in statistics

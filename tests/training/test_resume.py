@@ -86,7 +86,7 @@ def interrupt(_):
         (7, []),
         (2, EVERYTHING),
         (4, ['fully_connected.inverse_method = "projected"']),
-        (4, ['fully_connected.inverse_method = "newton_schulz"']),
+        pytest.param(4, ['fully_connected.inverse_method = "newton_schulz"'], marks=pytest.mark.slow),
         pytest.param(
             4,
             ["train.model = @convolutional", 'convolutional.inverse_method = "least_squares"', "convolutional.depth = 1"],

@@ -6,11 +6,12 @@ import tensorflow as tf
 
 from snf_tf import ops
 from snf_tf.layers import inverse_methods
+from snf_tf.layers.conv_inverse_methods import LeastSquares
 from snf_tf.layers.flow_layer import FlowLayer
 from snf_tf.layers.initializers import NoisyIdentity
 from snf_tf.layers.learned_inverse import add_reconstruction_loss, add_reconstruction_weight, check_reconstruction_weight
 
-_METHODS = {"least_squares": inverse_methods.LeastSquares}
+_METHODS = {"least_squares": LeastSquares}
 
 
 @keras.saving.register_keras_serializable("snf_tf")

@@ -5,11 +5,12 @@ import tensorflow as tf
 
 from snf_tf import ops
 from snf_tf.layers import inverse_methods
+from snf_tf.layers.dense_inverse_methods import NewtonSchulz, Projected
 from snf_tf.layers.flow_layer import FlowLayer
 from snf_tf.layers.initializers import NoisyIdentity
 from snf_tf.layers.learned_inverse import add_reconstruction_loss, add_reconstruction_weight, check_reconstruction_weight
 
-_METHODS = {"projected": inverse_methods.Projected, "newton_schulz": inverse_methods.NewtonSchulz}
+_METHODS = {"projected": Projected, "newton_schulz": NewtonSchulz}
 
 
 @keras.saving.register_keras_serializable("snf_tf")

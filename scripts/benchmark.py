@@ -1,16 +1,20 @@
-"""Times what a user of the library waits for, beside its floor and beside what else could be used, all in one run.
+"""Times what a user of the library waits for, beside its floor and beside what else could be used,
+all in one run.
 
     python scripts/benchmark.py                        # all cases
     python scripts/benchmark.py --cases='fc|conv'      # those whose names match, and their floors
-    python scripts/benchmark.py --cases='^(fc|conv)_self' --repeats=2000 --max_seconds=300   # does a step slow down?
+    python scripts/benchmark.py --cases='^(fc|conv)_self' --repeats=2000 --max_seconds=300   # does
+    a step slow down?
 
-The floor of a case is what it cannot avoid, timed in the same run: matrix products or convolutions at TensorFlow's own rate, and
-the bytes that Adam moves. What each case does is in `benchmark_cases.py`; flows of other libraries, timed where they are installed
-(`pip install '.[benchmark]'`), are in `benchmark_peers.py`. All use float32, and a GPU if TensorFlow or PyTorch find one.
+The floor of a case is what it cannot avoid, timed in the same run: matrix products or convolutions
+at TensorFlow's own rate, and the bytes that Adam moves. What each case does is in
+`benchmark_cases.py`; flows of other libraries, timed where they are installed (`pip install
+'.[benchmark]'`), are in `benchmark_peers.py`. All use float32, and a GPU if TensorFlow or PyTorch
+find one.
 
-Prints a line of JSON for each case, then a Markdown table. Times are medians. Cases take turns, a block of calls each, so that a
-noisy machine meets all alike. `first_call_s` is what tracing and compiling take, with one call; `growth` compares the last quarter
-of the calls with the first.
+Prints a line of JSON for each case, then a Markdown table. Times are medians. Cases take turns, a
+block of calls each, so that a noisy machine meets all alike. `first_call_s` is what tracing and
+compiling take, with one call; `growth` compares the last quarter of the calls with the first.
 """
 
 import json
@@ -25,7 +29,9 @@ from absl import flags
 _CASES = flags.DEFINE_string("cases", ".", "A regular expression: the names of the cases to time.")
 _BATCH = flags.DEFINE_integer("batch_size", 100, "Examples in a training step.", lower_bound=1)
 _REPEATS = flags.DEFINE_integer("repeats", 40, "Timed calls of each case.", lower_bound=1)
-_MAX_SECONDS = flags.DEFINE_float("max_seconds", 20, "A case that has taken so long in all is not repeated any more.")
+_MAX_SECONDS = flags.DEFINE_float(
+    "max_seconds", 20, "A case that has taken so long in all is not repeated any more."
+)
 _ROUNDS = 4
 _WARM_UP = 3
 
@@ -42,7 +48,11 @@ def main(_) -> None:
         calls[name] = cases[name].make()
         made = time.perf_counter()
         calls[name]()
-        rows[name] = {"case": name, "make_s": made - begin, "first_call_s": time.perf_counter() - made}
+        rows[name] = {
+            "case": name,
+            "make_s": made - begin,
+            "first_call_s": time.perf_counter() - made,
+        }
     for _ in tqdm(range(_ROUNDS), desc="rounds", disable=None):
         for name, call in calls.items():
             _time_block(call, times[name])
@@ -54,22 +64,35 @@ def main(_) -> None:
     for name, row in rows.items():
         if floor := sum(rows[part]["ms"] for part in cases[name].floor):
             row |= {"floor_ms": floor, "times_floor": row["ms"] / floor}
-        print(json.dumps({key: round(value, 3) if isinstance(value, float) else value for key, value in row.items()}))
+        print(
+            json.dumps(
+                {
+                    key: round(value, 3) if isinstance(value, float) else value
+                    for key, value in row.items()
+                }
+            )
+        )
     _print_table(rows, cases)
     _print_exponents(rows)
-    print(f"\n{len(rows)} cases on {benchmark_cases.device()}; {time.perf_counter() - start:.0f} s.")
+    print(
+        f"\n{len(rows)} cases on {benchmark_cases.device()}; {time.perf_counter() - start:.0f} s."
+    )
 
 
 def _choose(cases):
     """The cases whose names match, after their floors."""
     matching = [name for name in cases if re.search(_CASES.value, name)]
     if not matching:
-        raise ValueError(f"No case matches. Received: --cases={_CASES.value}; there are {', '.join(cases)}")
+        raise ValueError(
+            f"No case matches. Received: --cases={_CASES.value}; there are {', '.join(cases)}"
+        )
     return list(dict.fromkeys(part for name in matching for part in (*cases[name].floor, name)))
 
 
 def _time_block(call, times):
-    """One round of a case. Its first calls are not timed: they find the caches full of another's data."""
+    """One round of a case. Its first calls are not timed: they find the caches full of another's
+    data.
+    """
     begin = time.perf_counter()
     for index in range(_WARM_UP + max(_REPEATS.value // _ROUNDS, 1)):
         started = time.perf_counter()
@@ -90,13 +113,20 @@ def _print_table(rows, cases):
     for name, row in rows.items():
         floor = f"{row['times_floor']:.2f} x {row['floor_ms']:.1f}" if "floor_ms" in row else ""
         slower = ", ".join(
-            f"{other} {rows[other]['ms'] / row['ms']:.2f} x" for other in cases[name].against if other in rows and other != name
+            f"{other} {rows[other]['ms'] / row['ms']:.2f} x"
+            for other in cases[name].against
+            if other in rows and other != name
         )
-        print(f"| {name} | {row['ms']:.2f} | {floor} | {slower} | {row['make_s'] + row['first_call_s']:.1f} |")
+        print(
+            f"| {name} | {row['ms']:.2f} | {floor} | {slower} | "
+            f"{row['make_s'] + row['first_call_s']:.1f} |"
+        )
 
 
 def _print_exponents(rows):
-    """How the time of dense layers grows with their dimension, by least squares on logarithms, from 1024 on."""
+    """How the time of dense layers grows with their dimension, by least squares on logarithms, from
+    1024 on.
+    """
     import numpy as np
 
     found: dict[str, list[tuple[float, float]]] = {}

@@ -46,7 +46,8 @@ def device() -> str:
 def _fully_connected(batch):
     """The 2-layer model on 784 dimensions.
 
-    A self normalizing step needs 12 products of (batch, D, D), 6 a layer (SNF Eqs. 10, 11 and the penalty).
+    A self normalizing step needs 12 products of (batch, D, D), 6 a layer (SNF Eqs. 10, 11 and the
+    penalty).
     """
     from snf_tf import models
 
@@ -57,11 +58,15 @@ def _fully_connected(batch):
     }
     for linear in ("self_normalizing", "relative", "exact"):
         make = functools.partial(models.fully_connected, linear=linear)
-        result[f"fc_{linear}"] = Case(lambda make=make: work.training_step(make(), batch), floor, ("fc_exact",))
+        result[f"fc_{linear}"] = Case(
+            lambda make=make: work.training_step(make(), batch), floor, ("fc_exact",)
+        )
     for method in ("projected", "newton_schulz"):
         make = functools.partial(models.fully_connected, inverse_method=method)
         against = ("fc_self_normalizing", "fc_exact")
-        result[f"fc_{method}"] = Case(lambda make=make: work.training_step(make(), batch), floor, against)
+        result[f"fc_{method}"] = Case(
+            lambda make=make: work.training_step(make(), batch), floor, against
+        )
     return result
 
 
@@ -86,17 +91,22 @@ def _convolutional(batch):
     result = {"conv_convolutions": Case(lambda: work.convolutions(_CONVOLUTIONS, batch, 6))}
     for name, make in {
         "conv_self_normalizing": models.convolutional,
-        "conv_least_squares": functools.partial(models.convolutional, inverse_method="least_squares"),
+        "conv_least_squares": functools.partial(
+            models.convolutional, inverse_method="least_squares"
+        ),
         "conv_exact": functools.partial(models.convolutional, linear="exact"),
         "conv_exact_by_dense_matrix": dense,
     }.items():
         against = ("conv_exact", "conv_exact_by_dense_matrix")
-        result[name] = Case(lambda make=make: work.training_step(make(), batch), ("conv_convolutions",), against)
+        result[name] = Case(
+            lambda make=make: work.training_step(make(), batch), ("conv_convolutions",), against
+        )
     return result
 
 
 def _glow(batch):
-    """Glow 2L-16K of couplings of width 64; its floor: the convolutions of its step, forward and backward, in one graph.
+    """Glow 2L-16K of couplings of width 64; its floor: the convolutions of its step, forward and
+    backward, in one graph.
 
     And one step of flow, on 14 x 14 x 4 images.
     """
@@ -123,23 +133,31 @@ def _glow(batch):
         return work.convolutions_and_gradients(inputs, batch)
 
     def one_step():
-        parts = [layers.ActNorm(), layers.InvertibleConv1x1(), layers.AffineCoupling(width=GLOW_WIDTH)]
+        parts = [
+            layers.ActNorm(),
+            layers.InvertibleConv1x1(),
+            layers.AffineCoupling(width=GLOW_WIDTH),
+        ]
         return initialized(Flow(parts, event_shape=GLOW_STEP))
 
     floor = ("glow_convolutions",)
     return {
         "glow_convolutions": Case(convolutions),
-        "glow_self_normalizing": Case(lambda: work.training_step(glow("self_normalizing"), batch), floor, ("glow_conv1x1",)),
+        "glow_self_normalizing": Case(
+            lambda: work.training_step(glow("self_normalizing"), batch), floor, ("glow_conv1x1",)
+        ),
         "glow_conv1x1": Case(lambda: work.training_step(glow("conv1x1"), batch), floor),
-        "glow_step": Case(lambda: work.training_step(one_step(), batch), against=("glow_step_normflows",)),
+        "glow_step": Case(
+            lambda: work.training_step(one_step(), batch), against=("glow_step_normflows",)
+        ),
     }
 
 
 def _dense():
     """One dense layer, trained by Adam. The peers of the same work are in `benchmark_peers.py`.
 
-    The first layer of a flow needs no gradient of its input: 5 products self normalizing, 2 exact, beside an inverse, and 2 where
-    an inverse is kept in closed form, beside what keeps it.
+    The first layer of a flow needs no gradient of its input: 5 products self normalizing, 2 exact,
+    beside an inverse, and 2 where an inverse is kept in closed form, beside what keeps it.
     """
     from snf_tf import Flow, layers
 
@@ -147,8 +165,12 @@ def _dense():
     for size in DIMENSIONS:
         prefix = f"dense_{size}_"
         parts = {
-            "products": lambda size=size: work.products(DENSE_BATCH, size, with_kernel=3, of_kernel=2),
-            "two_products": lambda size=size: work.products(DENSE_BATCH, size, with_kernel=1, of_kernel=1),
+            "products": lambda size=size: work.products(
+                DENSE_BATCH, size, with_kernel=3, of_kernel=2
+            ),
+            "two_products": lambda size=size: work.products(
+                DENSE_BATCH, size, with_kernel=1, of_kernel=1
+            ),
             "inverse": lambda size=size: work.inverse(size),
             "adam_bytes": lambda size=size: work.adam_bytes(size**2),
             "adam_bytes_twice": lambda size=size: work.adam_bytes(2 * size**2),
@@ -172,14 +194,29 @@ def _dense():
             def make(layer=layer, size=size):
                 return work.training_step(Flow([layer()], event_shape=(size,)), DENSE_BATCH)
 
-            ours = ["self_normalizing", "exact"] if name in ("projected", "newton_schulz") else ["exact"]
-            against = [*ours, "nflows_full", "nflows_lu", "normflows_full", "normflows_lu", "zuko_lu"]
-            result[prefix + name] = Case(make, tuple(prefix + part for part in floor), tuple(prefix + other for other in against))
+            ours = (
+                ["self_normalizing", "exact"]
+                if name in ("projected", "newton_schulz")
+                else ["exact"]
+            )
+            against = [
+                *ours,
+                "nflows_full",
+                "nflows_lu",
+                "normflows_full",
+                "normflows_lu",
+                "zuko_lu",
+            ]
+            result[prefix + name] = Case(
+                make,
+                tuple(prefix + part for part in floor),
+                tuple(prefix + other for other in against),
+            )
     return result
 
 
 def _splines(batch):
-    """Element-wise splines of 784 elements, forward and backward, against those of TFP and nflows."""
+    """Splines of 784 elements, forward and backward, against those of TFP and nflows."""
     from snf_tf import layers
 
     def of_tfp():
@@ -193,7 +230,9 @@ def _splines(batch):
         def spline(x):
             knots_x, knots_y, slopes = ops.spline_knots(*weights, 10.0)
             sizes = [tf.transpose(knots[1:] - knots[:-1]) for knots in (knots_x, knots_y)]
-            bijector = tfp.bijectors.RationalQuadraticSpline(*sizes, tf.transpose(slopes[1:-1]), range_min=-10.0)
+            bijector = tfp.bijectors.RationalQuadraticSpline(
+                *sizes, tf.transpose(slopes[1:-1]), range_min=-10.0
+            )
             return bijector.forward(x), bijector.forward_log_det_jacobian(x, event_ndims=1)
 
         return work.gradient_step(spline, weights, batch)
@@ -201,9 +240,14 @@ def _splines(batch):
     def ours():
         layer = layers.SplineActivation(5, 10.0)
         layer.build((None, 784))
-        return work.gradient_step(layer, [weight.value for weight in layer.trainable_weights], batch)
+        return work.gradient_step(
+            layer, [weight.value for weight in layer.trainable_weights], batch
+        )
 
-    return {"spline": Case(ours, against=("spline_tfp", "spline_nflows")), "spline_tfp": Case(of_tfp)}
+    return {
+        "spline": Case(ours, against=("spline_tfp", "spline_nflows")),
+        "spline_tfp": Case(of_tfp),
+    }
 
 
 def _sampling():
@@ -211,8 +255,12 @@ def _sampling():
 
     result = {}
     for n in (1, 100):
-        result[f"sample_fc_products_{n}"] = Case(lambda n=n: work.products(n, 784, with_kernel=2, of_kernel=0))
-        result[f"sample_conv_convolutions_{n}"] = Case(lambda n=n: work.convolutions(_CONVOLUTIONS, n, 1))
+        result[f"sample_fc_products_{n}"] = Case(
+            lambda n=n: work.products(n, 784, with_kernel=2, of_kernel=0)
+        )
+        result[f"sample_conv_convolutions_{n}"] = Case(
+            lambda n=n: work.convolutions(_CONVOLUTIONS, n, 1)
+        )
         for name, model, floor in (
             ("fc", models.fully_connected, f"sample_fc_products_{n}"),
             ("conv", models.convolutional, f"sample_conv_convolutions_{n}"),
@@ -228,7 +276,9 @@ def _sampling():
 
 
 def _banded(batch):
-    """Exact log-determinants, their gradients and solves of 3x3 convolutions, against the dense matrix."""
+    """Exact log-determinants, their gradients and solves of 3x3 convolutions, against the dense
+    matrix.
+    """
     from snf_tf import ops
 
     result = {}
@@ -240,7 +290,9 @@ def _banded(batch):
         ):
             for name, make in {
                 f"log_det_{size}": functools.partial(work.log_det, log_det, image),
-                f"log_det_gradient_{size}": functools.partial(work.log_det, log_det, image, gradient=True),
+                f"log_det_gradient_{size}": functools.partial(
+                    work.log_det, log_det, image, gradient=True
+                ),
                 f"solve_{size}": functools.partial(work.solve, solve, image, batch),
             }.items():
                 result[name + suffix] = Case(make, against=(f"{name}_dense",))

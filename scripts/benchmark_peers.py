@@ -1,4 +1,5 @@
-"""What `benchmark.py` times of other libraries, where they are installed: the layers that a user would pick for the same work.
+"""What `benchmark.py` times of other libraries, where they are installed: the layers that a user
+would pick for the same work.
 
 All are trained by PyTorch's Adam, at the shapes, batch and dtype of `benchmark_cases.py`.
 """
@@ -15,9 +16,13 @@ def cases(batch: int) -> dict[str, Case]:
         floor = (f"dense_{size}_two_products", f"dense_{size}_adam_bytes")
         for name, (library, make) in _LINEAR.items():
             if _installed(library):
-                result[f"dense_{size}_{name}"] = _case(lambda make=make, size=size: _step(*make(size), (size,), DENSE_BATCH), floor)
+                result[f"dense_{size}_{name}"] = _case(
+                    lambda make=make, size=size: _step(*make(size), (size,), DENSE_BATCH), floor
+                )
     if _installed("normflows"):
-        result["glow_step_normflows"] = _case(lambda: _step(*_normflows_glow_step(), _glow_shape(), batch))
+        result["glow_step_normflows"] = _case(
+            lambda: _step(*_normflows_glow_step(), _glow_shape(), batch)
+        )
     if _installed("nflows"):
         result["spline_nflows"] = _case(lambda: _gradient_step(_nflows_spline(), batch))
     return result

@@ -1,4 +1,6 @@
-"""The pieces of work that `benchmark.py` times: each function makes one, and returns the function that does it."""
+"""The pieces of work that `benchmark.py` times: each function makes one, and returns the function
+that does it.
+"""
 
 
 def products(batch, size, with_kernel, of_kernel):
@@ -23,7 +25,10 @@ def convolutions(images, batch, each):
 
     from snf_tf import ops
 
-    inputs = [(tf.random.normal((batch, *image)), tf.random.normal((3, 3, image[2], image[2]))) for image in images]
+    inputs = [
+        (tf.random.normal((batch, *image)), tf.random.normal((3, 3, image[2], image[2])))
+        for image in images
+    ]
 
     @tf.function
     def step():
@@ -38,14 +43,19 @@ def convolutions_and_gradients(shapes_and_kernels, batch):
 
     from snf_tf import ops
 
-    inputs = [(tf.random.normal((batch, *shape)), tf.constant(kernel)) for shape, kernel in shapes_and_kernels]
+    inputs = [
+        (tf.random.normal((batch, *shape)), tf.constant(kernel))
+        for shape, kernel in shapes_and_kernels
+    ]
 
     @tf.function
     def step():
         with tf.GradientTape() as tape:
             tape.watch(inputs)
             total = tf.add_n([tf.reduce_sum(ops.conv2d(x, kernel)) for x, kernel in inputs])
-        return [tf.reduce_max(gradient) for pair in tape.gradient(total, inputs) for gradient in pair]
+        return [
+            tf.reduce_max(gradient) for pair in tape.gradient(total, inputs) for gradient in pair
+        ]
 
     return lambda: [value.numpy() for value in step()]
 
@@ -53,7 +63,8 @@ def convolutions_and_gradients(shapes_and_kernels, batch):
 def adam_bytes(weights):
     """An addition in place that moves the bytes that Adam does.
 
-    Adam reads gradient, weight and two moments, and writes weight and moments: 7 numbers a weight; the addition moves 3.
+    Adam reads gradient, weight and two moments, and writes weight and moments: 7 numbers a weight;
+        the addition moves 3.
     """
     import tensorflow as tf
 
@@ -76,7 +87,7 @@ def inverse(size):
 
 
 def training_step(flow, batch):
-    """A step as Keras' fit does it; the loss is fetched, so that the step is done when it returns."""
+    """A step as Keras' fit does it; fetching the loss waits until the step is done."""
     import numpy as np
     import tensorflow as tf
 

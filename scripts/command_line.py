@@ -12,7 +12,9 @@ from absl import app, flags, logging
 
 
 def run(main: Callable[[list[str]], None]) -> None:
-    """Runs a script. Unless --verbosity=1 is given, what TensorFlow prints at its start is hidden, and so are tracebacks."""
+    """Runs a script. Unless --verbosity=1 is given, what TensorFlow prints at its start is hidden,
+    and so are tracebacks.
+    """
     app.run(functools.partial(_guarded, main))
 
 
@@ -20,7 +22,10 @@ def one_of(**values):
     """The name of the one flag that is given, of several of which one is needed."""
     given = [name for name, value in values.items() if value]
     if len(given) != 1:
-        sys.exit(f"{_script()}: give {' or '.join(f'--{name}=...' for name in values)}, one of them; --help says more.")
+        sys.exit(
+            f"{_script()}: give {' or '.join(f'--{name}=...' for name in values)}, one of them; "
+            f"--help says more."
+        )
     return given[0]
 
 
@@ -29,7 +34,10 @@ def data_of_saved_model(bindings):
     import gin
 
     if not bindings:
-        raise ValueError("A SavedModel does not know its data: give --gin_bindings='load_dataset.name=\"mnist\"', or the like.")
+        raise ValueError(
+            "A SavedModel does not know its data: give "
+            "--gin_bindings='load_dataset.name=\"mnist\"', or the like."
+        )
     gin.parse_config(bindings)
 
 
@@ -46,10 +54,22 @@ def _guarded(main, arguments):
         import snf_tf.training  # noqa: F401
     try:
         main(arguments)
-    except (ValueError, TypeError, OSError, SyntaxError, RuntimeError, FloatingPointError, tf.errors.OpError) as error:
+    except (
+        ValueError,
+        TypeError,
+        OSError,
+        SyntaxError,
+        RuntimeError,
+        FloatingPointError,
+        tf.errors.OpError,
+    ) as error:
         if verbose:
             raise
-        lines = [line for line in str(error).splitlines() if not line.startswith("  In call to configurable")]
+        lines = [
+            line
+            for line in str(error).splitlines()
+            if not line.startswith("  In call to configurable")
+        ]
         if isinstance(error, SyntaxError):
             lines.append("Strings need quotes of their own: --gin_bindings='NAME=\"VALUE\"'.")
         sys.exit(f"{_script()}: " + "\n".join([*lines, "(--verbosity=1 shows where.)"]))
@@ -61,7 +81,9 @@ def _script():
 
 @contextlib.contextmanager
 def _without_stderr():
-    """Hides what TensorFlow's C++ code prints while it is imported, which no setting of its own does."""
+    """Hides what TensorFlow's C++ code prints while it is imported, which no setting of its own
+    does.
+    """
     stderr = os.dup(2)
     with open(os.devnull, "w") as null:
         os.dup2(null.fileno(), 2)

@@ -1,6 +1,7 @@
 """Compares finished runs: a table of their results, and a plot of their curves.
 
-Where layers keep an inverse, also the largest angle, over layers, between a kernel's gradient in training and the exact one.
+Where layers keep an inverse, also the largest angle, over layers, between a kernel's gradient in
+training and the exact one.
 
 python scripts/compare.py runs/A runs/B ... --output=comparison.png
 """
@@ -20,9 +21,14 @@ def main(arguments) -> None:
     directories = [Path(name) for name in arguments[1:]]
     if not directories:
         sys.exit("compare.py: give the directories of the runs, such as runs/A runs/B.")
-    missing = [str(directory) for directory in directories if not (directory / "results.json").is_file()]
+    missing = [
+        str(directory) for directory in directories if not (directory / "results.json").is_file()
+    ]
     if missing:
-        sys.exit(f"compare.py: no results.json, of a run that has come to its end, in {', '.join(missing)}.")
+        sys.exit(
+            f"compare.py: no results.json, of a run that has come to its end, in "
+            f"{', '.join(missing)}."
+        )
     results = [json.loads((directory / "results.json").read_text()) for directory in directories]
     histories = [pd.read_csv(directory / "history.csv") for directory in directories]
     table = pd.DataFrame(
@@ -32,8 +38,13 @@ def main(arguments) -> None:
             "epochs": [result["epochs"] for result in results],
             "test nll": [f"{result['test_nll']:.2f}" for result in results],
             "bits/dim": [f"{result['test_bits_per_dim']:.4f}" for result in results],
-            "reconstruction error": [_format(result.get("test_reconstruction_error")) for result in results],
-            "angle": [_format(_angles(history).max() if len(_angles(history)) else None) for history in histories],
+            "reconstruction error": [
+                _format(result.get("test_reconstruction_error")) for result in results
+            ],
+            "angle": [
+                _format(_angles(history).max() if len(_angles(history)) else None)
+                for history in histories
+            ],
             "ms a step": [f"{1e3 * result['seconds_per_step']:.1f}" for result in results],
             "parameters": [result["parameters"] for result in results],
         }
@@ -48,7 +59,9 @@ def _format(value):
 
 
 def _angles(history):
-    """Epoch by epoch the largest angle of a kernel's gradient, in degrees; empty, if no layer keeps an inverse."""
+    """Epoch by epoch the largest angle of a kernel's gradient, in degrees; empty, if no layer keeps
+    an inverse.
+    """
     columns = [name for name in history if name.endswith("/gradient_angle")]
     return history[columns].max(axis=1) if columns else pd.Series(dtype=float)
 

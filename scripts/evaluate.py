@@ -1,10 +1,13 @@
-"""Evaluates a trained flow: exact likelihoods with their standard errors, errors of its inverses, and how its layers fare.
+"""Evaluates a trained flow: exact likelihoods with their standard errors, errors of its inverses,
+and how its layers fare.
 
     python scripts/evaluate.py --run_dir=runs/mnist_fc
-    python scripts/evaluate.py --saved_model=exported/mnist_fc --gin_bindings='load_dataset.name="mnist"'
+    python scripts/evaluate.py --saved_model=exported/mnist_fc
+    --gin_bindings='load_dataset.name="mnist"'
 
-With --draws=K there is, beside nll, the importance weighted bound over K draws of dequantization noise. With --gradient_angle, for
-every layer that keeps an inverse, the angle to the exact gradient of log|det| that this inverse leaves, and others would.
+With --draws=K there is, beside nll, the importance weighted bound over K draws of dequantization
+noise. With --gradient_angle, for every layer that keeps an inverse, the angle to the exact gradient
+of log|det| that this inverse leaves, and others would.
 """
 
 import functools
@@ -15,12 +18,22 @@ import command_line
 from absl import flags
 
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "Directory of a run that has come to its end.")
-_SAVED_MODEL = flags.DEFINE_string("saved_model", None, "Directory that scripts/export.py has written, instead.")
-_GIN_BINDINGS = flags.DEFINE_multi_string("gin_bindings", [], "Settings of load_dataset; by default the run's.")
-_SPLIT = flags.DEFINE_enum("split", "test", ["test", "validation", "train"], "The examples to evaluate on.")
-_DRAWS = flags.DEFINE_integer("draws", 1, "Draws of noise for the importance weighted bound.", lower_bound=1)
+_SAVED_MODEL = flags.DEFINE_string(
+    "saved_model", None, "Directory that scripts/export.py has written, instead."
+)
+_GIN_BINDINGS = flags.DEFINE_multi_string(
+    "gin_bindings", [], "Settings of load_dataset; by default the run's."
+)
+_SPLIT = flags.DEFINE_enum(
+    "split", "test", ["test", "validation", "train"], "The examples to evaluate on."
+)
+_DRAWS = flags.DEFINE_integer(
+    "draws", 1, "Draws of noise for the importance weighted bound.", lower_bound=1
+)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the noise.")
-_GRADIENT_ANGLE = flags.DEFINE_bool("gradient_angle", False, "Compare ways to the layers' inverses. Needs a run.")
+_GRADIENT_ANGLE = flags.DEFINE_bool(
+    "gradient_angle", False, "Compare ways to the layers' inverses. Needs a run."
+)
 _EXAMPLES = 100
 
 
@@ -47,12 +60,18 @@ def main(_) -> None:
     results = evaluation.likelihoods(model, examples, _SEED.value, _DRAWS.value, progress=progress)
     first = examples[:_EXAMPLES]
     if flow is None:
-        results["distance_of_decoded_from_data"] = evaluation.distance_of_decoded(model, first, _SEED.value)
+        results["distance_of_decoded_from_data"] = evaluation.distance_of_decoded(
+            model, first, _SEED.value
+        )
     else:
         results["round_trip_error"] = evaluation.round_trip_error(flow, first)
         if flow.has_learned_inverse:
-            results["learned_round_trip_error"] = evaluation.round_trip_error(flow, first, exact=False)
-            results["reconstruction_error"] = flow.evaluate(first, seed=_SEED.value)["reconstruction_error"]
+            results["learned_round_trip_error"] = evaluation.round_trip_error(
+                flow, first, exact=False
+            )
+            results["reconstruction_error"] = flow.evaluate(first, seed=_SEED.value)[
+                "reconstruction_error"
+            ]
         _print_layers(layer_statistics.layer_statistics(flow, tf.constant(first)))
         if _GRADIENT_ANGLE.value:
             print("Angle of the gradient of log|det| to the exact one, in degrees, by inverse:")
@@ -60,19 +79,30 @@ def main(_) -> None:
     for name, value in results.items():
         print(f"{name:54s} {value:.6g}")
     print(
-        f"{_RUN_DIR.value or _SAVED_MODEL.value}, {len(examples)} {_SPLIT.value} examples of {dataset.name} ({dataset.source}): "
-        f"nll {results['nll']:.2f} +- {results['nll_standard_error']:.2f} nats, {results['bits_per_dim']:.4f} +- "
-        f"{results['bits_per_dim_standard_error']:.4f} bits/dim; {time.perf_counter() - start:.0f} s."
+        f"{_RUN_DIR.value or _SAVED_MODEL.value}, {len(examples)} {_SPLIT.value} examples of "
+        f"{dataset.name} ({dataset.source}): "
+        f"nll {results['nll']:.2f} +- {results['nll_standard_error']:.2f} nats, "
+        f"{results['bits_per_dim']:.4f} +- "
+        f"{results['bits_per_dim_standard_error']:.4f} bits/dim; "
+        f"{time.perf_counter() - start:.0f} s."
     )
 
 
 def _print_layers(statistics):
     import pandas as pd
 
-    values = pd.Series({tuple(name.split("/")): float(value) for name, value in statistics.items()}, dtype=float)
+    values = pd.Series(
+        {tuple(name.split("/")): float(value) for name, value in statistics.items()}, dtype=float
+    )
     if len(values):
         order = list(dict.fromkeys(values.index.get_level_values(0)))
-        print(values.unstack().loc[order].rename_axis("layer").to_string(float_format="%.4g", na_rep="-"), end="\n\n")
+        print(
+            values.unstack()
+            .loc[order]
+            .rename_axis("layer")
+            .to_string(float_format="%.4g", na_rep="-"),
+            end="\n\n",
+        )
 
 
 if __name__ == "__main__":

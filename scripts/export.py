@@ -4,9 +4,9 @@
 
 In Python then:
     model = tf.saved_model.load("exported/mnist_fc")
-    model.sample(n=16, seed=0)               # also temperature=1.0; sample_exact: by the exact inverse
-    model.log_prob(x, seed=0)                # exact, in nats
-    model.decode(model.encode(x, seed=0))
+    model.sample(n=16, seed=0)               # also temperature=1.0; sample_exact: by the exact
+    inverse model.log_prob(x, seed=0)                # exact, in nats model.decode(model.encode(x,
+    seed=0))
 """
 
 import time
@@ -14,9 +14,15 @@ import time
 import command_line
 from absl import flags
 
-_RUN_DIR = flags.DEFINE_string("run_dir", None, "Directory of a run that has come to its end.", required=True)
-_OUTPUT = flags.DEFINE_string("output", None, "Directory to write; it must not exist yet.", required=True)
-_GIN_BINDINGS = flags.DEFINE_multi_string("gin_bindings", [], "A setting that overrides the run's, such as where its data are.")
+_RUN_DIR = flags.DEFINE_string(
+    "run_dir", None, "Directory of a run that has come to its end.", required=True
+)
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "Directory to write; it must not exist yet.", required=True
+)
+_GIN_BINDINGS = flags.DEFINE_multi_string(
+    "gin_bindings", [], "A setting that overrides the run's, such as where its data are."
+)
 
 
 def main(_) -> None:

@@ -12,14 +12,26 @@ import command_line
 from absl import flags
 
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "Directory of a run that has come to its end.")
-_SAVED_MODEL = flags.DEFINE_string("saved_model", None, "Directory that scripts/export.py has written, instead.")
-_GIN_BINDINGS = flags.DEFINE_multi_string("gin_bindings", [], "Settings of load_dataset, for --interpolate; by default the run's.")
-_OUTPUT = flags.DEFINE_string("output", "samples.png", "PNG file; the numbers go beside it, to NAME.npy.")
+_SAVED_MODEL = flags.DEFINE_string(
+    "saved_model", None, "Directory that scripts/export.py has written, instead."
+)
+_GIN_BINDINGS = flags.DEFINE_multi_string(
+    "gin_bindings", [], "Settings of load_dataset, for --interpolate; by default the run's."
+)
+_OUTPUT = flags.DEFINE_string(
+    "output", "samples.png", "PNG file; the numbers go beside it, to NAME.npy."
+)
 _N = flags.DEFINE_integer("n", 64, "How many.", lower_bound=1)
-_INVERSE = flags.DEFINE_enum("inverse", "learned", ["learned", "exact"], "Which inverses to sample by.")
+_INVERSE = flags.DEFINE_enum(
+    "inverse", "learned", ["learned", "exact"], "Which inverses to sample by."
+)
 _TEMPERATURE = flags.DEFINE_float("temperature", 1.0, "Factor on the latents.", lower_bound=0.0)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the samples.")
-_INTERPOLATE = flags.DEFINE_list("interpolate", None, "I,J: instead, --n images from test image I to J, on a line between latents.")
+_INTERPOLATE = flags.DEFINE_list(
+    "interpolate",
+    None,
+    "I,J: instead, --n images from test image I to J, on a line between latents.",
+)
 _BATCH = 100
 
 
@@ -45,9 +57,18 @@ def main(_) -> None:
     np.save(output.with_suffix(".npy"), samples)
     is_images = samples.ndim == 4 and samples.shape[3] in (1, 3)
     if is_images:
-        save_grid(output, samples, columns=len(samples) if _INTERPOLATE.value else math.ceil(math.sqrt(len(samples))))
-    written = f"{output} and {output.with_suffix('.npy')}" if is_images else output.with_suffix(".npy")
-    print(f"{len(samples)} samples of {_RUN_DIR.value or _SAVED_MODEL.value}: {written}; {time.perf_counter() - start:.0f} s.")
+        save_grid(
+            output,
+            samples,
+            columns=len(samples) if _INTERPOLATE.value else math.ceil(math.sqrt(len(samples))),
+        )
+    written = (
+        f"{output} and {output.with_suffix('.npy')}" if is_images else output.with_suffix(".npy")
+    )
+    print(
+        f"{len(samples)} samples of {_RUN_DIR.value or _SAVED_MODEL.value}: {written}; "
+        f"{time.perf_counter() - start:.0f} s."
+    )
 
 
 def _sample(model):
@@ -59,10 +80,16 @@ def _sample(model):
     parts = []
     for index, first in enumerate(tqdm(range(0, _N.value, _BATCH), unit="batch")):
         # The first batch has the seed itself, the others seeds that no other run of batches has.
-        derived = np.random.SeedSequence([_SEED.value % 2**64, index]).generate_state(1, np.uint64)[0] >> 1
+        derived = (
+            np.random.SeedSequence([_SEED.value % 2**64, index]).generate_state(1, np.uint64)[0]
+            >> 1
+        )
         seed = int(derived) if index else _SEED.value
         # As tensors: for new Python numbers TensorFlow would trace anew.
-        count, seed = tf.constant(min(_BATCH, _N.value - first), tf.int64), tf.constant(seed, tf.int64)
+        count, seed = (
+            tf.constant(min(_BATCH, _N.value - first), tf.int64),
+            tf.constant(seed, tf.int64),
+        )
         parts.append(draw(count, seed, _TEMPERATURE.value).numpy())
     return np.concatenate(parts)
 
@@ -77,7 +104,8 @@ def _interpolate(model, images):
         ends, pair = [], ()
     if len(pair) != 2 or min(ends) < 0:
         raise ValueError(
-            f"--interpolate takes the numbers of two test images, I,J, each from 0 to {len(images) - 1}. "
+            f"--interpolate takes the numbers of two test images, I,J, each from 0 to "
+            f"{len(images) - 1}. "
             f"Received: --interpolate={','.join(_INTERPOLATE.value)}"
         )
     start, end = model.encode(pair, _SEED.value).numpy()

@@ -1,6 +1,7 @@
 """Trains a flow as a gin file says.
 
-    python scripts/train.py --gin_file=configs/mnist_fc.gin --gin_bindings=train.epochs=20 --run_dir=runs/mnist_fc
+    python scripts/train.py --gin_file=configs/mnist_fc.gin --gin_bindings=train.epochs=20
+    --run_dir=runs/mnist_fc
 
 Single settings are changed by --gin_bindings, as often as needed; strings need quotes of their own:
     --gin_bindings='load_dataset.source="files"' --gin_bindings='load_dataset.data_dir="data/mnist"'
@@ -15,9 +16,15 @@ from pathlib import Path
 import command_line
 from absl import flags
 
-_GIN_FILE = flags.DEFINE_string("gin_file", None, "The experiment, for example configs/mnist_fc.gin.", required=True)
-_GIN_BINDINGS = flags.DEFINE_multi_string("gin_bindings", [], "A setting that overrides the file's: NAME=VALUE.")
-_RUN_DIR = flags.DEFINE_string("run_dir", None, "Directory of the run; by default a new one, runs/CONFIG-DATE-TIME.")
+_GIN_FILE = flags.DEFINE_string(
+    "gin_file", None, "The experiment, for example configs/mnist_fc.gin.", required=True
+)
+_GIN_BINDINGS = flags.DEFINE_multi_string(
+    "gin_bindings", [], "A setting that overrides the file's: NAME=VALUE."
+)
+_RUN_DIR = flags.DEFINE_string(
+    "run_dir", None, "Directory of the run; by default a new one, runs/CONFIG-DATE-TIME."
+)
 
 
 def main(_) -> None:
@@ -38,11 +45,13 @@ def main(_) -> None:
         print(interrupted, file=sys.stderr)
         sys.exit(128 + interrupted.signal_number)
     print(
-        f"Trained {results['epochs']} epochs on {results['sizes']['train']} images of {results['dataset']}, source "
+        f"Trained {results['epochs']} epochs on {results['sizes']['train']} images of "
+        f"{results['dataset']}, source "
         f"{results['source']}.\n"
         f"Samples: {run_dir}/samples/samples.png\n"
         f"Run: {run_dir}\n"
-        f"Test nll {results['test_nll']:.2f} nats, {results['test_bits_per_dim']:.4f} bits/dim; best validation nll "
+        f"Test nll {results['test_nll']:.2f} nats, {results['test_bits_per_dim']:.4f} bits/dim; "
+        f"best validation nll "
         f"{results['best_val_nll']:.2f} nats; {time.perf_counter() - start:.0f} s."
     )
 

@@ -6,7 +6,8 @@ import keras as _keras
 
 if _keras.backend.backend() != "tensorflow":
     raise ImportError(
-        "snf_tf needs Keras to run on TensorFlow: set the environment variable KERAS_BACKEND=tensorflow before keras is imported. "
+        "snf_tf needs Keras to run on TensorFlow: set the environment variable "
+        "KERAS_BACKEND=tensorflow before keras is imported. "
         f"Received: backend={_keras.backend.backend()!r}"
     )
 
@@ -14,7 +15,17 @@ from snf_tf import data, layers, models, ops, optimizers
 from snf_tf._version import __version__
 from snf_tf.flow import Flow
 
-__all__ = ["Flow", "__version__", "bijectors", "data", "layers", "models", "ops", "optimizers", "serving"]
+__all__ = [
+    "Flow",
+    "__version__",
+    "bijectors",
+    "data",
+    "layers",
+    "models",
+    "ops",
+    "optimizers",
+    "serving",
+]
 
 
 def __getattr__(name):

@@ -14,10 +14,12 @@ _fresh = itertools.count()
 def as_bijector(layer: FlowLayer | Flow, name: str | None = None) -> "FlowBijector":
     """Turns a layer or a flow into a TFP bijector, which shares its weights.
 
-    TFP's `forward` is the direction of sampling: `bijector.forward(z)` is the exact `layer.inverse(z)`, `bijector.inverse(x)` the z
-    of `layer(x)`. Both log-determinants, and all gradients, are exact; a learned inverse takes no part, and gets no gradient.
+    TFP's `forward` is the direction of sampling: `bijector.forward(z)` is the exact
+    `layer.inverse(z)`, `bijector.inverse(x)` the z of `layer(x)`. Both log-determinants, and all
+    gradients, are exact; a learned inverse takes no part, and gets no gradient.
 
-    A Flow that begins with `Dequantize` is taken from the dequantized x on: the noise is random, and no bijection.
+    A Flow that begins with `Dequantize` is taken from the dequantized x on: the noise is random,
+        and no bijection.
 
     Args:
         layer: A layer that is built, or a Flow.
@@ -41,7 +43,8 @@ def as_bijector(layer: FlowLayer | Flow, name: str | None = None) -> "FlowBiject
 
 
 def as_distribution(flow: Flow) -> tfp.distributions.TransformedDistribution:
-    """Turns a flow into the TFP distribution of its x, or of the dequantized x; log_prob is exact, samples too.
+    """Turns a flow into the TFP distribution of its x, or of the dequantized x; log_prob is exact,
+    samples too.
 
     Raises:
         ValueError: If the base of the flow is no TFP distribution.
@@ -54,38 +57,50 @@ def as_distribution(flow: Flow) -> tfp.distributions.TransformedDistribution:
     """
     base = flow.base
     if base is None:
-        base = tfp.distributions.Sample(tfp.distributions.Normal(tf.zeros((), flow.log_det_dtype), 1.0), flow.latent_shape)
+        base = tfp.distributions.Sample(
+            tfp.distributions.Normal(tf.zeros((), flow.log_det_dtype), 1.0), flow.latent_shape
+        )
     elif not isinstance(base, tfp.distributions.Distribution):
-        raise ValueError(f"The base of the flow must be a TFP distribution, or None. Received: base={base!r}")
+        raise ValueError(
+            f"The base of the flow must be a TFP distribution, or None. Received: base={base!r}"
+        )
     return _FlowDistribution(base, as_bijector(flow), name=flow.name)
 
 
 # TFP has two: one for what is a CompositeTensor, as layers are not, and its base.
 class _FlowDistribution(tfp.distributions.TransformedDistribution.__bases__[0]):
-    """TFP's takes the log-determinant at the latents: for a flow that costs an exact inverse, and its rounding errors."""
+    """TFP's takes the log-determinant at the latents: for a flow that costs an exact inverse, and
+    its rounding errors.
+    """
 
     def _log_prob(self, x, context=None):
-        z, log_det = self.bijector.inverse(x, context=context), self.bijector.inverse_log_det_jacobian(x, context=context)
+        z, log_det = (
+            self.bijector.inverse(x, context=context),
+            self.bijector.inverse_log_det_jacobian(x, context=context),
+        )
         return self.distribution.log_prob(z) + log_det
 
 
 class FlowBijector(tfp.bijectors.Bijector):
     """A layer or a flow as a TFP bijector; see `as_bijector`.
 
-    Latents and data may have any batch shape. `context=` may be given to every method; it has the batch shape of the data.
+    Latents and data may have any batch shape. `context=` may be given to every method; it has the
+    batch shape of the data.
     """
 
     def __init__(self, layer: FlowLayer | Flow, name: str | None = None):
         parameters = {"layer": layer, "name": name}
         if not layer.built:
             raise ValueError(
-                f"as_bijector takes a layer that has been called once, or built by layer.build((None,) + event_shape). "
+                f"as_bijector takes a layer that has been called once, or built by "
+                f"layer.build((None,) + event_shape). "
                 f"Received: layer={layer!r}, which is not built"
             )
         self._parts = _bijections(layer)
         self._latent_shape = layer.latent_shape
         self._data_shape = self._parts[0].event_shape
-        # TensorFlow's own variables: TFP and tf.Module do not see those of Keras, nor that one is frozen.
+        # TensorFlow's own variables: TFP and tf.Module do not see those of Keras, nor that one is
+        # frozen.
         self._trained = [weight.value for weight in layer.trainable_weights]
         super().__init__(
             forward_min_event_ndims=len(self._latent_shape),
@@ -96,9 +111,10 @@ class FlowBijector(tfp.bijectors.Bijector):
         )
 
     def __hash__(self):
-        # TFP looks results up by the hash of a bijector, and of what Chain and its like hold. One that never comes again keeps it
-        # from returning what was computed before a weight changed; TensorFlow does not tell when that happens. The price: dicts and
-        # sets do not find a bijector again.
+        # TFP looks results up by the hash of a bijector, and of what Chain and its like hold. One
+        # that never comes again keeps it from returning what was computed before a weight changed;
+        # TensorFlow does not tell when that happens. The price: dicts and sets do not find a
+        # bijector again.
         return hash((id(self), next(_fresh)))
 
     def __eq__(self, other):
@@ -143,8 +159,13 @@ class FlowBijector(tfp.bijectors.Bijector):
 
     def _rows(self, x, context, event_shape):
         """One batch axis instead of any number of them, and the batch shape that there was."""
-        if x.shape.rank is None or not x.shape[x.shape.rank - len(event_shape) :].is_compatible_with(event_shape):
-            raise ValueError(f"{self.name} takes events of shape {tuple(event_shape)}. Received: a tensor of shape {x.shape}")
+        if x.shape.rank is None or not x.shape[
+            x.shape.rank - len(event_shape) :
+        ].is_compatible_with(event_shape):
+            raise ValueError(
+                f"{self.name} takes events of shape {tuple(event_shape)}. Received: a tensor of "
+                f"shape {x.shape}"
+            )
         batch_rank = x.shape.rank - len(event_shape)
         if context is not None:
             context = tf.convert_to_tensor(context)
@@ -167,14 +188,22 @@ class FlowBijector(tfp.bijectors.Bijector):
 
     @staticmethod
     def _replace(shape, old, new):
-        return tf.TensorShape(None) if shape.rank is None else shape[: shape.rank - len(old)].concatenate(new)
+        return (
+            tf.TensorShape(None)
+            if shape.rank is None
+            else shape[: shape.rank - len(old)].concatenate(new)
+        )
 
 
 def _bijections(layer: FlowLayer | Flow) -> list[FlowLayer]:
-    """The layers of flows within flows, from data to latents, without the dequantization that they may begin with."""
+    """The layers of flows within flows, from data to latents, without the dequantization that they
+    may begin with.
+    """
     parts = layer.parts() if isinstance(layer, Flow) else [layer]
     parts = parts[1:] if parts[0].stochastic else parts
     random = [part.name for part in parts if part.stochastic]
     if random or not parts:
-        raise ValueError(f"What is random is no bijection. Received: {', '.join(random) or layer.name}")
+        raise ValueError(
+            f"What is random is no bijection. Received: {', '.join(random) or layer.name}"
+        )
     return parts

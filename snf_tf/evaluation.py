@@ -16,10 +16,14 @@ def evaluate(flow, dataset: tf.data.Dataset, seed: int | None = None) -> dict[st
     rows, totals = 0, tf.zeros(2, tf.float64)
     for element in dataset:
         x, context = split_context(element if isinstance(element, tuple) else (element,))
-        totals += _batch_totals(flow, flow.check_data(x), context, ops.row_seed(seed, first_row=rows), constant)
+        totals += _batch_totals(
+            flow, flow.check_data(x), context, ops.row_seed(seed, first_row=rows), constant
+        )
         rows += int(x.shape[0])
     if rows == 0:
-        raise ValueError("evaluate needs at least one row of data. Received: a dataset without a batch")
+        raise ValueError(
+            "evaluate needs at least one row of data. Received: a dataset without a batch"
+        )
     nll, error = (total / rows for total in totals.numpy().tolist())
     results = {"nll": nll, "bits_per_dim": ops.bits_per_dim(nll, math.prod(flow.event_shape))}
     return results | ({"reconstruction_error": error} if flow.has_learned_inverse else {})
@@ -34,23 +38,29 @@ def likelihoods(
         model: `snf_tf.serving.Endpoints`, or such as were loaded from a SavedModel.
         examples: `(N,) + event_shape`, N > 1.
         seed: Seed of the noise; row i gets that of (seed, i).
-        draws: K, draws of noise for the importance weighted bound; its k-th draw has the seed `seed + k`.
+        draws: K, draws of noise for the importance weighted bound; its k-th draw has the seed `seed
+            + k`.
         batch_size: Rows that are evaluated at once.
         progress: Wraps the list of batches, to show progress, such as `tqdm.tqdm`.
 
     Returns:
-        `nll`: mean of -log p(x + u), in nats; `bits_per_dim`; and of each its `_standard_error` over examples. With several draws
-        also `importance_weighted_nll_bound`, the mean of `-log(1/K sum_k p(x + u_k))`: with growing K it falls from nll to
-        -log P(x) (Burda et al. 2016; Ho et al. 2019).
+        `nll`: mean of -log p(x + u), in nats; `bits_per_dim`; and of each its `_standard_error`
+        over examples. With several draws also `importance_weighted_nll_bound`, the mean of
+        `-log(1/K sum_k p(x + u_k))`: with growing K it falls from nll to -log P(x) (Burda et al.
+        2016; Ho et al. 2019).
     """
     if len(examples) < 2:
         raise ValueError(f"A standard error needs two examples at least. Received: {len(examples)}")
-    tasks = [(draw, first) for draw in range(draws) for first in range(0, len(examples), batch_size)]
+    tasks = [
+        (draw, first) for draw in range(draws) for first in range(0, len(examples), batch_size)
+    ]
     log_probs = np.zeros((draws, len(examples)))
     for draw, first in progress(tasks):
         rows = slice(first, first + batch_size)
         # As tensors: for new Python numbers TensorFlow would trace anew.
-        log_probs[draw, rows] = model.log_prob(examples[rows], tf.constant(seed + draw, tf.int64), tf.constant(first, tf.int64))
+        log_probs[draw, rows] = model.log_prob(
+            examples[rows], tf.constant(seed + draw, tf.int64), tf.constant(first, tf.int64)
+        )
     values = {"nll": -log_probs[0]}
     if draws > 1:
         values["importance_weighted_nll_bound"] = np.log(draws) - logsumexp(log_probs, axis=0)
@@ -60,14 +70,22 @@ def likelihoods(
         mean, error = float(np.mean(value)), float(np.std(value, ddof=1) / np.sqrt(len(examples)))
         bits = name.replace("nll", "bits_per_dim")
         results |= {name: mean, f"{name}_standard_error": error}
-        results |= {bits: ops.bits_per_dim(mean, dims), f"{bits}_standard_error": ops.bits_per_dim(error, dims)}
+        results |= {
+            bits: ops.bits_per_dim(mean, dims),
+            f"{bits}_standard_error": ops.bits_per_dim(error, dims),
+        }
     return results
 
 
 def split_context(element: tuple) -> tuple[tf.Tensor, tf.Tensor | None]:
-    """Brings an element of a dataset, `(x,)` or `(x, context)`, to `(x, context)`, where context can be None."""
+    """Brings an element of a dataset, `(x,)` or `(x, context)`, to `(x, context)`, where context
+    can be None.
+    """
     if len(element) > 2:
-        raise ValueError(f"The elements of a dataset must be x or (x, context). Received: a tuple of {len(element)}")
+        raise ValueError(
+            f"The elements of a dataset must be x or (x, context). Received: a tuple of "
+            f"{len(element)}"
+        )
     return element if len(element) == 2 else (element[0], None)
 
 
@@ -75,11 +93,15 @@ def split_context(element: tuple) -> tuple[tf.Tensor, tf.Tensor | None]:
 def constant_log_dets(flow) -> tf.Tensor:
     """The sum of all log-dets that do not depend on the data, a scalar in float64."""
     constants = (layer.constant_log_det() for layer in flow.leaves())
-    return tf.add_n([tf.zeros((), tf.float64)] + [tf.cast(c, tf.float64) for c in constants if c is not None])
+    return tf.add_n(
+        [tf.zeros((), tf.float64)] + [tf.cast(c, tf.float64) for c in constants if c is not None]
+    )
 
 
 def exact_log_prob(flow, x, seed, constant) -> tf.Tensor:
-    """Computes `flow.log_prob(x)` in a graph, where the sum of constant log-dets is known: `(batch,)`, in float64."""
+    """Computes `flow.log_prob(x)` in a graph, where the sum of constant log-dets is known:
+    `(batch,)`, in float64.
+    """
     return _log_prob_and_error(flow, x, seed, constant, None)[0]
 
 
@@ -87,7 +109,8 @@ def _log_prob_and_error(flow, x, seed, constant, context):
     log_prob, error = [constant], [tf.zeros((), tf.float64)]
 
     def add(layer, h, z, log_det):
-        # A log-det that `constant` holds is not used here: TensorFlow then drops its computation from the graph.
+        # A log-det that `constant` holds is not used here: TensorFlow then drops its computation
+        # from the graph.
         if layer.constant_log_det() is None:
             log_prob.append(tf.cast(log_det, tf.float64))
         if layer.has_learned_inverse:
@@ -126,9 +149,14 @@ def round_trip_error(flow, x: tf.Tensor, exact: bool = True) -> float:
 
 
 def distance_of_decoded(model, x: np.ndarray, seed: int = 0) -> float:
-    """The largest distance of decoded latents from the data that were encoded, by `snf_tf.serving.Endpoints` or a SavedModel.
+    """The largest distance of decoded latents from the data that were encoded, by
+    `snf_tf.serving.Endpoints` or a SavedModel.
 
     Of integers, which are dequantized, from the interval [x, x + 1].
     """
     decoded = model.decode(model.encode(x, seed)).numpy()
-    return float(np.abs(decoded - (np.clip(decoded, x, x + 1.0) if np.issubdtype(x.dtype, np.integer) else x)).max())
+    return float(
+        np.abs(
+            decoded - (np.clip(decoded, x, x + 1.0) if np.issubdtype(x.dtype, np.integer) else x)
+        ).max()
+    )

@@ -15,20 +15,24 @@ from snf_tf.trainer import FlowTrainer
 class Flow(FlowTrainer):
     """A sequence of bijections from data to latents, and a base distribution of the latents.
 
-    A flow keeps the contract of its layers (`snf_tf.layers.FlowLayer`): `z, log_det = flow(x)`, `x = flow.inverse(z)`. It trains by
-    `flow.compile(optimizer=...)` and `flow.fit(dataset)`, where an element of the dataset is a batch x, or `(x, context)`.
+    A flow keeps the contract of its layers (`snf_tf.layers.FlowLayer`): `z, log_det = flow(x)`, `x
+    = flow.inverse(z)`. It trains by `flow.compile(optimizer=...)` and `flow.fit(dataset)`, where an
+    element of the dataset is a batch x, or `(x, context)`.
 
-    Training minimises, as a mean over the batch, -log p(x) plus what the layers add. With layers that estimate the gradient of
-    their log-determinant the value of this sum is no likelihood; it is called `surrogate` in logs. `evaluate`, `log_prob` and, with
-    validation data, the `val_nll` of `fit` are exact.
+    Training minimises, as a mean over the batch, -log p(x) plus what the layers add. With layers
+    that estimate the gradient of their log-determinant the value of this sum is no likelihood; it
+    is called `surrogate` in logs. `evaluate`, `log_prob` and, with validation data, the `val_nll`
+    of `fit` are exact.
 
     Args:
         bijections: Layers from data to latents.
         event_shape: Shape of one x.
-        base: Distribution of the latents, flat vectors `(batch, D)`: an object with `log_prob(z) -> (batch,)` and
-            `sample(shape, seed)`, such as a TFP distribution. None is the standard normal. To `save` a flow with another base, that
-            has to be one that Keras can serialize; `save_weights` works with any.
-        seed: Seed of the noise in training: a step's noise is a function of (seed, step, row of the global batch).
+        base: Distribution of the latents, flat vectors `(batch, D)`: an object with `log_prob(z) ->
+            (batch,)` and `sample(shape, seed)`, such as a TFP distribution. None is the standard
+            normal. To `save` a flow with another base, that has to be one that Keras can serialize;
+            `save_weights` works with any.
+        seed: Seed of the noise in training: a step's noise is a function of (seed, step, row of the
+            global batch).
         **kwargs: As in `keras.Model`.
 
     Attributes:
@@ -41,7 +45,11 @@ class Flow(FlowTrainer):
 
     Example:
         >>> flow = snf_tf.Flow(
-        ...     [snf_tf.layers.SelfNormalizingDense(), snf_tf.layers.SmoothLeakyReLU(), snf_tf.layers.SelfNormalizingDense()],
+        ...     [
+        ...         snf_tf.layers.SelfNormalizingDense(),
+        ...         snf_tf.layers.SmoothLeakyReLU(),
+        ...         snf_tf.layers.SelfNormalizingDense(),
+        ...     ],
         ...     event_shape=(2,),
         ... )
         >>> flow.compile(optimizer="adam")
@@ -60,7 +68,10 @@ class Flow(FlowTrainer):
         self.autocast = False
         self.bijections = list(bijections)
         if not isinstance(event_shape, tuple | list | tf.TensorShape):
-            raise ValueError(f"event_shape must be a tuple, the shape of one example. Received: event_shape={event_shape!r}")
+            raise ValueError(
+                f"event_shape must be a tuple, the shape of one example. Received: "
+                f"event_shape={event_shape!r}"
+            )
         self.event_shape = tuple(event_shape)
         self.base = base
         self.seed = seed
@@ -75,17 +86,23 @@ class Flow(FlowTrainer):
         shape = self.event_shape
         for bijection in self.bijections:
             if not isinstance(bijection, FlowLayer | Flow):
-                raise ValueError(f"The bijections of a Flow must be snf_tf.layers.FlowLayer objects. Received: {bijection!r}")
+                raise ValueError(
+                    f"The bijections of a Flow must be snf_tf.layers.FlowLayer objects. Received: "
+                    f"{bijection!r}"
+                )
             if not bijection.built:
                 bijection.build((None, *shape))
             if bijection.event_shape != shape:
                 raise ValueError(
-                    f"{bijection.name} was built for events of shape {bijection.event_shape}, but gets events of shape {shape} in "
+                    f"{bijection.name} was built for events of shape {bijection.event_shape}, but "
+                    f"gets events of shape {shape} in "
                     f"this Flow. Received: event_shape={self.event_shape}"
                 )
             shape = bijection.latent_shape
         self.latent_shape = (math.prod(shape),)
-        self.initialized = self.add_weight(name="initialized", shape=(), initializer="zeros", trainable=False, dtype="float32")
+        self.initialized = self.add_weight(
+            name="initialized", shape=(), initializer="zeros", trainable=False, dtype="float32"
+        )
         self.built = True
 
     # The contract of a layer.
@@ -97,8 +114,8 @@ class Flow(FlowTrainer):
             x: `(batch,) + event_shape`.
             context: Handed to every layer.
             training: Whether layers may use their estimators.
-            seed: Seed of the noise: an integer, or a row seed of `snf_tf.ops.row_seed`. None: in a compiled flow's training the
-                step, otherwise 0.
+            seed: Seed of the noise: an integer, or a row seed of `snf_tf.ops.row_seed`. None: in a
+                compiled flow's training the step, otherwise 0.
         """
         if isinstance(x, tuple | list):
             x, context = x
@@ -114,7 +131,9 @@ class Flow(FlowTrainer):
         return x
 
     def steps(self, x, context=None, training=False, seed=None):
-        """Applies the `leaves` one by one; yields `(layer, x, z, log_det)` for each, and returns the latents `(batch, D)`."""
+        """Applies the `leaves` one by one; yields `(layer, x, z, log_det)` for each, and returns
+        the latents `(batch, D)`.
+        """
         seed = ops.row_seed(seed)
         for index, bijection in enumerate(self.bijections):
             noise = ops.fold_in(seed, index) if bijection.stochastic else None
@@ -122,12 +141,16 @@ class Flow(FlowTrainer):
         return tf.reshape(x, (-1, *self.latent_shape))
 
     def leaves(self):
-        """The layers that this flow is made of, in the order of its steps; those of layers that are made of others, too."""
+        """The layers that this flow is made of, in the order of its steps; those of layers that are
+        made of others, too.
+        """
         return [leaf for bijection in self.bijections for leaf in bijection.leaves()]
 
     def parts(self):
         """The layers in their order, those of flows in this flow included."""
-        return [part for b in self.bijections for part in (b.parts() if isinstance(b, Flow) else [b])]
+        return [
+            part for b in self.bijections for part in (b.parts() if isinstance(b, Flow) else [b])
+        ]
 
     def constant_log_det(self):
         """The exact log|det| where no layer's depends on the data, else None."""
@@ -135,15 +158,20 @@ class Flow(FlowTrainer):
         return None if any(constant is None for constant in constants) else self._sum(constants)
 
     def initialize(self, x, context=None, seed=None):
-        """Sets the data-dependent weights of all layers from a batch x, once: a flow that was initialized is left as it is.
+        """Sets the data-dependent weights of all layers from a batch x, once: a flow that was
+        initialized is left as it is.
 
         Raises:
-            ValueError: If x is no batch such as the flow takes, or a layer cannot be initialized by it.
+            ValueError: If x is no batch such as the flow takes, or a layer cannot be initialized by
+                it.
         """
         if self.initialized > 0:
             return
         if isinstance(x, tf.data.Dataset):
-            raise ValueError("initialize takes one batch, such as next(iter(dataset)). Received: a tf.data.Dataset")
+            raise ValueError(
+                "initialize takes one batch, such as next(iter(dataset)). Received: a "
+                "tf.data.Dataset"
+            )
         x, seed = self.check_data(x), ops.row_seed(seed)
         for index, bijection in enumerate(self.bijections):
             # A layer sees what the layers before it give once they are initialized.
@@ -165,11 +193,12 @@ class Flow(FlowTrainer):
         Args:
             x: `(batch,) + event_shape`.
             context: Handed to every layer.
-            seed: Seed of the dequantization noise, an integer; None is 0, so that two calls agree. Row i gets the noise of
-                (seed, i).
+            seed: Seed of the dequantization noise, an integer; None is 0, so that two calls agree.
+                Row i gets the noise of (seed, i).
 
         Returns:
-            `(batch,)`, in nats. For images log p(x + u) on the scale of 0..255, whose mean over u bounds log P(x) from below.
+            `(batch,)`, in nats. For images log p(x + u) on the scale of 0..255, whose mean over u
+            bounds log P(x) from below.
 
         Raises:
             ValueError: If x has the wrong shape, holds NaN, or does not fit the first layer.
@@ -177,7 +206,9 @@ class Flow(FlowTrainer):
         return self._log_prob(self.check_data(x), context, ops.row_seed(seed))
 
     def encode(self, x, context=None, seed=None):
-        """Maps data `(batch,) + event_shape` to latents `(batch, D)`, float32 at least; arguments and errors as in `log_prob`."""
+        """Maps data `(batch,) + event_shape` to latents `(batch, D)`, float32 at least; arguments
+        and errors as in `log_prob`.
+        """
         return self._encode(self.check_data(x), context, ops.row_seed(seed))
 
     def decode(self, z, context=None, exact=True):
@@ -190,7 +221,10 @@ class Flow(FlowTrainer):
         """
         z = tf.convert_to_tensor(z)
         if z.shape.rank is not None and tuple(z.shape[1:]) != self.latent_shape:
-            raise ValueError(f"decode takes latents of shape (batch,) + {self.latent_shape}. Received: z.shape={z.shape}")
+            raise ValueError(
+                f"decode takes latents of shape (batch,) + {self.latent_shape}. Received: "
+                f"z.shape={z.shape}"
+            )
         return self._decode(z, context, exact)
 
     def sample(self, n, context=None, exact=False, temperature=1.0, seed=None):
@@ -213,40 +247,55 @@ class Flow(FlowTrainer):
             raise ValueError(f"n must be an integer of at least 1. Received: n={n}")
         if not tf.is_tensor(temperature):
             if not temperature >= 0:
-                raise ValueError(f"temperature must not be negative. Received: temperature={temperature}")
+                raise ValueError(
+                    f"temperature must not be negative. Received: temperature={temperature}"
+                )
             temperature = tf.constant(temperature, tf.float64)
         if seed is None:
             seed = tf.random.uniform((), maxval=tf.int64.max, dtype=tf.int64)
-        return self._sample(tf.convert_to_tensor(n), context, exact, temperature, tf.cast(seed, tf.int64))
+        return self._sample(
+            tf.convert_to_tensor(n), context, exact, temperature, tf.cast(seed, tf.int64)
+        )
 
     # TensorFlow Probability takes seconds to import, and only these two need it.
 
     @property
     def bijector(self):
-        """The flow as a TFP bijector, from latents to data, or to dequantized data; see `snf_tf.bijectors.as_bijector`."""
+        """The flow as a TFP bijector, from latents to data, or to dequantized data; see
+        `snf_tf.bijectors.as_bijector`.
+        """
         from snf_tf.bijectors import as_bijector
 
         return as_bijector(self)
 
     @property
     def distribution(self):
-        """The flow as a TFP distribution of data, or of dequantized data; see `snf_tf.bijectors.as_distribution`."""
+        """The flow as a TFP distribution of data, or of dequantized data; see
+        `snf_tf.bijectors.as_distribution`.
+        """
         from snf_tf.bijectors import as_distribution
 
         return as_distribution(self)
 
     def check_data(self, x):
-        """Converts data to a tensor, if they are such as this flow takes: of its shape, finite, and right for its first layer.
+        """Converts data to a tensor, if they are such as this flow takes: of its shape, finite, and
+        right for its first layer.
 
         Raises:
-            ValueError: If they are not. In a graph values are checked when it runs; see `snf_tf.ops.require`.
+            ValueError: If they are not. In a graph values are checked when it runs; see
+                `snf_tf.ops.require`.
         """
         x = tf.convert_to_tensor(x)
         if not x.shape.is_compatible_with((None, *self.event_shape)):
-            raise ValueError(f"This Flow takes x of shape (batch,) + {self.event_shape}. Received: x.shape={x.shape}")
+            raise ValueError(
+                f"This Flow takes x of shape (batch,) + {self.event_shape}. Received: "
+                f"x.shape={x.shape}"
+            )
         x = tf.ensure_shape(x, (None, *self.event_shape))
         if x.dtype.is_floating:
-            x = ops.require(tf.reduce_all(tf.math.is_finite(x)), x, "The data given to a Flow must be finite.")
+            x = ops.require(
+                tf.reduce_all(tf.math.is_finite(x)), x, "The data given to a Flow must be finite."
+            )
         return self.bijections[0].check_data(x)
 
     @property
@@ -257,13 +306,18 @@ class Flow(FlowTrainer):
     @property
     def log_det_dtype(self) -> str:
         """The dtype of log-dets and likelihoods, the widest of the layers'."""
-        return max((bijection.log_det_dtype for bijection in self.bijections), key=lambda dtype: tf.as_dtype(dtype).size)
+        return max(
+            (bijection.log_det_dtype for bijection in self.bijections),
+            key=lambda dtype: tf.as_dtype(dtype).size,
+        )
 
     # Serialization.
 
     def get_config(self):
         return super().get_config() | {
-            "bijections": [keras.saving.serialize_keras_object(bijection) for bijection in self.bijections],
+            "bijections": [
+                keras.saving.serialize_keras_object(bijection) for bijection in self.bijections
+            ],
             "event_shape": self.event_shape,
             "base": None if self.base is None else keras.saving.serialize_keras_object(self.base),
             "seed": self.seed,
@@ -304,7 +358,10 @@ class Flow(FlowTrainer):
     def _forward(self, x, context, training, seed):
         """Latents `(batch, D)`, and the sum of the layers' log-dets."""
         log_dets: list[tf.Tensor] = []
-        z = follow(self.steps(x, context, training, seed), lambda layer, x, z, log_det: log_dets.append(log_det))
+        z = follow(
+            self.steps(x, context, training, seed),
+            lambda layer, x, z, log_det: log_dets.append(log_det),
+        )
         return z, self._sum(log_dets)
 
     def _sum(self, log_dets):

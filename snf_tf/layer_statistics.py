@@ -1,4 +1,6 @@
-"""How the linear layers of a flow fare: sizes, log-determinants, and the quality of the inverses that they keep."""
+"""How the linear layers of a flow fare: sizes, log-determinants, and the quality of the inverses
+that they keep.
+"""
 
 import keras
 import tensorflow as tf
@@ -15,16 +17,23 @@ def layer_statistics(flow, x) -> dict[str, tf.Tensor]:
         x: A batch of data.
 
     Returns:
-        For every layer whose kernel is a weight, under `INDEX.CLASS/NAME`: `kernel_norm`; `gradient_norm`, of the kernel's gradient
-        of the training loss; `log_det`, exact, a mean over the batch. Where the layer keeps an inverse, also
-        `reconstruction_error`; in degrees `gradient_angle`, between the kernel's gradient in training and that of the exact nll,
-        and `log_det_gradient_angle`, the same for log|det| alone; `refinement_steps` of the exact inverse; and the `inverse_state`
-        of its method.
+        For every layer whose kernel is a weight, under `INDEX.CLASS/NAME`: `kernel_norm`;
+        `gradient_norm`, of the kernel's gradient of the training loss; `log_det`, exact, a mean
+        over the batch. Where the layer keeps an inverse, also `reconstruction_error`; in degrees
+        `gradient_angle`, between the kernel's gradient in training and that of the exact nll, and
+        `log_det_gradient_angle`, the same for log|det| alone; `refinement_steps` of the exact
+        inverse; and the `inverse_state` of its method.
     """
     leaves = flow.leaves()
-    linear = {index: leaf for index, leaf in enumerate(leaves) if isinstance(getattr(leaf, "kernel", None), keras.Variable)}
+    linear = {
+        index: leaf
+        for index, leaf in enumerate(leaves)
+        if isinstance(getattr(leaf, "kernel", None), keras.Variable)
+    }
     statistics: dict[str, tf.Tensor] = {}
-    for (index, layer), found in zip(linear.items(), _linear_layers(flow, x, tuple(linear)), strict=True):
+    for (index, layer), found in zip(
+        linear.items(), _linear_layers(flow, x, tuple(linear)), strict=True
+    ):
         values = {
             "kernel_norm": tf.norm(layer.kernel.value),
             "gradient_norm": tf.norm(found["gradient"]),
@@ -38,18 +47,26 @@ def layer_statistics(flow, x) -> dict[str, tf.Tensor]:
             exact, used = (tape.gradient(log_det, layer.kernel.value) for log_det in (exact, used))
             values |= {
                 "reconstruction_error": found["reconstruction_error"],
-                "gradient_angle": ops.angle(found["gradient"], found["gradient_without_log_det"] - exact),
+                "gradient_angle": ops.angle(
+                    found["gradient"], found["gradient_without_log_det"] - exact
+                ),
                 "log_det_gradient_angle": ops.angle(used, exact),
                 "refinement_steps": layer.refined_inverse(found["output"])[1],
             }
-            values |= {name: tf.convert_to_tensor(value) for name, value in getattr(layer, "inverse_state", {}).items()}
-        statistics |= {f"{index}.{type(layer).__name__}/{name}": value for name, value in values.items()}
+            values |= {
+                name: tf.convert_to_tensor(value)
+                for name, value in getattr(layer, "inverse_state", {}).items()
+            }
+        statistics |= {
+            f"{index}.{type(layer).__name__}/{name}": value for name, value in values.items()
+        }
     return statistics
 
 
 @tf.function
 def _linear_layers(flow, x, indices):
-    """For every linear layer its input, output, log-det and reconstruction error, and the gradients of its kernel.
+    """For every linear layer its input, output, log-det and reconstruction error, and the gradients
+    of its kernel.
 
     Of the loss of training, and of the exact nll but for log-dets that do not depend on the data.
     """
@@ -73,7 +90,9 @@ def _linear_layers(flow, x, indices):
                 found.append({"input": h, "output": z, "log_det": tf.reduce_mean(log_det)})
                 if layer.has_learned_inverse:
                     error = layer.inverse(z, exact=False) - tf.cast(h, layer.log_det_dtype)
-                    found[-1]["reconstruction_error"] = tf.reduce_sum(tf.square(error)) / tf.cast(tf.shape(x)[0], error.dtype)
+                    found[-1]["reconstruction_error"] = tf.reduce_sum(tf.square(error)) / tf.cast(
+                        tf.shape(x)[0], error.dtype
+                    )
 
         latents = follow(steps, visit)
         loss = -ops.batch_mean(flow.base_log_prob(latents) + log_prob)
@@ -84,23 +103,30 @@ def _linear_layers(flow, x, indices):
 
 
 def inverse_angles(flow, x) -> dict[str, tf.Tensor]:
-    """Compares ways to an inverse: the angle between the gradient of log|det| by each and the exact one, in degrees.
+    """Compares ways to an inverse: the angle between the gradient of log|det| by each and the exact
+    one, in degrees.
 
     Args:
         flow: A Flow.
         x: A batch of data.
 
     Returns:
-        For every layer that keeps an inverse, under `INDEX.CLASS/NAME`: `kept`, the inverse as it is; `transpose`, that of the
-        kernel, with which training starts; of a dense layer `projected`, the kept one after a projection on x, and `newton_schulz`,
-        after a sweep; of a convolution `least_squares_3`, `_5` and `_7`, for inverse kernels of 3 x 3, 5 x 5 and 7 x 7, at least of
-        the kernel's size.
+        For every layer that keeps an inverse, under `INDEX.CLASS/NAME`: `kept`, the inverse as it
+        is; `transpose`, that of the kernel, with which training starts; of a dense layer
+        `projected`, the kept one after a projection on x, and `newton_schulz`, after a sweep; of a
+        convolution `least_squares_3`, `_5` and `_7`, for inverse kernels of 3 x 3, 5 x 5 and 7 x 7,
+        at least of the kernel's size.
     """
     angles: dict[str, tf.Tensor] = {}
     for index, (layer, h, z, _) in enumerate(flow.steps(x)):
-        if not (layer.has_learned_inverse and isinstance(getattr(layer, "kernel", None), keras.Variable)):
+        if not (
+            layer.has_learned_inverse and isinstance(getattr(layer, "kernel", None), keras.Variable)
+        ):
             continue
-        kernel, kept = tf.convert_to_tensor(layer.kernel), tf.convert_to_tensor(layer.inverse_kernel)
+        kernel, kept = (
+            tf.convert_to_tensor(layer.kernel),
+            tf.convert_to_tensor(layer.inverse_kernel),
+        )
         with tf.GradientTape() as tape:
             exact = layer.constant_log_det()
         exact = tape.gradient(exact, layer.kernel.value)
@@ -109,7 +135,9 @@ def inverse_angles(flow, x) -> dict[str, tf.Tensor]:
             inverses = {
                 "kept": kept,
                 "transpose": tf.transpose(kernel),
-                "projected": ops.project_inverse(kept, tf.cast(h, kernel.dtype), images, damping=1e-3),
+                "projected": ops.project_inverse(
+                    kept, tf.cast(h, kernel.dtype), images, damping=1e-3
+                ),
                 "newton_schulz": ops.newton_schulz_inverse(kernel, kept),
             }
             gradients = {name: tf.transpose(inverse) for name, inverse in inverses.items()}
@@ -122,5 +150,8 @@ def inverse_angles(flow, x) -> dict[str, tf.Tensor]:
                 name: ops.conv2d_log_det_gradient(inverse, layer.kernel_size, layer.event_shape[:2])
                 for name, inverse in inverses.items()
             }
-        angles |= {f"{index}.{type(layer).__name__}/{name}": ops.angle(g, exact) for name, g in gradients.items()}
+        angles |= {
+            f"{index}.{type(layer).__name__}/{name}": ops.angle(g, exact)
+            for name, g in gradients.items()
+        }
     return angles

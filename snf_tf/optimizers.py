@@ -6,11 +6,13 @@ import tensorflow as tf
 
 @keras.saving.register_keras_serializable("snf_tf")
 class Adam(keras.optimizers.Adam):
-    """Keras' Adam (Kingma and Ba 2015), to rounding, in one pass over a weight and its moments instead of a dozen.
+    """Keras' Adam (Kingma and Ba 2015), to rounding, in one pass over a weight and its moments
+    instead of a dozen.
 
-    Keras writes the update as a chain of operations, of which each reads and writes whole matrices; on a CPU that takes twice the
-    time. Everything else is Keras': arguments, schedules, clipping, averages, checkpoints, strategies. With `amsgrad`, and for
-    sparse gradients, the update is Keras', too.
+    Keras writes the update as a chain of operations, of which each reads and writes whole matrices;
+    on a CPU that takes twice the time. Everything else is Keras': arguments, schedules, clipping,
+    averages, checkpoints, strategies. With `amsgrad`, and for sparse gradients, the update is
+    Keras', too.
 
     Example:
         >>> weight = keras.Variable([1.0, 2.0])
@@ -32,7 +34,8 @@ class Adam(keras.optimizers.Adam):
             var=variable.handle,
             m=self._momentums[index].handle,
             v=self._velocities[index].handle,
-            # `tf.cast` takes a number to float32 first. Keras does so with these two, and not with the next.
+            # `tf.cast` takes a number to float32 first. Keras does so with these two, and not with
+            # the next.
             beta1_power=tf.pow(tf.cast(self.beta_1, dtype), step),
             beta2_power=tf.pow(tf.cast(self.beta_2, dtype), step),
             lr=tf.cast(learning_rate, dtype),

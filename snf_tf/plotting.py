@@ -11,7 +11,8 @@ from matplotlib.ticker import MaxNLocator
 
 
 def tile(images: np.ndarray, columns: int) -> np.ndarray:
-    """Tiles images `(N, H, W, C)` to one `(rows H, columns W, C)`, row by row; what is left of the last row is black.
+    """Tiles images `(N, H, W, C)` to one `(rows H, columns W, C)`, row by row; what is left of the
+    last row is black.
 
     Example:
         >>> tile(np.ones((5, 2, 3, 1)), columns=3).shape
@@ -21,11 +22,17 @@ def tile(images: np.ndarray, columns: int) -> np.ndarray:
     rows = math.ceil(count / columns)
     padded = np.zeros((rows * columns, height, width, channels))
     padded[:count] = images
-    return padded.reshape(rows, columns, height, width, channels).swapaxes(1, 2).reshape(rows * height, -1, channels)
+    return (
+        padded.reshape(rows, columns, height, width, channels)
+        .swapaxes(1, 2)
+        .reshape(rows * height, -1, channels)
+    )
 
 
 def save_grid(path: Path, images: np.ndarray, columns: int = 8) -> None:
-    """Writes images `(N, H, W, 1 or 3)` with values in 0..256 as one PNG file, pixel by pixel, `columns` in a row."""
+    """Writes images `(N, H, W, 1 or 3)` with values in 0..256 as one PNG file, pixel by pixel,
+    `columns` in a row.
+    """
     pixels = np.clip(np.floor(tile(images, columns)), 0, 255).astype(np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     imsave(path, pixels.repeat(3, axis=2) if pixels.shape[2] == 1 else pixels)
@@ -40,7 +47,9 @@ def plot_images(path: Path, panels: Mapping[str, np.ndarray], columns: int = 8) 
         columns: Columns of each grid.
     """
     figure = Figure(figsize=(4 * len(panels), 4.3), dpi=120, layout="tight")
-    for axes, (title, images) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+    for axes, (title, images) in zip(
+        figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
+    ):
         axes.imshow(np.clip(tile(images, columns) / 255, 0, 1), cmap="gray", vmin=0, vmax=1)
         axes.set_title(title)
         axes.axis("off")
@@ -58,7 +67,12 @@ def plot_history(path: Path, history: Sequence[Mapping[str, float]]) -> None:
     figure = Figure(figsize=(6, 4), dpi=120, layout="tight")
     axes = figure.subplots()
     for key, label in (("train_nll", "train (subset)"), ("val_nll", "validation")):
-        axes.plot([row["epoch"] for row in history], [row[key] for row in history], marker=".", label=label)
+        axes.plot(
+            [row["epoch"] for row in history],
+            [row[key] for row in history],
+            marker=".",
+            label=label,
+        )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
     axes.set_ylabel("exact nll (nats)")

@@ -21,11 +21,13 @@ _SEED, _FIRST_ROW = (tf.TensorSpec((), tf.int64, name) for name in ("seed", "fir
 def export(flow: Flow, directory: str | os.PathLike) -> None:
     """Writes a flow, as it is now, as a SavedModel with the methods of `Endpoints`.
 
-    It is loaded by `tf.saved_model.load(directory)` wherever TensorFlow is installed; for servers every method is a signature, too.
+    It is loaded by `tf.saved_model.load(directory)` wherever TensorFlow is installed; for servers
+    every method is a signature, too.
 
     Args:
         flow: A Flow.
-        directory: Where to write it; it must not exist yet, and does only when all of it has been written.
+        directory: Where to write it; it must not exist yet, and does only when all of it has been
+            written.
 
     Raises:
         FileExistsError: If the directory exists.
@@ -41,7 +43,9 @@ def export(flow: Flow, directory: str | os.PathLike) -> None:
     """
     directory = Path(directory)
     if directory.exists():
-        raise FileExistsError(f"The directory of a SavedModel must not exist yet. Received: directory={directory}")
+        raise FileExistsError(
+            f"The directory of a SavedModel must not exist yet. Received: directory={directory}"
+        )
     unfinished = directory.with_name(f".{directory.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     endpoints = Endpoints(flow)
@@ -55,18 +59,21 @@ def export(flow: Flow, directory: str | os.PathLike) -> None:
 class Endpoints(tf.Module):
     """The methods of an exported flow; with the weights that the flow has now.
 
-    - `sample(n, seed, temperature=1.0)`: `(n,) + event_shape`, by the learned inverse where there is one.
+    - `sample(n, seed, temperature=1.0)`: `(n,) + event_shape`, by the learned inverse where there
+        is one.
     - `sample_exact(n, seed, temperature=1.0)`: the same by the exact inverse.
-    - `log_prob(x, seed=0, first_row=0)`: `(batch,)`, exact, in nats. Row i gets the noise of (seed, first_row + i).
+    - `log_prob(x, seed=0, first_row=0)`: `(batch,)`, exact, in nats. Row i gets the noise of (seed,
+        first_row + i).
     - `encode(x, seed=0, first_row=0)`: latents `(batch, D)`.
     - `decode(z)`: data, by the exact inverse.
 
-    All agree with the flow's methods of the same seed. x may be uint8, int32, int64, float32 or float64, of any batch size.
-    Log-determinants that do not depend on the data were computed when the object was made (SNF Eq. 7): after a change of weights
-    make another one.
+    All agree with the flow's methods of the same seed. x may be uint8, int32, int64, float32 or
+    float64, of any batch size. Log-determinants that do not depend on the data were computed when
+    the object was made (SNF Eq. 7): after a change of weights make another one.
 
     Raises:
-        tf.errors.InvalidArgumentError: In every method, if an argument has the wrong shape or values.
+        tf.errors.InvalidArgumentError: In every method, if an argument has the wrong shape or
+        values.
     """
 
     def __init__(self, flow: Flow):
@@ -76,7 +83,10 @@ class Endpoints(tf.Module):
         constant = tf.constant(constant_log_dets(flow).numpy())
         dtype, shape = tf.as_dtype(flow.log_det_dtype), flow.event_shape
         batch, latents = tf.TensorSpec((None, *shape), dtype), tf.TensorSpec(None, dtype, "z")
-        number, temperature = tf.TensorSpec((), tf.int64, "n"), tf.TensorSpec((), dtype, "temperature")
+        number, temperature = (
+            tf.TensorSpec((), tf.int64, "n"),
+            tf.TensorSpec((), dtype, "temperature"),
+        )
         row_seed = tf.TensorSpec((3,), tf.int64)
 
         # Traced once; the methods around them take data of every dtype.
@@ -93,7 +103,9 @@ class Endpoints(tf.Module):
             @tf.function(input_signature=[number, _SEED, temperature])
             def draw(n, seed, temperature):
                 n = _require(n >= 1, n, "n must be at least 1.")
-                temperature = _require(temperature >= 0, temperature, "temperature must be a number, and not negative.")
+                temperature = _require(
+                    temperature >= 0, temperature, "temperature must be a number, and not negative."
+                )
                 return flow.sample(n, exact=exact, temperature=temperature, seed=seed)
 
             @tf.function
@@ -105,16 +117,25 @@ class Endpoints(tf.Module):
         def on_rows(function):
             @tf.function
             def method(x, seed=0, first_row=0):
-                return function(tf.cast(_of_shape(x, shape, "x"), dtype), ops.row_seed(seed, first_row=first_row))
+                return function(
+                    tf.cast(_of_shape(x, shape, "x"), dtype),
+                    ops.row_seed(seed, first_row=first_row),
+                )
 
             return method
 
         @tf.function(input_signature=[latents])
         def decode(z):
             z = _of_shape(z, flow.latent_shape, "z")
-            return flow.decode(ops.require(tf.reduce_all(tf.math.is_finite(z)), z, "z must be finite."))
+            return flow.decode(
+                ops.require(tf.reduce_all(tf.math.is_finite(z)), z, "z must be finite.")
+            )
 
-        self.sample, self.sample_exact, self.decode = samples(exact=False), samples(exact=True), decode
+        self.sample, self.sample_exact, self.decode = (
+            samples(exact=False),
+            samples(exact=True),
+            decode,
+        )
         self.log_prob, self.encode = on_rows(log_prob_of), on_rows(latents_of)
         self._dtype = dtype
         self._data_dtype = tf.uint8 if isinstance(flow.parts()[0], Dequantize) else dtype
@@ -122,7 +143,8 @@ class Endpoints(tf.Module):
     def signatures(self) -> dict:
         """Traces every method for every dtype that it takes, and returns those for servers.
 
-        There x is uint8 where the flow takes images, all arguments are needed, and results have names.
+        There x is uint8 where the flow takes images, all arguments are needed, and results have
+        names.
         """
         temperature = tf.TensorSpec((), self._dtype, "temperature")
         for seed in _COUNTS:
@@ -145,17 +167,23 @@ class Endpoints(tf.Module):
 
 
 def _of_shape(x, event_shape, name):
-    """x, found to be of shape `(batch,) + event_shape` when the graph runs: its signature takes any shape, to refuse in words."""
+    """x, found to be of shape `(batch,) + event_shape` when the graph runs: its signature takes any
+    shape, to refuse in words.
+    """
     # Hides the shape that x is called with, of which TensorFlow would complain in its own words.
     x = tf.compat.v1.placeholder_with_default(x, None)
     expected = ", ".join(map(str, event_shape))
     received = tf.strings.reduce_join(tf.strings.as_string(tf.shape(x)), separator=", ")
     right = tf.strings.regex_full_match(received, rf"\d+, {expected}")
     message = f"{name} must be of shape (batch, {expected})."
-    with tf.control_dependencies([tf.raw_ops.Assert(condition=right, data=[message, "Received: shape", received])]):
+    with tf.control_dependencies(
+        [tf.raw_ops.Assert(condition=right, data=[message, "Received: shape", received])]
+    ):
         return tf.ensure_shape(x, (None, *event_shape))
 
 
 def _require(valid, value, message):
-    with tf.control_dependencies([tf.raw_ops.Assert(condition=valid, data=[message, "Received:", value])]):
+    with tf.control_dependencies(
+        [tf.raw_ops.Assert(condition=valid, data=[message, "Received:", value])]
+    ):
         return tf.identity(value)

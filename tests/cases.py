@@ -1,4 +1,6 @@
-"""Every layer with the shapes that the shared tests run it at. A new layer joins them by being listed here."""
+"""Every layer with the shapes that the shared tests run it at. A new layer joins them by being
+listed here.
+"""
 
 import dataclasses
 from collections.abc import Callable
@@ -64,15 +66,22 @@ def _integers(shape):
 @keras.saving.register_keras_serializable("tests")
 def affine_bijector():
     """With two variables, and a constant Jacobian."""
-    scale = tfp.util.TransformedVariable(tf.eye(3, dtype=tf.float64), tfb.FillScaleTriL(diag_shift=None))
-    return tfb.Chain([tfb.Shift(tf.Variable([1.0, 2.0, 3.0], dtype=tf.float64)), tfb.ScaleMatvecTriL(scale)])
+    scale = tfp.util.TransformedVariable(
+        tf.eye(3, dtype=tf.float64), tfb.FillScaleTriL(diag_shift=None)
+    )
+    return tfb.Chain(
+        [tfb.Shift(tf.Variable([1.0, 2.0, 3.0], dtype=tf.float64)), tfb.ScaleMatvecTriL(scale)]
+    )
 
 
 @keras.saving.register_keras_serializable("tests")
 def spline_bijector():
     """Element-wise, with a variable that TFP does not show."""
     heights = tf.Variable([0.1, -0.2, 0.3], dtype=tf.float64)
-    sizes = [tfp.util.DeferredTensor(v, lambda v: 8 * tf.nn.softmax(v)) for v in (tf.zeros(3, tf.float64), heights)]
+    sizes = [
+        tfp.util.DeferredTensor(v, lambda v: 8 * tf.nn.softmax(v))
+        for v in (tf.zeros(3, tf.float64), heights)
+    ]
     return tfb.RationalQuadraticSpline(*sizes, knot_slopes=tf.ones(2, tf.float64), range_min=-4)
 
 
@@ -84,23 +93,39 @@ def softplus_bijector():
 
 def inner_flow():
     """With a learned inverse, a layer to be initialized, and a squeeze."""
-    return Flow([layers.ActNorm(), layers.Squeeze(), layers.SelfNormalizingConv2D(1)], event_shape=(2, 4, 2))
+    return Flow(
+        [layers.ActNorm(), layers.Squeeze(), layers.SelfNormalizingConv2D(1)], event_shape=(2, 4, 2)
+    )
 
 
 CASES = {
     "SelfNormalizingDense": Case(layers.SelfNormalizingDense, (7,), jit=False),
-    "SelfNormalizingDense-projected": Case(lambda: layers.SelfNormalizingDense(inverse_method="projected"), (7,), jit=False),
+    "SelfNormalizingDense-projected": Case(
+        lambda: layers.SelfNormalizingDense(inverse_method="projected"), (7,), jit=False
+    ),
     "SelfNormalizingDense-newton_schulz": Case(
         lambda: layers.SelfNormalizingDense(inverse_method="newton_schulz"), (7,), jit=False
     ),
     "ExactDense": Case(layers.ExactDense, (7,), jit=False),
     "RelativeGradientDense": Case(layers.RelativeGradientDense, (7,), jit=False),
-    "SelfNormalizingConv2D-1x1": Case(lambda: layers.SelfNormalizingConv2D(1), (4, 3, 5), jit=False),
-    "SelfNormalizingConv2D-3x3": Case(lambda: layers.SelfNormalizingConv2D(3), (4, 6, 2), jit=False),
-    "SelfNormalizingConv2D-3x3-7x7": Case(lambda: layers.SelfNormalizingConv2D(3, 7), (2, 3, 2), jit=False),
-    "SelfNormalizingConv2D-5x1-1x3": Case(lambda: layers.SelfNormalizingConv2D((5, 1), (1, 3)), (4, 4, 2), jit=False),
+    "SelfNormalizingConv2D-1x1": Case(
+        lambda: layers.SelfNormalizingConv2D(1), (4, 3, 5), jit=False
+    ),
+    "SelfNormalizingConv2D-3x3": Case(
+        lambda: layers.SelfNormalizingConv2D(3), (4, 6, 2), jit=False
+    ),
+    "SelfNormalizingConv2D-3x3-7x7": Case(
+        lambda: layers.SelfNormalizingConv2D(3, 7), (2, 3, 2), jit=False
+    ),
+    "SelfNormalizingConv2D-5x1-1x3": Case(
+        lambda: layers.SelfNormalizingConv2D((5, 1), (1, 3)), (4, 4, 2), jit=False
+    ),
     "SelfNormalizingConv2D-least_squares": Case(
-        lambda: layers.SelfNormalizingConv2D(3, 5, inverse_method=layers.LeastSquares(check_every=7)), (4, 5, 2), jit=False
+        lambda: layers.SelfNormalizingConv2D(
+            3, 5, inverse_method=layers.LeastSquares(check_every=7)
+        ),
+        (4, 5, 2),
+        jit=False,
     ),
     "ExactConv2D": Case(lambda: layers.ExactConv2D(3), (5, 4, 3), jit=False),
     "InvertibleConv1x1": Case(layers.InvertibleConv1x1, (3, 4, 5), jit=False),
@@ -108,25 +133,37 @@ CASES = {
     "HouseholderConv1x1": Case(layers.HouseholderConv1x1, (3, 4, 5)),
     "HouseholderConv1x1-2": Case(lambda: layers.HouseholderConv1x1(2), (3, 4, 5)),
     "EmergingConv2D": Case(layers.EmergingConv2D, (4, 5, 3), weight=_dominated_by_the_pixel_itself),
-    "EmergingConv2D-5": Case(lambda: layers.EmergingConv2D(5), (2, 6, 2), weight=_dominated_by_the_pixel_itself),
+    "EmergingConv2D-5": Case(
+        lambda: layers.EmergingConv2D(5), (2, 6, 2), weight=_dominated_by_the_pixel_itself
+    ),
     "ConvolutionExponential": Case(lambda: layers.ConvolutionExponential(3), (4, 3, 2)),
-    "ConvolutionExponential-norm-3": Case(lambda: layers.ConvolutionExponential((1, 5), bound=3.0), (2, 3, 4)),
+    "ConvolutionExponential-norm-3": Case(
+        lambda: layers.ConvolutionExponential((1, 5), bound=3.0), (2, 3, 4)
+    ),
     "ActNorm": Case(layers.ActNorm, (3, 2, 4)),
     "ActNorm-vectors": Case(layers.ActNorm, (6,)),
     "AffineCoupling": Case(lambda: layers.AffineCoupling(width=7), (3, 2, 4), weight=_small),
     "AffineCoupling-tanh": Case(lambda: layers.AffineCoupling(width=7, scale="tanh"), (6,)),
     "AffineCoupling-exp": Case(
-        lambda: layers.AffineCoupling(keras.layers.Dense(4, activation="tanh"), scale="exp"), (3, 2, 4), weight=_small
+        lambda: layers.AffineCoupling(keras.layers.Dense(4, activation="tanh"), scale="exp"),
+        (3, 2, 4),
+        weight=_small,
     ),
-    "FactorOut": Case(lambda: layers.FactorOut(layers.AffineCoupling(width=3)), (3, 2, 4), weight=_small),
-    "FactorOut-unconditional": Case(lambda: layers.FactorOut(inner_flow(), conditional=False), (2, 4, 4), jit=False),
+    "FactorOut": Case(
+        lambda: layers.FactorOut(layers.AffineCoupling(width=3)), (3, 2, 4), weight=_small
+    ),
+    "FactorOut-unconditional": Case(
+        lambda: layers.FactorOut(inner_flow(), conditional=False), (2, 4, 4), jit=False
+    ),
     "LeakyReLU": Case(layers.LeakyReLU, (4, 3)),
     "SmoothLeakyReLU": Case(layers.SmoothLeakyReLU, (4, 3)),
     "SmoothLeakyReLU-0.01": Case(lambda: layers.SmoothLeakyReLU(0.01), (11,)),
     "SmoothLeakyReLU-3": Case(lambda: layers.SmoothLeakyReLU(3.0), (11,)),
     "SmoothTanh": Case(layers.SmoothTanh, (2, 2, 3)),
     "SmoothTanh-steep": Case(lambda: layers.SmoothTanh(alpha=10.0, beta=0.01), (11,)),
-    "SplineActivation": Case(layers.SplineActivation, (3, 2, 2), draw=lambda shape: np.random.uniform(-12, 12, shape)),
+    "SplineActivation": Case(
+        layers.SplineActivation, (3, 2, 2), draw=lambda shape: np.random.uniform(-12, 12, shape)
+    ),
     "SplineActivation-8": Case(lambda: layers.SplineActivation(bins=8, bound=3.0), (6,)),
     "Squeeze": Case(layers.Squeeze, (4, 6, 3)),
     "Flatten": Case(layers.Flatten, (2, 3, 4)),
@@ -135,7 +172,9 @@ CASES = {
     "FromBijector-affine": Case(lambda: layers.FromBijector(affine_bijector), (3,), jit=False),
     "FromBijector-spline": Case(lambda: layers.FromBijector(spline_bijector), (4, 3), jit=False),
     "FromBijector-softplus": Case(
-        lambda: layers.FromBijector(softplus_bijector), (2, 3), draw=lambda shape: np.random.uniform(0.1, 3, shape)
+        lambda: layers.FromBijector(softplus_bijector),
+        (2, 3),
+        draw=lambda shape: np.random.uniform(0.1, 3, shape),
     ),
     "Logit": Case(layers.Logit, (3, 5), draw=lambda shape: np.random.uniform(0, 1, shape)),
 }

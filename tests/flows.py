@@ -10,7 +10,11 @@ D = 6
 
 
 def vector_flow(**kwargs):
-    bijections = [layers.SelfNormalizingDense(), layers.SmoothLeakyReLU(), layers.SelfNormalizingDense()]
+    bijections = [
+        layers.SelfNormalizingDense(),
+        layers.SmoothLeakyReLU(),
+        layers.SelfNormalizingDense(),
+    ]
     return snf_tf.Flow(bijections, event_shape=(D,), **kwargs)
 
 
@@ -28,7 +32,10 @@ KEPT = {
 
 def kept_flow(method):
     """`projected` on fewer rows than the whole batch has."""
-    return KEPT[method](event_shape=(4, 4, 1), inverse_method=layers.Projected(rows=3) if method == "projected" else method)
+    return KEPT[method](
+        event_shape=(4, 4, 1),
+        inverse_method=layers.Projected(rows=3) if method == "projected" else method,
+    )
 
 
 def images(count=12, shape=(4, 4, 1)):
@@ -36,7 +43,9 @@ def images(count=12, shape=(4, 4, 1)):
 
 
 def brute_force_log_prob(flow, x, seed=0):
-    """log N(z) + log|det dz/dy| by the whole autodiff Jacobian, y the dequantized x where the first layer dequantizes."""
+    """log N(z) + log|det dz/dy| by the whole autodiff Jacobian, y the dequantized x where the first
+    layer dequantizes.
+    """
     first = flow.bijections[0]
     y = next(flow.steps(tf.constant(x), seed=seed))[2] if first.stochastic else tf.constant(x)
     with tf.GradientTape() as tape:

@@ -1,4 +1,6 @@
-"""Layers and flows as TFP bijectors: log-dets against autodiff Jacobians, nothing stale, training, distributions."""
+"""Layers and flows as TFP bijectors: log-dets against autodiff Jacobians, nothing stale, training,
+distributions.
+"""
 
 import math
 
@@ -28,7 +30,9 @@ def slogdet_of_jacobian(function, x, size):
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(x)
         y = function(x)
-    return tf.linalg.slogdet(tf.reshape(tape.batch_jacobian(y, x, experimental_use_pfor=False), (-1, size, size)))[1]
+    return tf.linalg.slogdet(
+        tf.reshape(tape.batch_jacobian(y, x, experimental_use_pfor=False), (-1, size, size))
+    )[1]
 
 
 @pytest.mark.usefixtures("float64")
@@ -43,17 +47,34 @@ def test_every_layer_keeps_the_contract_of_a_bijector(case):
     assert bijector.forward_event_shape(layer.latent_shape) == case.event_shape
     assert bijector.inverse_event_shape(case.event_shape) == layer.latent_shape
     assert tuple(bijector.forward_event_shape_tensor(layer.latent_shape)) == case.event_shape
-    assert tuple(bijector.inverse_event_shape_tensor([9, *case.event_shape])) == (9, *layer.latent_shape)
+    assert tuple(bijector.inverse_event_shape_tensor([9, *case.event_shape])) == (
+        9,
+        *layer.latent_shape,
+    )
     ildj, fldj = bijector.inverse_log_det_jacobian(x), bijector.forward_log_det_jacobian(z)
-    np.testing.assert_allclose(ildj, slogdet_of_jacobian(bijector.inverse, x, size), rtol=1e-8, atol=1e-8)
-    np.testing.assert_allclose(fldj, slogdet_of_jacobian(bijector.forward, z, size), rtol=1e-7, atol=1e-7)
+    np.testing.assert_allclose(
+        ildj, slogdet_of_jacobian(bijector.inverse, x, size), rtol=1e-8, atol=1e-8
+    )
+    np.testing.assert_allclose(
+        fldj, slogdet_of_jacobian(bijector.forward, z, size), rtol=1e-7, atol=1e-7
+    )
     # Any batch shape, none at all, and graphs.
     several, one = tf.reshape(x, (2, 1, 2, *case.event_shape)), x[0]
-    np.testing.assert_allclose(bijector.inverse_log_det_jacobian(several, ndims[1]), tf.reshape(ildj, (2, 1, 2)), rtol=1e-12)
-    np.testing.assert_allclose(bijector.inverse_log_det_jacobian(one, ndims[1]), ildj[0], rtol=1e-12)
+    np.testing.assert_allclose(
+        bijector.inverse_log_det_jacobian(several, ndims[1]),
+        tf.reshape(ildj, (2, 1, 2)),
+        rtol=1e-12,
+    )
+    np.testing.assert_allclose(
+        bijector.inverse_log_det_jacobian(one, ndims[1]), ildj[0], rtol=1e-12
+    )
     assert bijector.forward(tf.reshape(z, (2, 1, 2, *layer.latent_shape))).shape == several.shape
-    np.testing.assert_allclose(tf.function(bijector.forward)(z), bijector.forward(z), rtol=1e-10, atol=1e-10)
-    np.testing.assert_allclose(tf.function(tfb.Invert(bijector).forward)(x), z, rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(
+        tf.function(bijector.forward)(z), bijector.forward(z), rtol=1e-10, atol=1e-10
+    )
+    np.testing.assert_allclose(
+        tf.function(tfb.Invert(bijector).forward)(x), z, rtol=1e-10, atol=1e-10
+    )
 
 
 @pytest.mark.usefixtures("float64")
@@ -66,11 +87,20 @@ def test_two_of_one_class_and_changed_weights():
         bijectors.append(as_bijector(layer))
 
     def check(layer, bijector):
-        expected = tf.linalg.matmul(x, layer.kernel), tf.fill([3], tf.linalg.slogdet(layer.kernel)[1])
+        expected = (
+            tf.linalg.matmul(x, layer.kernel),
+            tf.fill([3], tf.linalg.slogdet(layer.kernel)[1]),
+        )
         chain = chains[bijector.name]
         # What is kept alive is what TFP would return again.
         kept.extend((bijector.inverse(x), bijector.inverse_log_det_jacobian(x), chain.inverse(x)))
-        kept.extend((chain.inverse_log_det_jacobian(x, 1), tfb.Invert(bijector).forward(x), bijector.forward(kept[-3])))
+        kept.extend(
+            (
+                chain.inverse_log_det_jacobian(x, 1),
+                tfb.Invert(bijector).forward(x),
+                bijector.forward(kept[-3]),
+            )
+        )
         for value, reference in zip(kept[-6:], (*expected, *expected, expected[0], x), strict=True):
             np.testing.assert_allclose(value, reference, rtol=1e-9, atol=1e-9)
 
@@ -111,7 +141,8 @@ def test_distribution_agrees_with_the_flow(make):
     np.testing.assert_allclose(density, distribution.log_prob(drawn), rtol=1e-9)
     assert len(distribution.trainable_variables) == len(flow.trainable_variables)
     np.testing.assert_allclose(
-        flow.bijector.forward(tf.zeros(flow.latent_shape, tf.float64)), flow.inverse(tf.zeros((1, *flow.latent_shape)))[0]
+        flow.bijector.forward(tf.zeros(flow.latent_shape, tf.float64)),
+        flow.inverse(tf.zeros((1, *flow.latent_shape)))[0],
     )
 
 
@@ -119,7 +150,9 @@ def test_beside_bijectors_of_tfp():
     flow = vector_flow()
     chain = tfb.Chain([tfb.Softplus(), flow.bijector, tfb.Scale(2.0)])
     z = tf.random.normal((5, D))
-    np.testing.assert_allclose(chain.inverse(tf.identity(chain.forward(z))), z, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(
+        chain.inverse(tf.identity(chain.forward(z))), z, rtol=1e-3, atol=1e-3
+    )
     distribution = tfd.TransformedDistribution(tfd.Sample(tfd.Normal(0.0, 1.0), D), chain)
     optimizer = keras.optimizers.Adam(1e-2)
     x = tf.math.softplus(tf.random.normal((100, D)))
@@ -129,7 +162,11 @@ def test_beside_bijectors_of_tfp():
         with tf.GradientTape() as tape:
             loss = -tf.reduce_mean(distribution.log_prob(x))
         variables = distribution.trainable_variables
-        optimizer.apply_gradients((g, v) for g, v in zip(tape.gradient(loss, variables), variables, strict=True) if g is not None)
+        optimizer.apply_gradients(
+            (g, v)
+            for g, v in zip(tape.gradient(loss, variables), variables, strict=True)
+            if g is not None
+        )
         return loss
 
     losses = [float(step()) for _ in range(50)]
@@ -150,7 +187,9 @@ def test_variational_family():
     )
     assert losses[0] > -2.0
     np.testing.assert_allclose(losses[-20:], -3.0, atol=0.02)
-    np.testing.assert_allclose(flow.distribution.sample(20_000, seed=2).numpy().mean(0), [1.0, -2.0], atol=0.1)
+    np.testing.assert_allclose(
+        flow.distribution.sample(20_000, seed=2).numpy().mean(0), [1.0, -2.0], atol=0.1
+    )
 
 
 def test_a_context_reaches_every_layer():

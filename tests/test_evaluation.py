@@ -15,9 +15,16 @@ def test_likelihoods_are_those_of_the_flow():
     results = evaluation.likelihoods(serving.Endpoints(flow), x, seed=5, batch_size=7)
     log_prob = flow.log_prob(x, seed=5).numpy()
     assert results["nll"] == pytest.approx(-log_prob.mean(), rel=1e-6)
-    assert results["nll_standard_error"] == pytest.approx(log_prob.std(ddof=1) / np.sqrt(30), rel=1e-4)
+    assert results["nll_standard_error"] == pytest.approx(
+        log_prob.std(ddof=1) / np.sqrt(30), rel=1e-4
+    )
     assert results["bits_per_dim"] == pytest.approx(-log_prob.mean() / 16 / np.log(2), rel=1e-6)
-    assert set(results) == {"nll", "nll_standard_error", "bits_per_dim", "bits_per_dim_standard_error"}
+    assert set(results) == {
+        "nll",
+        "nll_standard_error",
+        "bits_per_dim",
+        "bits_per_dim_standard_error",
+    }
 
 
 def test_importance_weighted_bound_falls_to_the_probability():
@@ -26,7 +33,10 @@ def test_importance_weighted_bound_falls_to_the_probability():
     x = np.random.RandomState(0).randint(0, 4, (200, 1)).astype("uint8")
     truth = -np.log(norm.cdf((x + 1) / 2) - norm.cdf(x / 2)).mean()
     endpoints = serving.Endpoints(flow)
-    few, many = (evaluation.likelihoods(endpoints, x, draws=draws)["importance_weighted_nll_bound"] for draws in (2, 200))
+    few, many = (
+        evaluation.likelihoods(endpoints, x, draws=draws)["importance_weighted_nll_bound"]
+        for draws in (2, 200)
+    )
     nll = evaluation.likelihoods(endpoints, x)["nll"]
     assert truth < many < few < nll
     assert many == pytest.approx(truth, abs=2e-3)
@@ -37,4 +47,7 @@ def test_distance_of_decoded_data():
     x = np.random.RandomState(0).randint(1, 255, (10, 3))
     assert evaluation.distance_of_decoded(serving.Endpoints(flow), x.astype("uint8")) < 1e-4
     real = snf_tf.Flow([layers.SmoothTanh()], event_shape=(3,))
-    assert evaluation.distance_of_decoded(serving.Endpoints(real), tf.random.normal((5, 3)).numpy()) < 1e-4
+    assert (
+        evaluation.distance_of_decoded(serving.Endpoints(real), tf.random.normal((5, 3)).numpy())
+        < 1e-4
+    )

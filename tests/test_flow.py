@@ -11,7 +11,9 @@ from tests.flows import D, brute_force_log_prob, image_flow, images, vector_flow
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("make", [vector_flow, image_flow, lambda: snf_tf.models.fully_connected(event_shape=(4, 4, 1))])
+@pytest.mark.parametrize(
+    "make", [vector_flow, image_flow, lambda: snf_tf.models.fully_connected(event_shape=(4, 4, 1))]
+)
 def test_log_prob_is_exact_and_never_stale(make, tmp_path):
     flow = make()
     x = images(12, flow.event_shape) if len(flow.event_shape) == 3 else np.random.randn(12, D)
@@ -23,15 +25,25 @@ def test_log_prob_is_exact_and_never_stale(make, tmp_path):
         for results in (flow.evaluate(dataset), flow.evaluate(x, batch_size=7)):
             np.testing.assert_allclose(results["nll"], -np.mean(log_prob), rtol=1e-12)
             np.testing.assert_allclose(
-                results["bits_per_dim"], -np.mean(log_prob) / np.log(2) / np.prod(flow.event_shape), rtol=1e-12
+                results["bits_per_dim"],
+                -np.mean(log_prob) / np.log(2) / np.prod(flow.event_shape),
+                rtol=1e-12,
             )
 
     check()
     flow.save_weights(tmp_path / "start.weights.h5")
     flow.compile(optimizer=keras.optimizers.Adam(1e-2))
-    history = flow.fit(x, batch_size=4, epochs=2, validation_data=tf.data.Dataset.from_tensor_slices(x).batch(5), verbose=0)
+    history = flow.fit(
+        x,
+        batch_size=4,
+        epochs=2,
+        validation_data=tf.data.Dataset.from_tensor_slices(x).batch(5),
+        verbose=0,
+    )
     check()
-    np.testing.assert_allclose(history.history["val_nll"][-1], -np.mean(flow.log_prob(x)), rtol=1e-12)
+    np.testing.assert_allclose(
+        history.history["val_nll"][-1], -np.mean(flow.log_prob(x)), rtol=1e-12
+    )
     linear = next(layer for layer in flow.bijections if layer.has_learned_inverse)
     linear.kernel.assign(linear.kernel + 0.3 * np.random.randn(*linear.kernel.shape))
     check()
@@ -45,13 +57,17 @@ def test_the_contract_of_a_layer():
     x = images()
     z, log_det = flow(x)
     assert z.shape == (12, 16)
-    np.testing.assert_allclose(log_det + ops.standard_normal_log_prob(z), flow.log_prob(x), rtol=1e-12)
+    np.testing.assert_allclose(
+        log_det + ops.standard_normal_log_prob(z), flow.log_prob(x), rtol=1e-12
+    )
     np.testing.assert_array_equal(z, flow.encode(x))
     np.testing.assert_array_equal(tf.floor(flow.inverse(z)), x)
     np.testing.assert_array_equal(tf.floor(flow.decode(z)), x)
     assert flow.constant_log_det() is None
     linear = snf_tf.Flow([layers.ExactDense(), layers.Scale(2.0)], event_shape=(3,))
-    np.testing.assert_allclose(linear.constant_log_det(), linear(np.zeros((1, 3)))[1][0], rtol=1e-12)
+    np.testing.assert_allclose(
+        linear.constant_log_det(), linear(np.zeros((1, 3)))[1][0], rtol=1e-12
+    )
 
 
 @pytest.mark.usefixtures("float64")
@@ -77,7 +93,9 @@ def test_context_reaches_every_layer():
     dataset = tf.data.Dataset.from_tensor_slices((x, context)).batch(3)
     flow.compile(optimizer="sgd")
     flow.fit(dataset, validation_data=dataset, verbose=0)
-    np.testing.assert_allclose(flow.evaluate(dataset)["nll"], -np.mean(flow.log_prob(x, context)), rtol=1e-5)
+    np.testing.assert_allclose(
+        flow.evaluate(dataset)["nll"], -np.mean(flow.log_prob(x, context)), rtol=1e-5
+    )
     np.testing.assert_allclose(flow.decode(flow.encode(x, context), context), x, atol=1e-4)
 
 
@@ -139,14 +157,21 @@ def test_forms_of_data():
     flow, x = vector_flow(), np.random.randn(6, D).astype("float32")
     flow.compile(optimizer="sgd")
     expected = -np.mean(flow.log_prob(x))
-    for data in (x, x.tolist(), tf.constant(x), *(tf.data.Dataset.from_tensor_slices(form).batch(2) for form in (x, (x,)))):
+    for data in (
+        x,
+        x.tolist(),
+        tf.constant(x),
+        *(tf.data.Dataset.from_tensor_slices(form).batch(2) for form in (x, (x,))),
+    ):
         np.testing.assert_allclose(flow.evaluate(data)["nll"], expected, rtol=1e-6)
     for data in (x, tf.data.Dataset.from_tensor_slices((x,)).batch(2)):
         flow.fit(data, validation_data=data, verbose=0)
 
 
 def test_layers_of_different_dtypes():
-    flow = snf_tf.Flow([layers.SelfNormalizingDense(dtype="float64"), layers.SmoothLeakyReLU()], event_shape=(D,))
+    flow = snf_tf.Flow(
+        [layers.SelfNormalizingDense(dtype="float64"), layers.SmoothLeakyReLU()], event_shape=(D,)
+    )
     x = np.random.randn(3, D)
     log_prob = flow.log_prob(x)
     assert log_prob.dtype == tf.float64

@@ -12,7 +12,9 @@ from tests.flows import images
 MODELS = {
     "learned": snf_tf.models.fully_connected,
     "newton_schulz": lambda **k: snf_tf.models.fully_connected(inverse_method="newton_schulz", **k),
-    "convolutional": lambda **k: snf_tf.models.convolutional(blocks=2, depth=1, inverse_method="least_squares", **k),
+    "convolutional": lambda **k: snf_tf.models.convolutional(
+        blocks=2, depth=1, inverse_method="least_squares", **k
+    ),
 }
 
 
@@ -37,12 +39,18 @@ def test_angles(model):
         gradients.append(tape.gradient(loss, kernels))
     for (index, layer), used, exact in zip(linear.items(), *gradients, strict=True):
         prefix = f"{index}.{type(layer).__name__}/"
-        np.testing.assert_allclose(statistics[prefix + "gradient_angle"], ops.angle(used, exact), rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(
+            statistics[prefix + "gradient_angle"], ops.angle(used, exact), rtol=1e-6, atol=1e-9
+        )
         np.testing.assert_allclose(statistics[prefix + "gradient_norm"], tf.norm(used), rtol=1e-9)
-        np.testing.assert_allclose(statistics[prefix + "log_det"], layer.constant_log_det(), rtol=1e-9)
+        np.testing.assert_allclose(
+            statistics[prefix + "log_det"], layer.constant_log_det(), rtol=1e-9
+        )
         assert prefix + "refinement_steps" in statistics
         if model == "learned":
-            np.testing.assert_allclose(statistics[prefix + "log_det_gradient_angle"], angles[prefix + "kept"], rtol=1e-6)
+            np.testing.assert_allclose(
+                statistics[prefix + "log_det_gradient_angle"], angles[prefix + "kept"], rtol=1e-6
+            )
             assert angles[prefix + "newton_schulz"] < angles[prefix + "kept"]
         if model == "convolutional":
             assert angles[prefix + "least_squares_5"] < angles[prefix + "transpose"]

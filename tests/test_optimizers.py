@@ -26,7 +26,11 @@ OPTIONS = [
 
 def train(optimizer, dtype="float32", steps=6):
     keras.utils.set_random_seed(0)
-    bijections = [layers.SelfNormalizingDense(dtype=dtype), layers.SplineActivation(dtype=dtype), layers.ExactDense(dtype=dtype)]
+    bijections = [
+        layers.SelfNormalizingDense(dtype=dtype),
+        layers.SplineActivation(dtype=dtype),
+        layers.ExactDense(dtype=dtype),
+    ]
     flow = snf_tf.Flow(bijections, event_shape=(4,))
     flow.compile(optimizer=optimizer)
     x = tf.data.Dataset.from_tensor_slices(np.random.RandomState(0).randn(8 * steps, 4)).batch(8)
@@ -37,7 +41,10 @@ def train(optimizer, dtype="float32", steps=6):
 @pytest.mark.parametrize("options", OPTIONS)
 def test_numbers_are_those_of_keras(options):
     options = {"learning_rate": 0.05} | options
-    ours, theirs = (train(make(**options), "float64") for make in (snf_tf.optimizers.Adam, keras.optimizers.Adam))
+    ours, theirs = (
+        train(make(**options), "float64")
+        for make in (snf_tf.optimizers.Adam, keras.optimizers.Adam)
+    )
     pairs = [*zip(ours.weights, theirs.weights, strict=True)]
     pairs += [*zip(ours.optimizer.variables, theirs.optimizer.variables, strict=True)]
     for mine, reference in pairs:

@@ -1,4 +1,6 @@
-"""SavedModels: they agree with the flow, are loaded by TensorFlow alone, and refuse bad input in words."""
+"""SavedModels: they agree with the flow, are loaded by TensorFlow alone, and refuse bad input in
+words.
+"""
 
 import subprocess
 import sys
@@ -25,14 +27,14 @@ x = np.load(inputs)
 results = {
     "sample": model.sample(n=5, seed=3), "tensors": model.sample(tf.constant(5), tf.constant(3)),
     "cold": model.sample(5, 3, 0.5), "sample_exact": model.sample_exact(5, seed=3),
-    "log_prob": model.log_prob(x, seed=2), "one": model.log_prob(x[:1], 2), "later": model.log_prob(x[4:], 2, 4),
-    "floats": model.log_prob(x.astype("float64"), tf.constant(2)),
+    "log_prob": model.log_prob(x, seed=2), "one": model.log_prob(x[:1], 2), "later":
+    model.log_prob(x[4:], 2, 4), "floats": model.log_prob(x.astype("float64"), tf.constant(2)),
     "encode": model.encode(x, 2), "decode": model.decode(model.encode(x, 2)),
 }
-served = model.signatures["sample"](n=tf.constant(5, tf.int64), seed=tf.constant(3, tf.int64), temperature=tf.constant(1.0))
-results["served"] = served["output_0"]
-np.savez(outputs, **{name: value.numpy() for name, value in results.items()})
-assert not {"keras", "snf_tf", "tensorflow_probability"} & {name.split(".")[0] for name in set(sys.modules) - before}
+served = model.signatures["sample"](n=tf.constant(5, tf.int64), seed=tf.constant(3, tf.int64),
+temperature=tf.constant(1.0)) results["served"] = served["output_0"] np.savez(outputs, **{name:
+value.numpy() for name, value in results.items()}) assert not {"keras", "snf_tf",
+"tensorflow_probability"} & {name.split(".")[0] for name in set(sys.modules) - before}
 """
 
 
@@ -44,7 +46,14 @@ def test_a_saved_model_agrees_with_the_flow(make, tmp_path):
     x = images(257) if make is image_flow else np.random.randn(257, D).astype("float32")
     serving.export(flow, tmp_path / "model")
     np.save(tmp_path / "x.npy", x)
-    command = [sys.executable, "-c", ALONE, tmp_path / "model", tmp_path / "x.npy", tmp_path / "results.npz"]
+    command = [
+        sys.executable,
+        "-c",
+        ALONE,
+        tmp_path / "model",
+        tmp_path / "x.npy",
+        tmp_path / "results.npz",
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     results = np.load(tmp_path / "results.npz")
@@ -70,13 +79,22 @@ def test_a_saved_model_agrees_with_the_flow(make, tmp_path):
         (lambda model: model.sample(1, 1, -1.0), "temperature must be a number, and not negative"),
         (lambda model: model.sample(1, 1, float("nan")), "temperature must be a number"),
         (lambda model: model.decode(np.full((1, 16), np.nan, "float32")), "z must be finite"),
-        (lambda model: model.log_prob(np.zeros((2, 4, 4), "uint8")), r"x must be of shape \(batch, 4, 4, 1\)"),
-        (lambda model: model.encode(np.zeros((2, 4, 5, 1), "uint8")), r"x must be of shape \(batch, 4, 4, 1\)"),
+        (
+            lambda model: model.log_prob(np.zeros((2, 4, 4), "uint8")),
+            r"x must be of shape \(batch, 4, 4, 1\)",
+        ),
+        (
+            lambda model: model.encode(np.zeros((2, 4, 5, 1), "uint8")),
+            r"x must be of shape \(batch, 4, 4, 1\)",
+        ),
         (lambda model: model.log_prob(np.uint8(3)), r"x must be of shape \(batch, 4, 4, 1\)"),
         (lambda model: model.log_prob(images() / 255.0), r"integer values in 0\.\.255"),
         (lambda model: model.log_prob(images().astype(int) + 9), r"integer values in 0\.\.255"),
         (lambda model: model.log_prob(np.full((1, 4, 4, 1), np.nan, "float32")), "must be finite"),
-        (lambda model: model.decode(np.zeros((2, 5), "float32")), r"z must be of shape \(batch, 16\)"),
+        (
+            lambda model: model.decode(np.zeros((2, 5), "float32")),
+            r"z must be of shape \(batch, 16\)",
+        ),
     ],
 )
 @pytest.mark.parametrize("loaded", [True, False])
@@ -132,7 +150,9 @@ def test_half_precision_and_a_base_with_variables(tmp_path):
 def test_images_of_a_nested_flow():
     flow = snf_tf.Flow([image_flow(), layers.SmoothTanh()], event_shape=(4, 4, 1))
     endpoints = serving.Endpoints(flow)
-    np.testing.assert_allclose(endpoints.log_prob(images(), 3), flow.log_prob(images(), seed=3), rtol=1e-5)
+    np.testing.assert_allclose(
+        endpoints.log_prob(images(), 3), flow.log_prob(images(), seed=3), rtol=1e-5
+    )
     assert endpoints.signatures()["log_prob"].structured_input_signature[0][0].dtype == tf.uint8
     assert evaluation.round_trip_error(flow, images()) < 0.1
     assert len(layer_statistics(flow, tf.constant(images()))) == 14

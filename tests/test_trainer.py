@@ -36,12 +36,20 @@ def test_gradients_are_linear_in_the_loss(make):
     penalty = training_gradients(flow, x, lambda nll, penalty: penalty)
     weights = np.random.RandomState(1).uniform(size=12)
     scaled = training_gradients(flow, x, lambda nll, penalty: 10 * (tf.reduce_mean(nll) + penalty))
-    bits = training_gradients(flow, x, lambda nll, penalty: ops.bits_per_dim(tf.reduce_mean(nll), D))
+    bits = training_gradients(
+        flow, x, lambda nll, penalty: ops.bits_per_dim(tf.reduce_mean(nll), D)
+    )
     weighted = training_gradients(flow, x, lambda nll, penalty: tf.reduce_sum(weights * nll))
     for index in range(len(plain)):
-        np.testing.assert_allclose(plain[index], sum(g[index] for g in each) / 12, rtol=1e-9, atol=1e-9)
-        np.testing.assert_allclose(scaled[index], 10 * (plain[index] + penalty[index]), rtol=1e-9, atol=1e-9)
-        np.testing.assert_allclose(bits[index], plain[index] / (D * np.log(2)), rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(
+            plain[index], sum(g[index] for g in each) / 12, rtol=1e-9, atol=1e-9
+        )
+        np.testing.assert_allclose(
+            scaled[index], 10 * (plain[index] + penalty[index]), rtol=1e-9, atol=1e-9
+        )
+        np.testing.assert_allclose(
+            bits[index], plain[index] / (D * np.log(2)), rtol=1e-9, atol=1e-9
+        )
         expected = sum(w * g[index] for w, g in zip(weights, each, strict=True))
         np.testing.assert_allclose(weighted[index], expected, rtol=1e-9, atol=1e-9)
 
@@ -64,7 +72,9 @@ def test_loss_scaling_in_mixed_float16(model):
             keras.config.set_dtype_policy("float32")
         before = [weight.numpy() for weight in flow.trainable_weights]
         flow.fit(x, batch_size=12, verbose=0)
-        steps.append([weight.numpy() - b for weight, b in zip(flow.trainable_weights, before, strict=True)])
+        steps.append(
+            [weight.numpy() - b for weight, b in zip(flow.trainable_weights, before, strict=True)]
+        )
     for reference, half in zip(*steps, strict=True):
         assert np.linalg.norm(half - reference) < 1e-2 * np.linalg.norm(reference)
 
@@ -72,7 +82,11 @@ def test_loss_scaling_in_mixed_float16(model):
 @pytest.mark.parametrize(
     ("dtype", "tolerance", "count", "make"),
     [
-        *((dtype, tolerance, n, image_flow) for dtype, tolerance in (("float32", 1e-5), ("float64", 1e-8)) for n in (32, 29, 25)),
+        *(
+            (dtype, tolerance, n, image_flow)
+            for dtype, tolerance in (("float32", 1e-5), ("float64", 1e-8))
+            for n in (32, 29, 25)
+        ),
         *(("float64", 1e-8, 25, lambda method=method: kept_flow(method)) for method in KEPT),
     ],
 )
@@ -89,7 +103,10 @@ def test_two_replicas_take_the_steps_of_one(dtype, tolerance, count, make):
                 flow.compile(optimizer=keras.optimizers.SGD(1e-4))
             flow.fit(tf.data.Dataset.from_tensor_slices(x).batch(8), epochs=5, verbose=0)
             weights.append(flow.get_weights())
-        moved = max(np.abs(weight - start).max() for weight, start in zip(weights[0], make().get_weights(), strict=True))
+        moved = max(
+            np.abs(weight - start).max()
+            for weight, start in zip(weights[0], make().get_weights(), strict=True)
+        )
         assert moved > 1e-3
         for one, two in zip(*weights, strict=True):
             np.testing.assert_allclose(two, one, rtol=tolerance, atol=tolerance)
@@ -97,7 +114,9 @@ def test_two_replicas_take_the_steps_of_one(dtype, tolerance, count, make):
         keras.config.set_dtype_policy("float32")
 
 
-@pytest.mark.parametrize("options", [{"jit_compile": True}, {"run_eagerly": True}, {"steps_per_execution": 2}])
+@pytest.mark.parametrize(
+    "options", [{"jit_compile": True}, {"run_eagerly": True}, {"steps_per_execution": 2}]
+)
 def test_ways_to_compile_train_alike(options):
     nlls = []
     for chosen in ({}, options):

@@ -5,8 +5,11 @@ import tensorflow as tf
 
 
 @gin.configurable
-def flip_and_shift(images: tf.Tensor, seed: tf.Tensor, flip: bool = True, shift: int = 1) -> tf.Tensor:
-    """Mirrors every image with probability 1/2, and moves it by up to `shift` pixels along each axis (SNF A.3).
+def flip_and_shift(
+    images: tf.Tensor, seed: tf.Tensor, flip: bool = True, shift: int = 1
+) -> tf.Tensor:
+    """Mirrors every image with probability 1/2, and moves it by up to `shift` pixels along each
+    axis (SNF A.3).
 
     Args:
         images: `(batch, H, W, C)`.
@@ -25,7 +28,9 @@ def flip_and_shift(images: tf.Tensor, seed: tf.Tensor, flip: bool = True, shift:
         padded = tf.pad(images, [[0, 0], [shift, shift], [shift, shift], [0, 0]], mode="REFLECT")
         # Not the seed of the flips, or both would agree.
         seed = tf.random.experimental.stateless_fold_in(seed, 1)
-        rows, columns = tf.unstack(tf.random.stateless_uniform((2, batch, 1), seed, maxval=2 * shift + 1, dtype=tf.int32))
+        rows, columns = tf.unstack(
+            tf.random.stateless_uniform((2, batch, 1), seed, maxval=2 * shift + 1, dtype=tf.int32)
+        )
         padded = tf.gather(padded, rows + tf.range(height), axis=1, batch_dims=1)
         images = tf.gather(padded, columns + tf.range(width), axis=2, batch_dims=1)
     return images

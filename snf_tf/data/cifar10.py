@@ -20,7 +20,9 @@ _ERRORS = (
 
 
 def _from_files(data_dir: Path) -> Splits:
-    """Reads the original archive, for Python or binary; the last fifth of the training images is for validation."""
+    """Reads the original archive, for Python or binary; the last fifth of the training images is
+    for validation.
+    """
     path = next(path for path in sorted(data_dir.glob("cifar-10-*.tar.gz")))
     parts: dict[str, list[np.ndarray]] = {"data_batch": [], "test_batch": []}
     try:
@@ -30,11 +32,15 @@ def _from_files(data_dir: Path) -> Splits:
                 if member.isfile() and kind in parts:
                     content = archive.extractfile(member)
                     assert content is not None
-                    parts[kind].append(_read_batch(content.read(), is_binary=member.name.endswith(".bin")))
+                    parts[kind].append(
+                        _read_batch(content.read(), is_binary=member.name.endswith(".bin"))
+                    )
     except _ERRORS as error:
         raise ValueError(f"{path} is damaged, or no archive of CIFAR-10: {error}") from error
     if not all(parts.values()):
-        raise ValueError(f"{path} is no archive of CIFAR-10: it has no data_batch_* or no test_batch.")
+        raise ValueError(
+            f"{path} is no archive of CIFAR-10: it has no data_batch_* or no test_batch."
+        )
     train, test = (np.concatenate(batches) for batches in parts.values())
     validation_size = len(train) // 5
     if not validation_size:
@@ -50,7 +56,10 @@ def _read_batch(content: bytes, is_binary: bool) -> np.ndarray:
     else:
         rows = np.asarray(_Unpickler.loads(content)[b"data"])
     if rows.dtype != np.uint8 or rows.ndim != 2 or rows.shape[1] != np.prod(_SHAPE):
-        raise ValueError(f"images must be bytes of shape (N, 3072). Received: shape={rows.shape}, dtype={rows.dtype}")
+        raise ValueError(
+            f"images must be bytes of shape (N, 3072). Received: shape={rows.shape}, "
+            f"dtype={rows.dtype}"
+        )
     return rows.reshape(-1, *_SHAPE).transpose(0, 2, 3, 1)
 
 

@@ -17,7 +17,8 @@ class Dataset:
         train: `(N,) + event_shape`, uint8 images or float vectors.
         validation: The same for validation.
         test: The same for the test.
-        entropy: In nats, of the density that the data are drawn from, where it is known: the least possible nll.
+        entropy: In nats, of the density that the data are drawn from, where it is known: the least
+            possible nll.
     """
 
     name: str
@@ -35,7 +36,11 @@ class Dataset:
     @property
     def sizes(self) -> dict[str, int]:
         """Number of examples in each split."""
-        return {"train": len(self.train), "validation": len(self.validation), "test": len(self.test)}
+        return {
+            "train": len(self.train),
+            "validation": len(self.validation),
+            "test": len(self.test),
+        }
 
 
 def batches(examples: np.ndarray, batch_size: int) -> tf.data.Dataset:
@@ -54,16 +59,19 @@ def training_batches(
 ) -> tf.data.Dataset:
     """Draws batches without end, epoch after epoch.
 
-    The order of an epoch is a function of (seed, epoch); examples that do not fill a last batch are left out of the epoch.
+    The order of an epoch is a function of (seed, epoch); examples that do not fill a last batch are
+    left out of the epoch.
 
     Args:
         examples: `(N,) + event_shape`.
         batch_size: At most N.
         seed: Seed of the order.
         first_epoch: The epoch to begin with.
-        steps_per_epoch: Batches in an epoch; None: all whole ones. With more than there are, an epoch draws several orders.
+        steps_per_epoch: Batches in an epoch; None: all whole ones. With more than there are, an
+            epoch draws several orders.
         first_step: The step of that epoch to begin with.
-        augmentation: Maps `(batch, seed)` to a batch; its seed is a function of (seed, step). See `flip_and_shift`.
+        augmentation: Maps `(batch, seed)` to a batch; its seed is a function of (seed, step). See
+            `flip_and_shift`.
 
     Returns:
         A dataset of batches, `N // batch_size` of them an epoch.
@@ -78,7 +86,8 @@ def training_batches(
     """
     if not 1 <= batch_size <= len(examples):
         raise ValueError(
-            f"batch_size must be between 1 and the number of training examples, {len(examples)}. Received: batch_size={batch_size}"
+            f"batch_size must be between 1 and the number of training examples, {len(examples)}. "
+            f"Received: batch_size={batch_size}"
         )
     with tf.device("CPU:0"):
         examples = tf.constant(examples)
@@ -88,15 +97,23 @@ def training_batches(
     passes = -(-steps // whole)
 
     def pass_rows(number):
-        rows = tf.random.experimental.stateless_shuffle(tf.range(len(examples)), seed=tf.stack([seed, number]))
+        rows = tf.random.experimental.stateless_shuffle(
+            tf.range(len(examples)), seed=tf.stack([seed, number])
+        )
         return tf.data.Dataset.from_tensor_slices(rows).batch(batch_size, drop_remainder=True)
 
     def epoch_rows(epoch):
-        return tf.data.Dataset.range(epoch * passes, (epoch + 1) * passes).flat_map(pass_rows).take(steps)
+        return (
+            tf.data.Dataset.range(epoch * passes, (epoch + 1) * passes)
+            .flat_map(pass_rows)
+            .take(steps)
+        )
 
     rows = tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(epoch_rows).skip(first_step)
     data = rows.map(lambda rows: tf.gather(examples, rows))
     if augmentation is not None:
         numbered = data.enumerate(first_epoch * steps + first_step)
-        data = numbered.map(lambda step, batch: augmentation(batch, tf.stack([tf.cast(seed, tf.int64), step])))
+        data = numbered.map(
+            lambda step, batch: augmentation(batch, tf.stack([tf.cast(seed, tf.int64), step]))
+        )
     return data.prefetch(2)

@@ -29,19 +29,21 @@ def load_dataset(name="mnist", source="auto", data_dir: str | os.PathLike | None
     """Loads a data set.
 
     Args:
-        name: "mnist", "cifar10", "imagenet32", "natural_patches", or a density on the plane: "toy2d/gaussian", "toy2d/banana",
-            "toy2d/funnel", "toy2d/checkerboard".
-        source: "tfds": TensorFlow Datasets, which downloads it where needed. "files": the original files in data_dir.
-            "embedded": what comes with an installed package: a small set of the same kind; in the place of cifar10 and imagenet32,
-            which none brings, natural_patches, and the Dataset is called so. "auto": TFDS where it is prepared, else the files
-            where they are, else a download if the host answers within 3 s, else embedded, with a warning.
+        name: "mnist", "cifar10", "imagenet32", "natural_patches", or a density on the plane:
+            "toy2d/gaussian", "toy2d/banana", "toy2d/funnel", "toy2d/checkerboard".
+        source: "tfds": TensorFlow Datasets, which downloads it where needed. "files": the original
+            files in data_dir. "embedded": what comes with an installed package: a small set of the
+            same kind; in the place of cifar10 and imagenet32, which none brings, natural_patches,
+            and the Dataset is called so. "auto": TFDS where it is prepared, else the files where
+            they are, else a download if the host answers within 3 s, else embedded, with a warning.
         data_dir: Directory of the files, or of TFDS; None is TFDS' own.
 
     Returns:
         A Dataset; its `source` says which it was.
 
     Raises:
-        ValueError: If name or source is unknown, a file is damaged, or no package brings the data set.
+        ValueError: If name or source is unknown, a file is damaged, or no package brings the data
+            set.
         FileNotFoundError: If data_dir lacks the files.
         ConnectionError: If a download is needed and the host does not answer.
 
@@ -51,9 +53,13 @@ def load_dataset(name="mnist", source="auto", data_dir: str | os.PathLike | None
         {'train': 4000, 'validation': 500, 'test': 500}
     """
     if name not in _DATASETS:
-        raise ValueError(f"name must be one of {', '.join(map(repr, _DATASETS))}. Received: name={name!r}")
+        raise ValueError(
+            f"name must be one of {', '.join(map(repr, _DATASETS))}. Received: name={name!r}"
+        )
     if source not in _SOURCES:
-        raise ValueError(f"source must be one of {', '.join(map(repr, _SOURCES))}. Received: source={source!r}")
+        raise ValueError(
+            f"source must be one of {', '.join(map(repr, _SOURCES))}. Received: source={source!r}"
+        )
     directory = None if data_dir is None else Path(data_dir).expanduser()
     if directory is not None and source in ("auto", "files") and not directory.is_dir():
         raise FileNotFoundError(f"data_dir is not a directory. Received: data_dir={data_dir}")
@@ -67,7 +73,10 @@ def load_dataset(name="mnist", source="auto", data_dir: str | os.PathLike | None
     else:
         splits = sources.read_embedded()
     if source == "embedded" and sources.embedded_name is not None:
-        warnings.warn(f"The data are {sources.embedded_name}, not {name}, which comes with no package.", stacklevel=2)
+        warnings.warn(
+            f"The data are {sources.embedded_name}, not {name}, which comes with no package.",
+            stacklevel=2,
+        )
         name = sources.embedded_name
     return Dataset(name, source, *splits, entropy=sources.entropy)
 
@@ -84,7 +93,8 @@ def _load_auto(name: str, sources: Sources, data_dir: Path | None) -> tuple[str,
     except Exception as error:  # TFDS raises what its download library raises.
         reason = error
     warnings.warn(
-        f"{name} is not on this machine and could not be downloaded ({reason}). The small embedded set is used instead; for the "
+        f"{name} is not on this machine and could not be downloaded ({reason}). The small "
+        f"embedded set is used instead; for the "
         'whole one give load_dataset.source="files" and load_dataset.data_dir=DIRECTORY.',
         stacklevel=3,
     )

@@ -10,19 +10,26 @@ _STRIPS = ((0, 512), (512, 576), (576, 640))
 
 
 def natural_patches() -> Splits:
-    """Cuts all patches whose corners are multiples of 8 pixels from each split's strip: 6100/500/500."""
+    """Cuts all patches whose corners are multiples of 8 pixels from each split's strip:
+    6100/500/500.
+    """
     from sklearn.datasets import load_sample_images
 
     photographs = load_sample_images().images
     train, validation, test = (
-        np.concatenate([_patches(photograph[:, first:end]) for photograph in photographs]) for first, end in _STRIPS
+        np.concatenate([_patches(photograph[:, first:end]) for photograph in photographs])
+        for first, end in _STRIPS
     )
     return train, validation, test
 
 
 def _patches(image: np.ndarray) -> np.ndarray:
-    windows = np.lib.stride_tricks.sliding_window_view(image, (_SIZE, _SIZE), axis=(0, 1))[::_STRIDE, ::_STRIDE]
-    return np.ascontiguousarray(windows.transpose(0, 1, 3, 4, 2)).reshape(-1, _SIZE, _SIZE, image.shape[2])
+    windows = np.lib.stride_tricks.sliding_window_view(image, (_SIZE, _SIZE), axis=(0, 1))[
+        ::_STRIDE, ::_STRIDE
+    ]
+    return np.ascontiguousarray(windows.transpose(0, 1, 3, 4, 2)).reshape(
+        -1, _SIZE, _SIZE, image.shape[2]
+    )
 
 
 NATURAL_PATCHES = Sources(embedded=natural_patches)

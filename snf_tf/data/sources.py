@@ -1,4 +1,6 @@
-"""Where the splits of a data set can come from: TFDS, the original files, or a package that brings them."""
+"""Where the splits of a data set can come from: TFDS, the original files, or a package that brings
+them.
+"""
 
 import dataclasses
 import socket
@@ -16,12 +18,15 @@ class Sources:
     """The sources of one data set. All give the splits (train, validation, test).
 
     Attributes:
-        embedded: Reads what comes with an installed package, or draws from a density; None where nothing does.
+        embedded: Reads what comes with an installed package, or draws from a density; None where
+            nothing does.
         embedded_name: The name of what `embedded` reads, where that is another data set.
-        tfds_name: Its name in TensorFlow Datasets, with the config where there is one; None where it is not there.
+        tfds_name: Its name in TensorFlow Datasets, with the config where there is one; None where
+            it is not there.
         tfds_splits: TFDS' names of the three splits.
         download_host: The host that TFDS downloads it from.
-        files: Names of the original files that `from_files` reads; "A|B" where one of two is enough.
+        files: Names of the original files that `from_files` reads; "A|B" where one of two is
+            enough.
         from_files: Reads them from a directory.
         entropy: In nats, of a density where it is known.
     """
@@ -43,12 +48,17 @@ class Sources:
             ValueError: If a file is damaged, or there are no such files.
         """
         if self.from_files is None:
-            raise ValueError('This data set has no files: source="embedded" or "auto". Received: source="files"')
+            raise ValueError(
+                'This data set has no files: source="embedded" or "auto". Received: source="files"'
+            )
         missing = self.missing_files(data_dir)
         if missing:
-            needed, not_found = (", ".join(names).replace("|", " or ") for names in (self.files, missing))
+            needed, not_found = (
+                ", ".join(names).replace("|", " or ") for names in (self.files, missing)
+            )
             raise FileNotFoundError(
-                f'source="files" needs {needed} in data_dir; {not_found} not found. Received: data_dir={data_dir}'
+                f'source="files" needs {needed} in data_dir; {not_found} not found. Received: '
+                f"data_dir={data_dir}"
             )
         assert data_dir is not None
         return self.from_files(data_dir)
@@ -60,7 +70,9 @@ class Sources:
             ValueError: If none does.
         """
         if self.embedded is None:
-            raise ValueError(f'No package brings {self.tfds_name}: source="embedded" is not to be had.')
+            raise ValueError(
+                f'No package brings {self.tfds_name}: source="embedded" is not to be had.'
+            )
         return self.embedded()
 
     def missing_files(self, data_dir: Path | None) -> list[str]:
@@ -68,7 +80,8 @@ class Sources:
         return [
             names
             for names in self.files
-            if data_dir is None or not any((Path(data_dir) / name).is_file() for name in names.split("|"))
+            if data_dir is None
+            or not any((Path(data_dir) / name).is_file() for name in names.split("|"))
         ]
 
     def is_prepared(self, data_dir: Path | None) -> bool:
@@ -79,18 +92,23 @@ class Sources:
         """Reads it by TFDS, which downloads and prepares it first where it has to.
 
         Raises:
-            ConnectionError: If it is not prepared, and cannot be downloaded because the host does not answer within 3 s.
+            ConnectionError: If it is not prepared, and cannot be downloaded because the host does
+                not answer within 3 s.
             ValueError: If TFDS does not have it.
         """
         if self.tfds_name is None or self.tfds_splits is None:
-            raise ValueError('TFDS does not have this data set: source="embedded" or "auto". Received: source="tfds"')
+            raise ValueError(
+                'TFDS does not have this data set: source="embedded" or "auto". Received: '
+                'source="tfds"'
+            )
         import tensorflow_datasets as tfds
 
         prepared = self._prepared_directory(data_dir)
         if prepared is None:
             if not self.can_download():
                 raise ConnectionError(
-                    f"TFDS has not prepared {self.tfds_name}, and {self.download_host}, from where it would be downloaded, does "
+                    f"TFDS has not prepared {self.tfds_name}, and {self.download_host}, from "
+                    f"where it would be downloaded, does "
                     f"not answer. Received: data_dir={data_dir}"
                 )
             builder = tfds.builder(self.tfds_name, data_dir=data_dir)
@@ -98,7 +116,8 @@ class Sources:
         else:
             builder = tfds.builder_from_directory(prepared)
         train, validation, test = (
-            tfds.as_numpy(builder.as_dataset(split=split, batch_size=-1))["image"] for split in self.tfds_splits
+            tfds.as_numpy(builder.as_dataset(split=split, batch_size=-1))["image"]
+            for split in self.tfds_splits
         )
         return train, validation, test
 

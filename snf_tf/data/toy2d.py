@@ -1,4 +1,6 @@
-"""Densities on the plane with known entropies, from which vectors `(N, 2)` are drawn: 10000/2000/5000."""
+"""Densities on the plane with known entropies, from which vectors `(N, 2)` are drawn:
+10000/2000/5000.
+"""
 
 import math
 from collections.abc import Callable

@@ -10,10 +10,11 @@ from snf_tf.layers.flow_layer import FlowLayer
 
 @keras.saving.register_keras_serializable("snf_tf")
 class ActNorm(FlowLayer):
-    """`z = (x + bias) * exp(log_scale)`, with a bias and a scale for every channel (Kingma and Dhariwal 2018, section 3.1).
+    """`z = (x + bias) * exp(log_scale)`, with a bias and a scale for every channel (Kingma and
+    Dhariwal 2018, section 3.1).
 
-    Before its first use `initialize(x)`, in a flow `flow.initialize(batch)`, sets both such that the z of a batch have mean 0 and
-    variance 1 in every channel. Channels are the last axis.
+    Before its first use `initialize(x)`, in a flow `flow.initialize(batch)`, sets both such that
+    the z of a batch have mean 0 and variance 1 in every channel. Channels are the last axis.
 
     Args:
         **kwargs: As in `keras.layers.Layer`.
@@ -24,7 +25,8 @@ class ActNorm(FlowLayer):
         initialized: 1 once it is, else 0; not trained, stored with the weights.
 
     Raises:
-        ValueError: When it is called or inverted before it is initialized; in a graph a tf.errors.InvalidArgumentError.
+        ValueError: When it is called or inverted before it is initialized; in a graph a
+            tf.errors.InvalidArgumentError.
 
     Example:
         >>> layer = snf_tf.layers.ActNorm()
@@ -39,32 +41,44 @@ class ActNorm(FlowLayer):
     def build(self, input_shape):
         super().build(input_shape)
         channels = self.event_shape[-1]
-        self.bias = self.add_weight(name="bias", shape=(channels,), initializer="zeros", autocast=False)
-        self.log_scale = self.add_weight(name="log_scale", shape=(channels,), initializer="zeros", autocast=False)
-        self.initialized = self.add_weight(name="initialized", shape=(), initializer="zeros", trainable=False, autocast=False)
+        self.bias = self.add_weight(
+            name="bias", shape=(channels,), initializer="zeros", autocast=False
+        )
+        self.log_scale = self.add_weight(
+            name="log_scale", shape=(channels,), initializer="zeros", autocast=False
+        )
+        self.initialized = self.add_weight(
+            name="initialized", shape=(), initializer="zeros", trainable=False, autocast=False
+        )
 
     def initialize(self, x, context=None):
         """Sets bias and scale from a batch x.
 
         Raises:
-            ValueError: If the batch has fewer than two examples, or is not finite, or a channel has the same value everywhere.
+            ValueError: If the batch has fewer than two examples, or is not finite, or a channel has
+                the same value everywhere.
         """
         # In float64: the variance of a constant would be a rounding error, not 0.
         x = tf.cast(x, tf.float64)
         if not self.built:
             self.build((None, *x.shape[1:]))
         if x.shape[0] < 2:
-            raise ValueError(f"ActNorm is initialized by a batch of two examples or more. Received: a batch of {x.shape[0]}")
+            raise ValueError(
+                f"ActNorm is initialized by a batch of two examples or more. Received: a batch of "
+                f"{x.shape[0]}"
+            )
         axes = list(range(x.shape.rank - 1))
         mean, variance = tf.nn.moments(x, axes)
         if not tf.reduce_all(tf.math.is_finite(variance)):
             raise ValueError(
-                f"The batch that initializes {self.name} must be finite. Received: variances {variance.numpy().tolist()}"
+                f"The batch that initializes {self.name} must be finite. Received: variances "
+                f"{variance.numpy().tolist()}"
             )
         constant = tf.where(tf.reduce_max(x, axes) == tf.reduce_min(x, axes))[:, 0].numpy().tolist()
         if constant:
             raise ValueError(
-                "ActNorm cannot scale a channel to variance 1 that has the same value everywhere. Received: a batch in which "
+                "ActNorm cannot scale a channel to variance 1 that has the same value everywhere. "
+                "Received: a batch in which "
                 f"channels {constant} have"
             )
         self.bias.assign(-mean)
@@ -72,19 +86,28 @@ class ActNorm(FlowLayer):
         self.initialized.assign(1.0)
 
     def call(self, x, context=None, training=False):
-        z = (self._checked(self._widen(x)) + self._widen(self.bias)) * tf.exp(self._widen(self.log_scale))
+        z = (self._checked(self._widen(x)) + self._widen(self.bias)) * tf.exp(
+            self._widen(self.log_scale)
+        )
         return tf.cast(z, self.compute_dtype), self._repeat(self.constant_log_det(), x)
 
     def inverse(self, z, context=None, exact=True):
-        return self._checked(self._latents(z)) * tf.exp(-self._widen(self.log_scale)) - self._widen(self.bias)
+        return self._checked(self._latents(z)) * tf.exp(-self._widen(self.log_scale)) - self._widen(
+            self.bias
+        )
 
     def constant_log_det(self):
         return math.prod(self.event_shape[:-1]) * tf.reduce_sum(self._widen(self.log_scale))
 
     def _checked(self, x):
-        message = f"{self.name} must be initialized first, by flow.initialize(batch) or layer.initialize(batch)."
+        message = (
+            f"{self.name} must be initialized first, by flow.initialize(batch) or "
+            "layer.initialize(batch)."
+        )
         if not tf.executing_eagerly():
-            with tf.control_dependencies([tf.raw_ops.Assert(condition=self.initialized > 0, data=[message])]):
+            with tf.control_dependencies(
+                [tf.raw_ops.Assert(condition=self.initialized > 0, data=[message])]
+            ):
                 return tf.identity(x)
         if not self.initialized > 0:
             raise ValueError(f"{message} Received: a layer that is not")

@@ -10,7 +10,9 @@ from snf_tf.layers.flow_layer import FlowLayer, sum_event
 
 
 class _Activation(FlowLayer):
-    """An element-wise bijection given by `_function(x) -> (value, log_slope)`; computed in `log_det_dtype`."""
+    """An element-wise bijection given by `_function(x) -> (value, log_slope)`; computed in
+    `log_det_dtype`.
+    """
 
     def call(self, x, context=None, training=False):
         value, log_slope = self._function(self._widen(x))
@@ -120,5 +122,8 @@ class SmoothTanh(_Activation):
 
 def _positive(name, value):
     if not 0 < value < math.inf:
-        raise ValueError(f"{name} must be positive and finite, or the map has no inverse. Received: {name}={value}")
+        raise ValueError(
+            f"{name} must be positive and finite, or the map has no inverse. Received: "
+            f"{name}={value}"
+        )
     return value

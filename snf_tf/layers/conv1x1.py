@@ -1,4 +1,6 @@
-"""1 x 1 convolutions `z = x @ kernel` at every pixel: full, in PLU form, or orthogonal by Householder reflections."""
+"""1 x 1 convolutions `z = x @ kernel` at every pixel: full, in PLU form, or orthogonal by
+Householder reflections.
+"""
 
 import keras
 import numpy as np
@@ -18,7 +20,9 @@ class _Conv1x1(FlowLayer):
 
     def call(self, x, context=None, training=False):
         kernel = self._widen(self.kernel)
-        z = ops.affine_conv2d(tf.cast(x, self.compute_dtype), kernel, tf.zeros(kernel.shape[3], kernel.dtype))
+        z = ops.affine_conv2d(
+            tf.cast(x, self.compute_dtype), kernel, tf.zeros(kernel.shape[3], kernel.dtype)
+        )
         return z, self._repeat(self.constant_log_det(), x)
 
     def inverse(self, z, context=None, exact=True):
@@ -27,17 +31,20 @@ class _Conv1x1(FlowLayer):
 
 @keras.saving.register_keras_serializable("snf_tf")
 class InvertibleConv1x1(_Conv1x1):
-    """Invertible 1 x 1 convolution (Kingma and Dhariwal 2018, section 3.2), without bias; exact in training, too.
+    """Invertible 1 x 1 convolution (Kingma and Dhariwal 2018, section 3.2), without bias; exact in
+    training, too.
 
     Args:
-        parameterization: "plain": the kernel is the weight, log_det = H W log|det kernel|. "plu": `kernel = P L (U + diag(s))` with
-            a fixed permutation P, L unit lower and U strictly upper triangular, and s = sign * exp(log_scale) of fixed signs;
-            log_det = H W sum(log_scale), without a factorization.
+        parameterization: "plain": the kernel is the weight, log_det = H W log|det kernel|. "plu":
+            `kernel = P L (U + diag(s))` with a fixed permutation P, L unit lower and U strictly
+            upper triangular, and s = sign * exp(log_scale) of fixed signs; log_det = H W
+            sum(log_scale), without a factorization.
         kernel_initializer: Initial kernel; by default a random orthogonal matrix.
         **kwargs: As in `keras.layers.Layer`.
 
     Attributes:
-        kernel: `(1, 1, C, C)`; with "plu" computed from the weights `lower` and `upper`, `(C, C)`, and `log_scale`, `(C,)`.
+        kernel: `(1, 1, C, C)`; with "plu" computed from the weights `lower` and `upper`, `(C, C)`,
+            and `log_scale`, `(C,)`.
 
     Raises:
         ValueError: If parameterization is unknown, or the input is no image.
@@ -52,30 +59,42 @@ class InvertibleConv1x1(_Conv1x1):
     def __init__(self, parameterization="plain", kernel_initializer=None, **kwargs):
         super().__init__(**kwargs)
         if parameterization not in ("plain", "plu"):
-            raise ValueError(f'parameterization must be "plain" or "plu". Received: parameterization={parameterization!r}')
+            raise ValueError(
+                f'parameterization must be "plain" or "plu". Received: '
+                f"parameterization={parameterization!r}"
+            )
         self.parameterization = parameterization
         # XLA has no LU.
         self.supports_jit = parameterization == "plu"
-        self.kernel_initializer = keras.initializers.get(kernel_initializer) or keras.initializers.Orthogonal()
+        self.kernel_initializer = (
+            keras.initializers.get(kernel_initializer) or keras.initializers.Orthogonal()
+        )
 
     def build(self, input_shape):
         super().build(input_shape)
         channels = self.event_shape[-1]
         shape = (1, 1, channels, channels)
         if self.parameterization == "plain":
-            self._kernel = self.add_weight(name="kernel", shape=shape, initializer=self.kernel_initializer, autocast=False)
+            self._kernel = self.add_weight(
+                name="kernel", shape=shape, initializer=self.kernel_initializer, autocast=False
+            )
             return
         initial = np.array(self.kernel_initializer(shape, dtype=self.variable_dtype))[0, 0]
         permutation, lower, upper = scipy.linalg.lu(initial)
         diagonal = np.diag(upper)
         if not diagonal.all():
             raise ValueError(
-                f"The initial kernel of {self.name} is singular. Received: kernel_initializer={self.kernel_initializer}"
+                f"The initial kernel of {self.name} is singular. Received: "
+                f"kernel_initializer={self.kernel_initializer}"
             )
 
         def add(name, value, trainable=True):
             return self.add_weight(
-                name=name, shape=value.shape, initializer=lambda shape, dtype: value, trainable=trainable, autocast=False
+                name=name,
+                shape=value.shape,
+                initializer=lambda shape, dtype: value,
+                trainable=trainable,
+                autocast=False,
             )
 
         self.permutation = add("permutation", permutation, trainable=False)
@@ -88,7 +107,9 @@ class InvertibleConv1x1(_Conv1x1):
         if self.parameterization == "plain":
             return self._kernel
         scale = self._widen(self.sign) * tf.exp(self._widen(self.log_scale))
-        lower = tf.linalg.set_diag(tf.linalg.band_part(self._widen(self.lower), -1, 0), tf.ones_like(scale))
+        lower = tf.linalg.set_diag(
+            tf.linalg.band_part(self._widen(self.lower), -1, 0), tf.ones_like(scale)
+        )
         upper = tf.linalg.set_diag(tf.linalg.band_part(self._widen(self.upper), 0, -1), scale)
         return (self._widen(self.permutation) @ lower @ upper)[None, None]
 
@@ -107,14 +128,15 @@ class InvertibleConv1x1(_Conv1x1):
 
 @keras.saving.register_keras_serializable("snf_tf")
 class HouseholderConv1x1(_Conv1x1):
-    """Orthogonal 1 x 1 convolution, a product of Householder reflections (Tomczak and Welling 2016), without bias; log_det is 0.
+    """Orthogonal 1 x 1 convolution, a product of Householder reflections (Tomczak and Welling
+    2016), without bias; log_det is 0.
 
-    `z = x H_1 H_2 ... H_n` with `H_i = I - 2 v_i^T v_i / (v_i v_i^T)`. The product is computed at once, as
-    `I - V^T T V` with `T^-1 = triu(V V^T, 1) + diag(V V^T) / 2` (Joffrain et al. 2006).
+    `z = x H_1 H_2 ... H_n` with `H_i = I - 2 v_i^T v_i / (v_i v_i^T)`. The product is computed at
+    once, as `I - V^T T V` with `T^-1 = triu(V V^T, 1) + diag(V V^T) / 2` (Joffrain et al. 2006).
 
     Args:
-        reflections: Their number n; by default as many as there are channels, with which every orthogonal matrix of determinant
-            (-1)^n can be reached.
+        reflections: Their number n; by default as many as there are channels, with which every
+            orthogonal matrix of determinant (-1)^n can be reached.
         **kwargs: As in `keras.layers.Layer`.
 
     Attributes:
@@ -134,20 +156,27 @@ class HouseholderConv1x1(_Conv1x1):
     def __init__(self, reflections=None, **kwargs):
         super().__init__(**kwargs)
         if reflections is not None and not (isinstance(reflections, int) and reflections >= 1):
-            raise ValueError(f"reflections must be an integer of at least 1. Received: reflections={reflections!r}")
+            raise ValueError(
+                f"reflections must be an integer of at least 1. Received: "
+                f"reflections={reflections!r}"
+            )
         self.reflections = reflections
 
     def build(self, input_shape):
         super().build(input_shape)
         channels = self.event_shape[-1]
         shape = (self.reflections or channels, channels)
-        self.vectors = self.add_weight(name="vectors", shape=shape, initializer="random_normal", autocast=False)
+        self.vectors = self.add_weight(
+            name="vectors", shape=shape, initializer="random_normal", autocast=False
+        )
 
     @property
     def kernel(self):
         vectors = self._widen(self.vectors)
         gram = vectors @ tf.transpose(vectors)
-        system = tf.linalg.set_diag(tf.linalg.band_part(gram, 0, -1), 0.5 * tf.linalg.diag_part(gram))
+        system = tf.linalg.set_diag(
+            tf.linalg.band_part(gram, 0, -1), 0.5 * tf.linalg.diag_part(gram)
+        )
         product = tf.transpose(vectors) @ tf.linalg.triangular_solve(system, vectors, lower=False)
         return (tf.eye(vectors.shape[1], dtype=vectors.dtype) - product)[None, None]
 

@@ -9,16 +9,20 @@ from snf_tf.layers.conv import ExactConv2D
 
 @keras.saving.register_keras_serializable("snf_tf")
 class ConvolutionExponential(ExactConv2D):
-    """Convolution exponential (Hoogeboom et al. 2020): `z = exp(T) x + bias`, T the map of a zero-padded convolution.
+    """Convolution exponential (Hoogeboom et al. 2020): `z = exp(T) x + bias`, T the map of a
+    zero-padded convolution.
 
-    log_det is the trace of T, H W times that of the kernel's center; the inverse is the exponential of -T. The series ends where
-    its terms are below rounding (the published runs took 6 terms in training and 13 in evaluation). The kernel is scaled down to a
-    spectral norm of `bound`, found by power iteration, where it has a larger one.
+    log_det is the trace of T, H W times that of the kernel's center; the inverse is the exponential
+    of -T. The series ends where its terms are below rounding (the published runs took 6 terms in
+    training and 13 in evaluation). The kernel is scaled down to a spectral norm of `bound`, found
+    by power iteration, where it has a larger one.
 
     Args:
         kernel_size: An odd integer, or two.
-        bound: Largest spectral norm of T, to about 2 %; at most 10, for more the inverse would have no digits left.
-        kernel_initializer: Initial kernel, `(kh, kw, C, C)`; by default Glorot normal noise of gain 0.01.
+        bound: Largest spectral norm of T, to about 2 %; at most 10, for more the inverse would have
+            no digits left.
+        kernel_initializer: Initial kernel, `(kh, kw, C, C)`; by default Glorot normal noise of gain
+            0.01.
         **kwargs: As in `keras.layers.Layer`.
 
     Attributes:
@@ -46,10 +50,14 @@ class ConvolutionExponential(ExactConv2D):
     def call(self, x, context=None, training=False):
         kernel = self.scaled_kernel()
         z = ops.exponential_conv2d(self._widen(x), kernel) + self._widen(self.bias)
-        return tf.cast(z, self.compute_dtype), self._repeat(ops.conv2d_trace(kernel, self.event_shape), x)
+        return tf.cast(z, self.compute_dtype), self._repeat(
+            ops.conv2d_trace(kernel, self.event_shape), x
+        )
 
     def inverse(self, z, context=None, exact=True):
-        return ops.exponential_conv2d(self._latents(z) - self._widen(self.bias), -self.scaled_kernel())
+        return ops.exponential_conv2d(
+            self._latents(z) - self._widen(self.bias), -self.scaled_kernel()
+        )
 
     def constant_log_det(self):
         return ops.conv2d_trace(self.scaled_kernel(), self.event_shape)

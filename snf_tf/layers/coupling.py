@@ -15,23 +15,25 @@ _LOG_SCALES = {
 
 @keras.saving.register_keras_serializable("snf_tf")
 class AffineCoupling(FlowLayer):
-    """Affine coupling: `z = concat(x1, (x2 + shift) * scale)`, where shift and scale are functions of x1 (Dinh et al. 2017).
+    """Affine coupling: `z = concat(x1, (x2 + shift) * scale)`, where shift and scale are functions
+    of x1 (Dinh et al. 2017).
 
-    x1 and x2 are the halves of the channels, the last axis. A network, the conditioner, maps x1 to as many channels as x has:
-    shift, and h, of which scale is a function.
+    x1 and x2 are the halves of the channels, the last axis. A network, the conditioner, maps x1 to
+    as many channels as x has: shift, and h, of which scale is a function.
 
     Args:
-        conditioner: Any Keras model or layer that maps x1 to the channels of x. With a context it is called with `[x1, context]`.
-            By default, which takes no context, that of Glow (Kingma and Dhariwal 2018): for images convolutions 3x3, 1x1 and 3x3,
-            for vectors dense layers, with ReLU between, the last one zero at first, so that shift and h are 0.
+        conditioner: Any Keras model or layer that maps x1 to the channels of x. With a context it
+            is called with `[x1, context]`. By default, which takes no context, that of Glow (Kingma
+            and Dhariwal 2018): for images convolutions 3x3, 1x1 and 3x3, for vectors dense layers,
+            with ReLU between, the last one zero at first, so that shift and h are 0.
         width: Hidden channels of the default conditioner.
-        scale: "sigmoid": `scale = sigmoid(h + 2)`, that of Glow's code. "tanh": `exp(2 tanh(h / 2))`, that of the published runs of
-            SNF. "exp": `exp(h)`.
+        scale: "sigmoid": `scale = sigmoid(h + 2)`, that of Glow's code. "tanh": `exp(2 tanh(h /
+            2))`, that of the published runs of SNF. "exp": `exp(h)`.
         **kwargs: As in `keras.layers.Layer`.
 
     Raises:
-        ValueError: If there is an odd number of channels, scale is unknown, the conditioner has the wrong number of outputs, or the
-            default one is given a context.
+        ValueError: If there is an odd number of channels, scale is unknown, the conditioner has the
+            wrong number of outputs, or the default one is given a context.
 
     Example:
         >>> layer = snf_tf.layers.AffineCoupling(width=16)
@@ -42,9 +44,14 @@ class AffineCoupling(FlowLayer):
     def __init__(self, conditioner=None, width=512, scale="sigmoid", **kwargs):
         super().__init__(**kwargs)
         if not isinstance(scale, str) or scale not in _LOG_SCALES:
-            raise ValueError(f"scale must be one of {', '.join(map(repr, _LOG_SCALES))}. Received: scale={scale!r}")
+            raise ValueError(
+                f"scale must be one of {', '.join(map(repr, _LOG_SCALES))}. Received: "
+                f"scale={scale!r}"
+            )
         if conditioner is not None and not isinstance(conditioner, keras.layers.Layer):
-            raise ValueError(f"conditioner must be a Keras layer or model. Received: conditioner={conditioner!r}")
+            raise ValueError(
+                f"conditioner must be a Keras layer or model. Received: conditioner={conditioner!r}"
+            )
         if not (isinstance(width, int) and width >= 1):
             raise ValueError(f"width must be an integer of at least 1. Received: width={width!r}")
         self.given_conditioner = conditioner
@@ -55,7 +62,10 @@ class AffineCoupling(FlowLayer):
         super().build(input_shape)
         *_, channels = self.event_shape
         if channels % 2:
-            raise ValueError(f"{type(self).__name__} halves the channels: their number must be even. Received: {channels} channels")
+            raise ValueError(
+                f"{type(self).__name__} halves the channels: their number must be even. Received: "
+                f"{channels} channels"
+            )
         make = _convolutional if len(self.event_shape) == 3 else _dense
         self.conditioner = self.given_conditioner or make(channels, self.width, self.dtype_policy)
         if not self.conditioner.built:
@@ -82,19 +92,26 @@ class AffineCoupling(FlowLayer):
 
     @classmethod
     def from_config(cls, config):
-        return cls(**config | {"conditioner": keras.saving.deserialize_keras_object(config.get("conditioner"))})
+        return cls(
+            **config
+            | {"conditioner": keras.saving.deserialize_keras_object(config.get("conditioner"))}
+        )
 
     def _condition(self, x1, context, training):
         """Shift and log-scale, of the shape of x1."""
         if context is not None and self.given_conditioner is None:
             raise ValueError(
-                f"The default conditioner of {self.name} takes no context: give one that maps [x1, context] to the channels of x. "
+                f"The default conditioner of {self.name} takes no context: give one that maps "
+                f"[x1, context] to the channels of x. "
                 f"Received: a context of shape {context.shape}"
             )
-        h = self.conditioner(x1 if context is None else [x1, self._widen(context)], training=training)
+        h = self.conditioner(
+            x1 if context is None else [x1, self._widen(context)], training=training
+        )
         if tuple(h.shape[1:]) != self.event_shape:
             raise ValueError(
-                f"The conditioner of {self.name} must map x1, of shape (batch,) + {tuple(x1.shape[1:])}, to (batch,) + "
+                f"The conditioner of {self.name} must map x1, of shape (batch,) + "
+                f"{tuple(x1.shape[1:])}, to (batch,) + "
                 f"{self.event_shape}. Received: an output of shape {h.shape}"
             )
         shift, h = tf.split(self._widen(h), 2, axis=-1)
@@ -103,7 +120,8 @@ class AffineCoupling(FlowLayer):
 
 @keras.saving.register_keras_serializable("snf_tf")
 class ZeroConv2D(keras.layers.Layer):
-    """A 3x3 convolution with kernel and bias 0 at first, times `exp(3 log_scale)` (Glow's code), so that it learns fast.
+    """A 3x3 convolution with kernel and bias 0 at first, times `exp(3 log_scale)` (Glow's code), so
+    that it learns fast.
 
     Args:
         filters: Channels of the output.
@@ -118,12 +136,19 @@ class ZeroConv2D(keras.layers.Layer):
         super().__init__(**kwargs)
         self.filters = filters
         self.convolution = keras.layers.Conv2D(
-            filters, 3, padding="same", kernel_initializer="zeros", dtype=self.dtype_policy, name="convolution"
+            filters,
+            3,
+            padding="same",
+            kernel_initializer="zeros",
+            dtype=self.dtype_policy,
+            name="convolution",
         )
 
     def build(self, input_shape):
         self.convolution.build(input_shape)
-        self.log_scale = self.add_weight(name="log_scale", shape=(self.filters,), initializer="zeros")
+        self.log_scale = self.add_weight(
+            name="log_scale", shape=(self.filters,), initializer="zeros"
+        )
 
     def compute_output_shape(self, input_shape):
         return self.convolution.compute_output_shape(input_shape)

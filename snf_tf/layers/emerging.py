@@ -10,23 +10,26 @@ from snf_tf.layers.initializers import NoisyIdentity
 
 @keras.saving.register_keras_serializable("snf_tf")
 class EmergingConv2D(FlowLayer):
-    """Emerging convolution (Hoogeboom et al. 2019): `z = conv2d(conv2d(x, first), second) + bias`, exact in training, too.
+    """Emerging convolution (Hoogeboom et al. 2019): `z = conv2d(conv2d(x, first), second) + bias`,
+    exact in training, too.
 
-    Both are autoregressive: `first` sees pixels above and to the left, and of its own pixel the channels up to its own; `second`
-    pixels below and to the right, and the channels from its own on. Each is triangular, so that log_det is H W times the sum of the
-    logarithms of the channels' own entries. Together they see kernel_size x kernel_size pixels. The inverse solves both by block
-    cyclic reduction (`snf_tf.ops.banded`). The published runs put a 1x1 convolution before.
+    Both are autoregressive: `first` sees pixels above and to the left, and of its own pixel the
+    channels up to its own; `second` pixels below and to the right, and the channels from its own
+    on. Each is triangular, so that log_det is H W times the sum of the logarithms of the channels'
+    own entries. Together they see kernel_size x kernel_size pixels. The inverse solves both by
+    block cyclic reduction (`snf_tf.ops.banded`). The published runs put a 1x1 convolution before.
 
     Args:
         kernel_size: An odd integer k of at least 3; each of the two kernels is (k + 1) / 2 wide.
-        kernel_initializer: Of both kernels, called with their shape padded to `(k, k, C, C)`, of which their quarter is kept; by
-            default `NoisyIdentity(gain=0.01)`.
+        kernel_initializer: Of both kernels, called with their shape padded to `(k, k, C, C)`, of
+            which their quarter is kept; by default `NoisyIdentity(gain=0.01)`.
         **kwargs: As in `keras.layers.Layer`.
 
     Attributes:
-        kernel: `(m, m, C, C)`, m = (k + 1) / 2: of the first convolution. Its last tap is that of the pixel itself, of which the
-            upper triangle counts (from channel i to j >= i).
-        reverse_kernel: The same for the second, whose first tap is that of the pixel itself, and the lower triangle counts.
+        kernel: `(m, m, C, C)`, m = (k + 1) / 2: of the first convolution. Its last tap is that of
+            the pixel itself, of which the upper triangle counts (from channel i to j >= i).
+        reverse_kernel: The same for the second, whose first tap is that of the pixel itself, and
+            the lower triangle counts.
         bias: `(C,)`.
 
     Raises:
@@ -41,7 +44,10 @@ class EmergingConv2D(FlowLayer):
     def __init__(self, kernel_size=3, kernel_initializer=None, **kwargs):
         super().__init__(**kwargs)
         if not (isinstance(kernel_size, int) and kernel_size >= 3 and kernel_size % 2):
-            raise ValueError(f"kernel_size must be an odd integer of at least 3. Received: kernel_size={kernel_size!r}")
+            raise ValueError(
+                f"kernel_size must be an odd integer of at least 3. Received: "
+                f"kernel_size={kernel_size!r}"
+            )
         self.kernel_size = kernel_size
         self.kernel_initializer = keras.initializers.get(kernel_initializer) or NoisyIdentity()
 
@@ -52,7 +58,9 @@ class EmergingConv2D(FlowLayer):
 
         def add(name, part):
             def initial(shape, dtype):
-                whole = self.kernel_initializer((self.kernel_size, self.kernel_size, channels, channels), dtype=dtype)
+                whole = self.kernel_initializer(
+                    (self.kernel_size, self.kernel_size, channels, channels), dtype=dtype
+                )
                 return whole[part, part]
 
             shape = (reach + 1, reach + 1, channels, channels)
@@ -60,13 +68,17 @@ class EmergingConv2D(FlowLayer):
 
         self.kernel = add("kernel", slice(None, reach + 1))
         self.reverse_kernel = add("reverse_kernel", slice(reach, None))
-        self.bias = self.add_weight(name="bias", shape=(channels,), initializer="zeros", autocast=False)
+        self.bias = self.add_weight(
+            name="bias", shape=(channels,), initializer="zeros", autocast=False
+        )
 
     def call(self, x, context=None, training=False):
         first, second = self._kernels()
         no_bias = tf.zeros_like(self._widen(self.bias))
         h = ops.affine_conv2d(tf.cast(x, self.compute_dtype), first, no_bias)
-        return ops.affine_conv2d(h, second, self._widen(self.bias)), self._repeat(self.constant_log_det(), x)
+        return ops.affine_conv2d(h, second, self._widen(self.bias)), self._repeat(
+            self.constant_log_det(), x
+        )
 
     def inverse(self, z, context=None, exact=True):
         y = self._latents(z) - self._widen(self.bias)
@@ -75,7 +87,10 @@ class EmergingConv2D(FlowLayer):
 
     def constant_log_det(self):
         height, width, _ = self.event_shape
-        own = tf.concat([tf.linalg.diag_part(k) for k in (self.kernel[-1, -1], self.reverse_kernel[0, 0])], axis=0)
+        own = tf.concat(
+            [tf.linalg.diag_part(k) for k in (self.kernel[-1, -1], self.reverse_kernel[0, 0])],
+            axis=0,
+        )
         return height * width * tf.reduce_sum(tf.math.log(tf.abs(self._widen(own))))
 
     def get_config(self):
@@ -87,9 +102,22 @@ class EmergingConv2D(FlowLayer):
     def _kernels(self):
         """Both kernels, masked and padded with zeros to the whole, odd size."""
         reach = self.kernel_size // 2
-        center = tf.reshape(tf.one_hot((reach + 1) ** 2 - 1, (reach + 1) ** 2), (reach + 1, reach + 1, 1, 1)) > 0
-        first = tf.where(center, tf.linalg.band_part(self._widen(self.kernel), 0, -1), self._widen(self.kernel))
+        center = (
+            tf.reshape(
+                tf.one_hot((reach + 1) ** 2 - 1, (reach + 1) ** 2), (reach + 1, reach + 1, 1, 1)
+            )
+            > 0
+        )
+        first = tf.where(
+            center, tf.linalg.band_part(self._widen(self.kernel), 0, -1), self._widen(self.kernel)
+        )
         center = tf.reverse(center, axis=[0, 1])
-        second = tf.where(center, tf.linalg.band_part(self._widen(self.reverse_kernel), -1, 0), self._widen(self.reverse_kernel))
+        second = tf.where(
+            center,
+            tf.linalg.band_part(self._widen(self.reverse_kernel), -1, 0),
+            self._widen(self.reverse_kernel),
+        )
         before, after, channels = [0, reach], [reach, 0], [0, 0]
-        return tf.pad(first, [before, before, channels, channels]), tf.pad(second, [after, after, channels, channels])
+        return tf.pad(first, [before, before, channels, channels]), tf.pad(
+            second, [after, after, channels, channels]
+        )

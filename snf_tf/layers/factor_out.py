@@ -11,11 +11,12 @@ from snf_tf.layers.flow_layer import FlowLayer, follow
 
 @keras.saving.register_keras_serializable("snf_tf")
 class FactorOut(FlowLayer):
-    """Takes half of the channels out of a flow: `(batch, H, W, C)` to vectors `(batch, HWC)` (Dinh et al. 2017, section 3.6).
+    """Takes half of the channels out of a flow: `(batch, H, W, C)` to vectors `(batch, HWC)` (Dinh
+    et al. 2017, section 3.6).
 
-    With x1 and x2 the halves of the channels, `z = concat(inner(x1), (x2 - mu(x1)) / sigma(x1))`, both flattened: x2 has a Gaussian
-    prior with a learned mean and standard deviation, functions of x1 by one convolution, 0 and 1 at first (Glow's code). A context
-    goes to inner alone.
+    With x1 and x2 the halves of the channels, `z = concat(inner(x1), (x2 - mu(x1)) / sigma(x1))`,
+    both flattened: x2 has a Gaussian prior with a learned mean and standard deviation, functions of
+    x1 by one convolution, 0 and 1 at first (Glow's code). A context goes to inner alone.
 
     Args:
         inner: The rest of the flow, a `Flow` or a layer for events of shape `(H, W, C / 2)`.
@@ -27,10 +28,12 @@ class FactorOut(FlowLayer):
         prior: The layer `(x1, x2) -> (x1, (x2 - mu) / sigma)`; None where not conditional.
 
     Raises:
-        ValueError: If the input is no image or has an odd number of channels, or inner does not fit, or is random.
+        ValueError: If the input is no image or has an odd number of channels, or inner does not
+            fit, or is random.
 
     Example:
-        >>> inner = snf_tf.Flow([snf_tf.layers.Squeeze(), snf_tf.layers.SelfNormalizingConv2D(1)], event_shape=(4, 4, 2))
+        >>> bijections = [snf_tf.layers.Squeeze(), snf_tf.layers.SelfNormalizingConv2D(1)]
+        >>> inner = snf_tf.Flow(bijections, event_shape=(4, 4, 2))
         >>> z, log_det = snf_tf.layers.FactorOut(inner)(tf.random.normal((3, 4, 4, 4)))
         >>> z.shape
         TensorShape([3, 64])
@@ -39,9 +42,14 @@ class FactorOut(FlowLayer):
     def __init__(self, inner, conditional=True, **kwargs):
         super().__init__(**kwargs)
         if not hasattr(inner, "leaves"):
-            raise ValueError(f"inner must be a Flow or a layer of snf_tf.layers. Received: inner={inner!r}")
+            raise ValueError(
+                f"inner must be a Flow or a layer of snf_tf.layers. Received: inner={inner!r}"
+            )
         if random := [leaf.name for leaf in inner.leaves() if leaf.stochastic]:
-            raise ValueError(f"Random layers belong before FactorOut. Received: an inner flow with {', '.join(random)}")
+            raise ValueError(
+                f"Random layers belong before FactorOut. Received: an inner flow with "
+                f"{', '.join(random)}"
+            )
         self.inner = inner
         self.conditional = conditional
 
@@ -57,25 +65,32 @@ class FactorOut(FlowLayer):
             self.inner.build((None, *half))
         if self.inner.event_shape != half:
             raise ValueError(
-                f"The inner flow of {self.name} gets events of shape {half}. Received: an inner flow for events of shape "
+                f"The inner flow of {self.name} gets events of shape {half}. Received: an inner "
+                f"flow for events of shape "
                 f"{self.inner.event_shape}"
             )
         self.prior = None
         if self.conditional:
-            self.prior = AffineCoupling(ZeroConv2D(channels, dtype=self.dtype_policy), scale="exp", dtype=self.dtype_policy)
+            self.prior = AffineCoupling(
+                ZeroConv2D(channels, dtype=self.dtype_policy), scale="exp", dtype=self.dtype_policy
+            )
             self.prior.build((None, *self.event_shape))
 
     def compute_latent_shape(self, event_shape):
         if len(event_shape) != 3 or event_shape[2] % 2:
             raise ValueError(
-                "FactorOut takes images of shape (height, width, channels) with an even number of channels. "
+                "FactorOut takes images of shape (height, width, channels) with an even number of "
+                "channels. "
                 f"Received: event_shape={event_shape}"
             )
         return (math.prod(event_shape),)
 
     def call(self, x, context=None, training=False):
         log_dets = []
-        z = follow(self.steps(x, context, training), lambda layer, x, z, log_det: log_dets.append(self._widen(log_det)))
+        z = follow(
+            self.steps(x, context, training),
+            lambda layer, x, z, log_det: log_dets.append(self._widen(log_det)),
+        )
         return z, tf.add_n(log_dets)
 
     def inverse(self, z, context=None, exact=True):
@@ -83,7 +98,13 @@ class FactorOut(FlowLayer):
         z1, x2 = tf.split(z, 2, axis=-1)
         height, width, channels = self.event_shape
         x1 = self.inner.inverse(tf.reshape(z1, (-1, *self.inner.latent_shape)), context, exact)
-        x = tf.concat([tf.reshape(self._widen(half), (-1, height, width, channels // 2)) for half in (x1, x2)], axis=-1)
+        x = tf.concat(
+            [
+                tf.reshape(self._widen(half), (-1, height, width, channels // 2))
+                for half in (x1, x2)
+            ],
+            axis=-1,
+        )
         return x if self.prior is None else self.prior.inverse(x)
 
     def steps(self, x, context=None, training=False, seed=None):

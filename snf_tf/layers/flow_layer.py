@@ -12,13 +12,13 @@ class FlowLayer(keras.layers.Layer):
     A call maps data to latents and returns the log-determinant beside them::
 
         z, log_det = layer(x)                    # exact log_det, exact gradients
-        z, log_det = layer(x, training=True)     # may carry an estimator: the class's docstring says which
-        x = layer.inverse(z)                     # exact, to float tolerance
-        x = layer.inverse(z, exact=False)        # the learned inverse, where there is one
+        z, log_det = layer(x, training=True)     # may carry an estimator: the class's docstring
+        says which x = layer.inverse(z)                     # exact, to float tolerance x =
+        layer.inverse(z, exact=False)        # the learned inverse, where there is one
 
-    x is `(batch,) + event_shape`, z is `(batch,) + latent_shape`, log_det = log|det dz/dx| is `(batch,)`, in nats, in float32 at
-    least. A subclass defines `call` and `inverse`, calls `super().build(input_shape)` where it has a `build`, and overrides the
-    rest where it differs.
+    x is `(batch,) + event_shape`, z is `(batch,) + latent_shape`, log_det = log|det dz/dx| is
+    `(batch,)`, in nats, in float32 at least. A subclass defines `call` and `inverse`, calls
+    `super().build(input_shape)` where it has a `build`, and overrides the rest where it differs.
 
     Attributes:
         event_shape: Shape of one x; set in build.
@@ -45,7 +45,8 @@ class FlowLayer(keras.layers.Layer):
         shape = tuple(input_shape)
         if len(shape) < 2 or None in shape[1:]:
             raise ValueError(
-                f"{type(self).__name__} needs inputs of shape (batch,) + event_shape with every dimension of the event known. "
+                f"{type(self).__name__} needs inputs of shape (batch,) + event_shape with every "
+                f"dimension of the event known. "
                 f"Received: input_shape={shape}"
             )
         self.event_shape = shape[1:]
@@ -58,7 +59,9 @@ class FlowLayer(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         """Shapes of `(z, log_det)`."""
-        return (input_shape[0], *self.compute_latent_shape(tuple(input_shape[1:]))), (input_shape[0],)
+        return (input_shape[0], *self.compute_latent_shape(tuple(input_shape[1:]))), (
+            input_shape[0],
+        )
 
     def call(self, x, context=None, training=False):
         """Returns `(z, log_det)`."""
@@ -69,24 +72,33 @@ class FlowLayer(keras.layers.Layer):
         raise NotImplementedError
 
     def constant_log_det(self) -> tf.Tensor | None:
-        """The exact log|det| as a scalar where it does not depend on x, else None. Costs what the log|det| costs."""
+        """The exact log|det| as a scalar where it does not depend on x, else None. Costs what the
+        log|det| costs.
+        """
         return None
 
     def steps(self, x, context=None, training=False, seed=None) -> Generator:
-        """Applies the `leaves` one by one, from data to latents; yields `(layer, x, z, log_det)` for each, and returns z.
+        """Applies the `leaves` one by one, from data to latents; yields `(layer, x, z, log_det)`
+        for each, and returns z.
 
         Arguments as in `call`; seed is a row seed, for a layer that is stochastic.
         """
-        z, log_det = self(x, context=context, training=training, **({"seed": seed} if self.stochastic else {}))
+        z, log_det = self(
+            x, context=context, training=training, **({"seed": seed} if self.stochastic else {})
+        )
         yield self, x, z, log_det
         return z
 
     def leaves(self) -> list["FlowLayer"]:
-        """The layers that this one is made of, in the order of its steps; itself, if it is not made of others."""
+        """The layers that this one is made of, in the order of its steps; itself, if it is not made
+        of others.
+        """
         return [self]
 
     def check_data(self, x) -> tf.Tensor:
-        """Returns x, if its values are such as this layer takes; see `snf_tf.ops.require`. Most layers take all."""
+        """Returns x, if its values are such as this layer takes; see `snf_tf.ops.require`. Most
+        layers take all.
+        """
         return x
 
     def initialize(self, x, context=None) -> None:
@@ -113,13 +125,15 @@ class FlowLayer(keras.layers.Layer):
         """Checks the argument of `inverse`, and casts it to `log_det_dtype`."""
         if not self.built:
             raise ValueError(
-                f"{type(self).__name__}.inverse needs a layer that has been called once, or built by "
+                f"{type(self).__name__}.inverse needs a layer that has been called once, or built "
+                f"by "
                 f"layer.build((None,) + event_shape). Received: a layer that is not built"
             )
         z = self._widen(z)
         if z.shape.rank is not None and tuple(z.shape[1:]) != self.latent_shape:
             raise ValueError(
-                f"{type(self).__name__}.inverse takes latents of shape (batch,) + {self.latent_shape}. Received: z.shape={z.shape}"
+                f"{type(self).__name__}.inverse takes latents of shape (batch,) + "
+                f"{self.latent_shape}. Received: z.shape={z.shape}"
             )
         return z
 
@@ -134,7 +148,9 @@ def sum_event(values: tf.Tensor) -> tf.Tensor:
 
 
 def follow(steps: Generator, visit: Callable) -> tf.Tensor:
-    """Runs the `steps` of a layer or a flow to their end, calls `visit(layer, x, z, log_det)` for each, and returns the last z."""
+    """Runs the `steps` of a layer or a flow to their end, calls `visit(layer, x, z, log_det)` for
+    each, and returns the last z.
+    """
     while True:
         try:
             step = next(steps)

@@ -12,18 +12,19 @@ from snf_tf.layers.flow_layer import FlowLayer
 class FromBijector(FlowLayer):
     """A TFP bijector as a layer, its variables tracked, trained and saved by Keras.
 
-    `z = bijector.inverse(x)`, `layer.inverse(z) = bijector.forward(z)`: TFP's `forward` is the direction of sampling. log_det and
-    gradients are those of the bijector. All variables that it shows, or that it uses when it is called, are the layer's weights.
+    `z = bijector.inverse(x)`, `layer.inverse(z) = bijector.forward(z)`: TFP's `forward` is the
+    direction of sampling. log_det and gradients are those of the bijector. All variables that it
+    shows, or that it uses when it is called, are the layer's weights.
 
     Args:
-        bijector: A `tfp.bijectors.Bijector`, or a function without arguments that makes one. To save a flow as a `.keras` file it
-            has to be a function that Keras can serialize (`keras.saving.register_keras_serializable`); `save_weights` works with
-            both.
+        bijector: A `tfp.bijectors.Bijector`, or a function without arguments that makes one. To
+            save a flow as a `.keras` file it has to be a function that Keras can serialize
+            (`keras.saving.register_keras_serializable`); `save_weights` works with both.
         **kwargs: As in `keras.layers.Layer`.
 
     Raises:
-        ValueError: If bijector is neither, and in `build` if the event has too few axes for it, or its variables were made outside
-            of the strategy's scope.
+        ValueError: If bijector is neither, and in `build` if the event has too few axes for it, or
+            its variables were made outside of the strategy's scope.
 
     Example:
         >>> import tensorflow_probability as tfp
@@ -37,9 +38,14 @@ class FromBijector(FlowLayer):
         super().__init__(**kwargs)
         # What TensorFlow Probability computes is not all known to XLA.
         self.supports_jit = False
-        is_bijector = hasattr(bijector, "inverse_log_det_jacobian") and not isinstance(bijector, type)
+        is_bijector = hasattr(bijector, "inverse_log_det_jacobian") and not isinstance(
+            bijector, type
+        )
         if not is_bijector and not callable(bijector):
-            raise ValueError(f"bijector must be a TFP bijector, or a function that makes one. Received: bijector={bijector!r}")
+            raise ValueError(
+                f"bijector must be a TFP bijector, or a function that makes one. Received: "
+                f"bijector={bijector!r}"
+            )
         self._given = bijector
         self.bijector = bijector if is_bijector else None
 
@@ -59,29 +65,43 @@ class FromBijector(FlowLayer):
             if self.bijector is None:
                 self.bijector = self._given()
                 if not hasattr(self.bijector, "inverse_log_det_jacobian"):
-                    raise ValueError(f"The function must make a TFP bijector. Received: {self.bijector!r} from {self._given!r}")
+                    raise ValueError(
+                        f"The function must make a TFP bijector. Received: {self.bijector!r} from "
+                        f"{self._given!r}"
+                    )
             super().build(input_shape)
-            # Networks make their variables when they are first called; a graph captures those that it uses, seen by TFP or not.
+            # Networks make their variables when they are first called; a graph captures those that
+            # it uses, seen by TFP or not.
             self._both_ways(tf.zeros((1, *self.event_shape), self._dtype))
-            graph = tf.function(self._both_ways).get_concrete_function(tf.TensorSpec((1, *self.event_shape), self._dtype))
+            graph = tf.function(self._both_ways).get_concrete_function(
+                tf.TensorSpec((1, *self.event_shape), self._dtype)
+            )
         shown = self.bijector.variables
         # What a graph captures is one replica's part of a variable, with the same id.
         whole = {variable._unique_id: variable for variable in (*graph.variables, *made, *shown)}
-        found = [whole[variable._unique_id] for variable in {v._unique_id: v for v in (*graph.variables, *shown)}.values()]
+        found = [
+            whole[variable._unique_id]
+            for variable in {v._unique_id: v for v in (*graph.variables, *shown)}.values()
+        ]
         _check_strategy(found)
-        # In the order in which they were made, the same for every bijector that a function makes: files hold no names.
-        self._variables = [_keras_variable(variable, self.trainable) for variable in sorted(found, key=_age)]
+        # In the order in which they were made, the same for every bijector that a function makes:
+        # files hold no names.
+        self._variables = [
+            _keras_variable(variable, self.trainable) for variable in sorted(found, key=_age)
+        ]
 
     def compute_latent_shape(self, event_shape):
         if len(event_shape) < self.bijector.inverse_min_event_ndims:
             raise ValueError(
-                f"{self.bijector.name} needs events of {self.bijector.inverse_min_event_ndims} axes at least. "
+                f"{self.bijector.name} needs events of {self.bijector.inverse_min_event_ndims} "
+                f"axes at least. "
                 f"Received: event_shape={event_shape}"
             )
         return tuple(self.bijector.inverse_event_shape(event_shape))
 
     def call(self, x, context=None, training=False):
-        # TFP gives a tensor that it has seen the result that it gave then. A new one it has not seen.
+        # TFP gives a tensor that it has seen the result that it gave then. A new one it has not
+        # seen.
         x = tf.identity(tf.cast(x, self._dtype))
         return self.bijector.inverse(x), self._widen(self._log_det(x))
 
@@ -97,14 +117,17 @@ class FromBijector(FlowLayer):
     def get_config(self):
         if self._given is self.bijector:
             raise ValueError(
-                "A TFP bijector has no config: give FromBijector a function that makes it, which Keras can serialize, or use "
+                "A TFP bijector has no config: give FromBijector a function that makes it, which "
+                "Keras can serialize, or use "
                 f"save_weights. Received: bijector={self.bijector!r}"
             )
         return super().get_config() | {"bijector": keras.saving.serialize_keras_object(self._given)}
 
     @classmethod
     def from_config(cls, config):
-        return cls(**config | {"bijector": keras.saving.deserialize_keras_object(config["bijector"])})
+        return cls(
+            **config | {"bijector": keras.saving.deserialize_keras_object(config["bijector"])}
+        )
 
     @property
     def _dtype(self):
@@ -119,7 +142,8 @@ class FromBijector(FlowLayer):
         return tf.broadcast_to(log_det, tf.shape(x)[:1])
 
 
-# A variable that two layers share is one for Keras, too; each wrapper keeps its variable, and with it the key, alive.
+# A variable that two layers share is one for Keras, too; each wrapper keeps its variable, and with
+# it the key, alive.
 _wrappers: weakref.WeakValueDictionary[int, keras.Variable] = weakref.WeakValueDictionary()
 
 
@@ -128,7 +152,9 @@ def _keras_variable(variable: tf.Variable, trainable: bool) -> keras.Variable:
     tracked = _wrappers.get(id(variable))
     if tracked is None:
         name = variable.name.removesuffix(":0").replace("/", "_")
-        tracked = keras.Variable(variable, trainable=variable.trainable and trainable, dtype=variable.dtype, name=name)
+        tracked = keras.Variable(
+            variable, trainable=variable.trainable and trainable, dtype=variable.dtype, name=name
+        )
         # TFP's autoregressive networks keep their masks by constraints.
         tracked.constraint = variable.constraint
         _wrappers[id(variable)] = tracked
@@ -139,7 +165,8 @@ def _check_strategy(variables):
     outside = [variable.name for variable in variables if not hasattr(variable, "values")]
     if tf.distribute.get_strategy().num_replicas_in_sync > 1 and outside:
         raise ValueError(
-            "The bijector's variables were made outside of the scope of the strategy: give FromBijector a function that makes the "
+            "The bijector's variables were made outside of the scope of the strategy: give "
+            "FromBijector a function that makes the "
             f"bijector. Received: variables {', '.join(outside)}"
         )
 

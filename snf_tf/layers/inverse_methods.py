@@ -1,9 +1,10 @@
 """How a self normalizing layer keeps its inverse kernel up to date without learning it.
 
-A method says what the gradient of log|det| is with respect to the kernel, in every training call, from an inverse kernel that it
-brings up to date there; it is a weight that is not trained, as are the numbers that the method keeps. The likelihood's gradient is
-then whole, not halved as in SNF Eq. 3, and there is no penalty. With several replicas every one computes the same update, and the
-first one's is kept.
+A method says what the gradient of log|det| is with respect to the kernel, in every training call,
+from an inverse kernel that it brings up to date there; it is a weight that is not trained, as are
+the numbers that the method keeps. The likelihood's gradient is then whole, not halved as in SNF Eq.
+3, and there is no penalty. With several replicas every one computes the same update, and the first
+one's is kept.
 """
 
 import sys
@@ -23,11 +24,15 @@ class InverseMethod:
         self.options = options
 
     def build(self, layer: keras.layers.Layer) -> None:
-        """Adds to a layer the numbers that the method keeps: scalars in `layer.inverse_state`, by their names."""
+        """Adds to a layer the numbers that the method keeps: scalars in `layer.inverse_state`, by
+        their names.
+        """
         raise NotImplementedError
 
     def log_det_gradient(self, layer: keras.layers.Layer, x: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
-        """Updates the layer's inverse kernel, and returns the gradient of log|det| with respect to the kernel."""
+        """Updates the layer's inverse kernel, and returns the gradient of log|det| with respect to
+        the kernel.
+        """
         raise NotImplementedError
 
     def get_config(self):
@@ -49,13 +54,18 @@ def get(method, methods: dict[str, type[InverseMethod]]) -> InverseMethod | None
     if method != "learned" and not isinstance(method, tuple(methods.values())):
         names = ", ".join(map(repr, ["learned", *methods]))
         classes = ", ".join(f"snf_tf.layers.{cls.__name__}" for cls in methods.values())
-        raise ValueError(f"inverse_method must be one of {names}, or a {classes}. Received: inverse_method={method!r}")
+        raise ValueError(
+            f"inverse_method must be one of {names}, or a {classes}. Received: "
+            f"inverse_method={method!r}"
+        )
     return None if method == "learned" else method
 
 
 def serialize(method):
     """What `get_config` holds of a method, or of its name."""
-    return keras.saving.serialize_keras_object(method) if isinstance(method, InverseMethod) else method
+    return (
+        keras.saving.serialize_keras_object(method) if isinstance(method, InverseMethod) else method
+    )
 
 
 def deserialize(method):
@@ -79,7 +89,9 @@ def kept_weight(layer, name, shape, initializer="zeros", dtype=None):
 def add_scalars(layer, **dtypes):
     """Adds the scalars of `layer.inverse_state`, and the number of updates."""
     dtypes |= {"inverse_updates": "int32"}
-    layer.inverse_state = {name: kept_weight(layer, name, (), dtype=dtype) for name, dtype in dtypes.items()}
+    layer.inverse_state = {
+        name: kept_weight(layer, name, (), dtype=dtype) for name, dtype in dtypes.items()
+    }
 
 
 def record(layer, **values):
@@ -92,4 +104,6 @@ def record(layer, **values):
 
 def say(layer, condition, *message):
     """Says something in the log of standard error, if a condition holds when the graph runs."""
-    tf.cond(condition, lambda: tf.print(f"{layer.name}:", *message, output_stream=sys.stderr), tf.no_op)
+    tf.cond(
+        condition, lambda: tf.print(f"{layer.name}:", *message, output_stream=sys.stderr), tf.no_op
+    )

@@ -1,4 +1,6 @@
-"""From integer images to unbounded reals: `Dequantize`, `Scale`, `Logit`. Always computed in float32 at least."""
+"""From integer images to unbounded reals: `Dequantize`, `Scale`, `Logit`. Always computed in
+float32 at least.
+"""
 
 import math
 
@@ -12,11 +14,12 @@ from snf_tf.layers.flow_layer import FlowLayer, sum_event
 
 @keras.saving.register_keras_serializable("snf_tf")
 class Dequantize(FlowLayer):
-    """Adds uniform noise to integers, `z = x + u`, u ~ U[0, 1) (Uria et al. 2013), so that they have a density.
+    """Adds uniform noise to integers, `z = x + u`, u ~ U[0, 1) (Uria et al. 2013), so that they
+    have a density.
 
-    With noise, the density of z bounds the probability of x: `log P(x) >= E_u log p(x + u)`. log_det is 0. The noise of a row is a
-    function of `seed` alone, in training as in evaluation. The inverse returns z, a float image, clipped into [0, bins); its
-    `tf.floor` is x.
+    With noise, the density of z bounds the probability of x: `log P(x) >= E_u log p(x + u)`.
+    log_det is 0. The noise of a row is a function of `seed` alone, in training as in evaluation.
+    The inverse returns z, a float image, clipped into [0, bins); its `tf.floor` is x.
 
     Args:
         bins: Number of integer values: x lies in 0..bins - 1.
@@ -27,8 +30,9 @@ class Dequantize(FlowLayer):
         seed: An integer, or a row seed as of `snf_tf.ops.row_seed`; None is 0.
 
     Raises:
-        ValueError: If bins is not a positive integer; and in a call, if x holds NaN, or values that are not integers in
-            0..bins - 1 (in a graph a tf.errors.InvalidArgumentError). uint8 needs no check with 256 bins.
+        ValueError: If bins is not a positive integer; and in a call, if x holds NaN, or values that
+            are not integers in 0..bins - 1 (in a graph a tf.errors.InvalidArgumentError). uint8
+            needs no check with 256 bins.
 
     Example:
         >>> z, log_det = snf_tf.layers.Dequantize()(tf.constant([[0, 255]], tf.uint8), seed=1)
@@ -70,7 +74,8 @@ class Dequantize(FlowLayer):
         return ops.require(
             valid,
             x,
-            f"Dequantize takes images of integer values in 0..{self.bins - 1}, neither scaled nor dequantized before, without NaN.",
+            f"Dequantize takes images of integer values in 0..{self.bins - 1}, neither scaled nor "
+            f"dequantized before, without NaN.",
         )
 
 
@@ -105,7 +110,9 @@ class Scale(FlowLayer):
         return self._latents(z) / self.scale
 
     def constant_log_det(self):
-        return tf.constant(math.prod(self.event_shape) * math.log(abs(self.scale)), self.log_det_dtype)
+        return tf.constant(
+            math.prod(self.event_shape) * math.log(abs(self.scale)), self.log_det_dtype
+        )
 
     def get_config(self):
         return super().get_config() | {"scale": self.scale}
@@ -113,15 +120,16 @@ class Scale(FlowLayer):
 
 @keras.saving.register_keras_serializable("snf_tf")
 class Logit(FlowLayer):
-    """Squeezes [0, 1] into [alpha, 1 - alpha] and takes the logit: `y = alpha + (1 - 2 alpha) x`, `z = log(y / (1 - y))`.
+    """Squeezes [0, 1] into [alpha, 1 - alpha] and takes the logit: `y = alpha + (1 - 2 alpha) x`,
+    `z = log(y / (1 - y))`.
 
     Args:
         alpha: In (0, 1/2) to allow x = 0 and 1; or 0.
         **kwargs: As in `keras.layers.Layer`.
 
     Raises:
-        ValueError: If alpha is not in [0, 1/2). (A call with x outside [0, 1] gives NaN; a Flow that begins with this layer
-            refuses such data.)
+        ValueError: If alpha is not in [0, 1/2). (A call with x outside [0, 1] gives NaN; a Flow
+            that begins with this layer refuses such data.)
 
     Example:
         >>> layer = snf_tf.layers.Logit()
@@ -140,14 +148,18 @@ class Logit(FlowLayer):
     def call(self, x, context=None, training=False):
         x = self._widen(x)
         # 1 - y is taken from 1 - x, which is exact; near 1 a rounded y would have lost it.
-        log_y, log_1_y = (tf.math.log(self.alpha + (1 - 2 * self.alpha) * part) for part in (x, 1 - x))
+        log_y, log_1_y = (
+            tf.math.log(self.alpha + (1 - 2 * self.alpha) * part) for part in (x, 1 - x)
+        )
         return log_y - log_1_y, sum_event(math.log(1 - 2 * self.alpha) - log_y - log_1_y)
 
     def inverse(self, z, context=None, exact=True):
         return (tf.sigmoid(self._latents(z)) - self.alpha) / (1 - 2 * self.alpha)
 
     def check_data(self, x):
-        return ops.require(tf.reduce_all((x >= 0) & (x <= 1)), x, "Logit takes values in [0, 1], without NaN.")
+        return ops.require(
+            tf.reduce_all((x >= 0) & (x <= 1)), x, "Logit takes values in [0, 1], without NaN."
+        )
 
     def get_config(self):
         return super().get_config() | {"alpha": self.alpha}

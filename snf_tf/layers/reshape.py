@@ -42,7 +42,8 @@ class Flatten(_Reshape):
 class Squeeze(_Reshape):
     """Moves 2 x 2 blocks of pixels into channels: `(batch, H, W, C)` to `(batch, H/2, W/2, 4C)`.
 
-    Channel c of the pixel (dy, dx) of a block becomes channel `4 c + 2 dy + dx`, the order of the published runs.
+    Channel c of the pixel (dy, dx) of a block becomes channel `4 c + 2 dy + dx`, the order of the
+    published runs.
 
     Args:
         **kwargs: As in `keras.layers.Layer`.
@@ -59,7 +60,8 @@ class Squeeze(_Reshape):
     def compute_latent_shape(self, event_shape):
         if len(event_shape) != 3 or event_shape[0] % 2 or event_shape[1] % 2:
             raise ValueError(
-                "Squeeze takes images of shape (height, width, channels) with even height and width. "
+                "Squeeze takes images of shape (height, width, channels) with even height and "
+                "width. "
                 f"Received: event_shape={event_shape}"
             )
         height, width, channels = event_shape
@@ -68,7 +70,9 @@ class Squeeze(_Reshape):
     def call(self, x, context=None, training=False):
         height, width, channels = self.event_shape
         blocks = tf.reshape(x, (-1, height // 2, 2, width // 2, 2, channels))
-        return tf.reshape(tf.transpose(blocks, (0, 1, 3, 5, 2, 4)), (-1, *self.latent_shape)), self._repeat(0.0, x)
+        return tf.reshape(
+            tf.transpose(blocks, (0, 1, 3, 5, 2, 4)), (-1, *self.latent_shape)
+        ), self._repeat(0.0, x)
 
     def inverse(self, z, context=None, exact=True):
         z = self._latents(z)

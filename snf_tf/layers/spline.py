@@ -11,9 +11,11 @@ from snf_tf.layers.flow_layer import FlowLayer, sum_event
 
 @keras.saving.register_keras_serializable("snf_tf")
 class SplineActivation(FlowLayer):
-    """Monotone rational-quadratic spline (Durkan et al. 2019) on [-bound, bound], the identity outside.
+    """Monotone rational-quadratic spline (Durkan et al. 2019) on [-bound, bound], the identity
+    outside.
 
-    Every element of the event has its own spline. The slope at the bound is 1. See `snf_tf.ops.spline` for the parameterisation.
+    Every element of the event has its own spline. The slope at the bound is 1. See
+    `snf_tf.ops.spline` for the parameterisation.
 
     Args:
         bins: Number of bins.
@@ -26,8 +28,8 @@ class SplineActivation(FlowLayer):
         unnormalized_derivatives: `event_shape + (bins - 1,)`.
 
     Raises:
-        ValueError: If there are fewer than 2 bins, or so many that their minimum widths fill the interval, or bound is not
-            positive.
+        ValueError: If there are fewer than 2 bins, or so many that their minimum widths fill the
+            interval, or bound is not positive.
 
     Example:
         >>> layer = snf_tf.layers.SplineActivation(bins=5, bound=10)
@@ -39,7 +41,9 @@ class SplineActivation(FlowLayer):
     def __init__(self, bins=5, bound=10.0, **kwargs):
         super().__init__(**kwargs)
         if not (isinstance(bins, int) and 2 <= bins < 1000):
-            raise ValueError(f"bins must be an integer of at least 2 and below 1000. Received: bins={bins}")
+            raise ValueError(
+                f"bins must be an integer of at least 2 and below 1000. Received: bins={bins}"
+            )
         if not 0 < bound < math.inf:
             raise ValueError(f"bound must be positive and finite. Received: bound={bound}")
         self.bins = bins
@@ -62,15 +66,23 @@ class SplineActivation(FlowLayer):
         )
 
     def call(self, x, context=None, training=False):
-        value, log_slope = ops.rational_quadratic_spline(self._widen(x), *self._parameters(), self.bound)
+        value, log_slope = ops.rational_quadratic_spline(
+            self._widen(x), *self._parameters(), self.bound
+        )
         return tf.cast(value, self.compute_dtype), sum_event(log_slope)
 
     def inverse(self, z, context=None, exact=True):
-        return ops.rational_quadratic_spline_inverse(self._latents(z), *self._parameters(), self.bound)
+        return ops.rational_quadratic_spline_inverse(
+            self._latents(z), *self._parameters(), self.bound
+        )
 
     def get_config(self):
         return super().get_config() | {"bins": self.bins, "bound": self.bound}
 
     def _parameters(self):
-        weights = (self.unnormalized_widths, self.unnormalized_heights, self.unnormalized_derivatives)
+        weights = (
+            self.unnormalized_widths,
+            self.unnormalized_heights,
+            self.unnormalized_derivatives,
+        )
         return [self._widen(weight) for weight in weights]

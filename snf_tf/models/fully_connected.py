@@ -25,15 +25,18 @@ def fully_connected(
     preprocess=True,
     seed=0,
 ) -> Flow:
-    """Builds dense layers with SmoothLeakyReLU between them: `dense -> SmoothLeakyReLU -> dense` by default (SNF A.3).
+    """Builds dense layers with SmoothLeakyReLU between them: `dense -> SmoothLeakyReLU -> dense` by
+    default (SNF A.3).
 
     Args:
         event_shape: Shape of one example.
         linear: "self_normalizing", "exact" or "relative" (Gresele et al. 2020).
         depth: Number of dense layers.
         alpha: Slope of SmoothLeakyReLU at minus infinity.
-        reconstruction_weight, inverse_method: For "self_normalizing", as in `snf_tf.layers.SelfNormalizingDense`.
-        preprocess: Whether the data are integers in 0..255, to be dequantized, scaled and taken to logits first.
+        reconstruction_weight, inverse_method: For "self_normalizing", as in
+            `snf_tf.layers.SelfNormalizingDense`.
+        preprocess: Whether the data are integers in 0..255, to be dequantized, scaled and taken to
+            logits first.
         seed: Seed of the dequantization noise in training.
 
     Returns:
@@ -55,7 +58,11 @@ def fully_connected(
         options = {"reconstruction_weight": reconstruction_weight, "inverse_method": inverse_method}
     elif inverse_method != "learned":
         raise ValueError(f"{linear} keeps no inverse. Received: inverse_method={inverse_method!r}")
-    bijections = [*(image_preprocessing() if preprocess else []), layers.Flatten(), layer(**options)]
+    bijections = [
+        *(image_preprocessing() if preprocess else []),
+        layers.Flatten(),
+        layer(**options),
+    ]
     for _ in range(depth - 1):
         bijections += [layers.SmoothLeakyReLU(alpha), layer(**options)]
     return Flow(bijections, event_shape=event_shape, seed=seed)

@@ -37,7 +37,11 @@ from snf_tf.ops.likelihood import batch_mean, bits_per_dim, standard_normal_log_
 from snf_tf.ops.monotone import monotone_inverse
 from snf_tf.ops.random import fold_in, row_seed, uniform_rows
 from snf_tf.ops.refinement import refined_conv2d_solve, refined_matmul_solve
-from snf_tf.ops.spline import rational_quadratic_spline, rational_quadratic_spline_inverse, spline_knots
+from snf_tf.ops.spline import (
+    rational_quadratic_spline,
+    rational_quadratic_spline_inverse,
+    spline_knots,
+)
 
 __all__ = [
     "affine_conv2d",

@@ -8,7 +8,8 @@ def finite_or_stop(loss: tf.Tensor) -> tuple:
     """Returns a loss, and lets no gradient of it through before it has been found to be finite.
 
     Raises:
-        tf.errors.InvalidArgumentError: If it is not. Nothing that depends on its gradients has been computed then, weights have not
+        tf.errors.InvalidArgumentError: If it is not. Nothing that depends on its gradients has been
+        computed then, weights have not
             changed. XLA leaves the check out.
     """
     checked = tf.debugging.check_numerics(loss, "The loss is not finite")
@@ -29,15 +30,18 @@ def require(valid: tf.Tensor, x: tf.Tensor, message: str) -> tf.Tensor:
         message: What x must be.
 
     Raises:
-        ValueError: In eager code, if x is not valid. In a graph a tf.errors.InvalidArgumentError is raised when it runs, with the
-            same message; XLA leaves such checks out.
+        ValueError: In eager code, if x is not valid. In a graph a tf.errors.InvalidArgumentError is
+            raised when it runs, with the same message; XLA leaves such checks out.
     """
     smallest, largest = tf.reduce_min(x), tf.reduce_max(x)
     if tf.executing_eagerly():
         if not valid:
-            raise ValueError(f"{message} Received: values between {smallest} and {largest}, dtype={x.dtype.name}")
+            raise ValueError(
+                f"{message} Received: values between {smallest} and {largest}, dtype={x.dtype.name}"
+            )
         return x
     data = [message, "Received: values between", smallest, "and", largest]
-    # The operation itself: tf.debugging.Assert puts it into a conditional, which takes long to trace.
+    # The operation itself: tf.debugging.Assert puts it into a conditional, which takes long to
+    # trace.
     with tf.control_dependencies([tf.raw_ops.Assert(condition=valid, data=data)]):
         return tf.identity(x)

@@ -1,8 +1,9 @@
-"""Invertible convolutions: the learned-inverse gradient of SNF section 4.2, and the dense matrix as exact reference.
+"""Invertible convolutions: the learned-inverse gradient of SNF section 4.2, and the dense matrix as
+exact reference.
 
-All convolutions are NHWC with HWIO kernels, stride 1, zero ("SAME") padding and odd kernel sizes, so that `f(x) = T(kernel) x`
-for a square matrix T. Gradients that sum over batch and pixels are computed in the weights' dtype: sums of scaled float16
-cotangents would overflow.
+All convolutions are NHWC with HWIO kernels, stride 1, zero ("SAME") padding and odd kernel sizes,
+so that `f(x) = T(kernel) x` for a square matrix T. Gradients that sum over batch and pixels are
+computed in the weights' dtype: sums of scaled float16 cotangents would overflow.
 """
 
 import numpy as np
@@ -15,7 +16,8 @@ def conv2d(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
 
 def affine_conv2d(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-    """Computes `conv2d(x, kernel) + bias`, with the gradients that sum over batch and pixels in the weights' dtype.
+    """Computes `conv2d(x, kernel) + bias`, with the gradients that sum over batch and pixels in the
+    weights' dtype.
 
     Args:
         x: `(batch, H, W, C)`, in the compute dtype, which is that of the convolution.
@@ -46,7 +48,9 @@ def flip(kernel: tf.Tensor) -> tf.Tensor:
 
 
 def resize_kernel(kernel: tf.Tensor, kernel_size: tuple[int, int]) -> tf.Tensor:
-    """Crops an HWIO kernel to its centre, or pads it with zeros around, to an odd size: P of SNF Eqs. 28-30, for each axis."""
+    """Crops an HWIO kernel to its centre, or pads it with zeros around, to an odd size: P of SNF
+    Eqs. 28-30, for each axis.
+    """
     for axis, size in enumerate(kernel_size):
         change = (size - kernel.shape[axis]) // 2
         if change < 0:
@@ -57,35 +61,44 @@ def resize_kernel(kernel: tf.Tensor, kernel_size: tuple[int, int]) -> tf.Tensor:
 
 
 def multiplicity(kernel_size: tuple[int, int], image_size: tuple[int, int]) -> np.ndarray:
-    """Counts how often each tap of a kernel occurs in the matrix T(kernel), the m of SNF Eqs. 24-27.
+    """Counts how often each tap of a kernel occurs in the matrix T(kernel), the m of SNF Eqs.
+    24-27.
 
-    Correlating two images of ones (Eq. 27) gives, a tap at offset d from the centre of an axis of length n, max(n - |d|, 0).
+    Correlating two images of ones (Eq. 27) gives, a tap at offset d from the centre of an axis of
+    length n, max(n - |d|, 0).
 
     Returns:
         An array of shape `kernel_size + (1, 1)`; 0 for taps that never touch the image.
     """
-    rows, columns = (np.maximum(n - np.abs(np.arange(k) - k // 2), 0) for k, n in zip(kernel_size, image_size, strict=True))
+    rows, columns = (
+        np.maximum(n - np.abs(np.arange(k) - k // 2), 0)
+        for k, n in zip(kernel_size, image_size, strict=True)
+    )
     return np.outer(rows, columns)[:, :, None, None]
 
 
 def self_normalizing_conv2d(
     x: tf.Tensor, kernel: tf.Tensor, inverse_kernel: tf.Tensor, bias: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Convolves with the learned-inverse gradient of the log-determinant (SNF Eqs. 15, 16; unequal kernel sizes Eqs. 28-30).
+    """Convolves with the learned-inverse gradient of the log-determinant (SNF Eqs. 15, 16; unequal
+    kernel sizes Eqs. 28-30).
 
-    As `snf_tf.ops.self_normalizing_matmul`, with convolutions for products and `m * flip(.)` for the transpose, where m is the
-    `multiplicity` of the taps. The two kernels may differ in size: the smaller is then padded with zeros in the larger one's
-    gradient, the larger cropped in the smaller one's. Six convolutions are done in all; nothing is computed twice.
+    As `snf_tf.ops.self_normalizing_matmul`, with convolutions for products and `m * flip(.)` for
+    the transpose, where m is the `multiplicity` of the taps. The two kernels may differ in size:
+    the smaller is then padded with zeros in the larger one's gradient, the larger cropped in the
+    smaller one's. Six convolutions are done in all; nothing is computed twice.
 
     Args:
         x: `(batch, H, W, C)`, in the compute dtype; H, W and C known.
         kernel: `(kh, kw, C, C)` with odd kh and kw, in the weights' dtype.
-        inverse_kernel: `(rh, rw, C, C)` with odd rh and rw, the learned inverse: `x ~ conv2d(z - bias, inverse_kernel)`.
+        inverse_kernel: `(rh, rw, C, C)` with odd rh and rw, the learned inverse: `x ~ conv2d(z -
+            bias, inverse_kernel)`.
         bias: `(C,)`.
 
     Returns:
-        `(z, log_det, error)`: `(batch, H, W, C)` in the dtype of x; `(batch,)` zeros of which only the gradient means anything; and
-        `(batch,)`, the squared reconstruction error summed over dimensions; the last two in the weights' dtype.
+        `(z, log_det, error)`: `(batch, H, W, C)` in the dtype of x; `(batch,)` zeros of which only
+        the gradient means anything; and `(batch,)`, the squared reconstruction error summed over
+        dimensions; the last two in the weights' dtype.
     """
 
     @tf.custom_gradient
@@ -111,7 +124,12 @@ def self_normalizing_conv2d(
 
         return (y + tf.cast(bias, x.dtype), tf.zeros_like(error), error), grad
 
-    return apply(x, tf.convert_to_tensor(kernel), tf.convert_to_tensor(inverse_kernel), tf.convert_to_tensor(bias))
+    return apply(
+        x,
+        tf.convert_to_tensor(kernel),
+        tf.convert_to_tensor(inverse_kernel),
+        tf.convert_to_tensor(bias),
+    )
 
 
 def _transposed_taps(kernel, like, x):
@@ -123,7 +141,11 @@ def _transposed_taps(kernel, like, x):
 
 def _conv2d_input_gradient(dz, kernel):
     return tf.raw_ops.Conv2DBackpropInput(
-        input_sizes=tf.shape(dz), filter=kernel, out_backprop=dz, strides=[1, 1, 1, 1], padding="SAME"
+        input_sizes=tf.shape(dz),
+        filter=kernel,
+        out_backprop=dz,
+        strides=[1, 1, 1, 1],
+        padding="SAME",
     )
 
 
@@ -134,14 +156,16 @@ def conv2d_kernel_gradient(x, dz, kernel_shape):
 
 
 def conv2d_matrix(kernel: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.Tensor:
-    """Builds the dense matrix M of a convolution on row vectors: `flatten(conv2d(x, kernel)) = flatten(x) @ M`.
+    """Builds the dense matrix M of a convolution on row vectors: `flatten(conv2d(x, kernel)) =
+    flatten(x) @ M`.
 
     Args:
         kernel: `(kh, kw, C, C)`.
         image_shape: `(H, W, C)`.
 
     Returns:
-        `(HWC, HWC)`, in the kernel's dtype. It costs O((HWC)^2) memory; log|det| and solves O((HWC)^3).
+        `(HWC, HWC)`, in the kernel's dtype. It costs O((HWC)^2) memory; log|det| and solves
+        O((HWC)^3).
     """
     size = int(np.prod(image_shape))
     basis = tf.reshape(tf.eye(size, dtype=kernel.dtype), (size, *image_shape))
@@ -149,12 +173,16 @@ def conv2d_matrix(kernel: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.Te
 
 
 def conv2d_log_det_dense(kernel: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.Tensor:
-    """Computes log|det| of a convolution on `(H, W, C)` images, exactly, by LU of the dense matrix. A scalar."""
+    """Computes log|det| of a convolution on `(H, W, C)` images, exactly, by LU of the dense matrix.
+    A scalar.
+    """
     return tf.linalg.slogdet(conv2d_matrix(kernel, image_shape))[1]
 
 
 def conv2d_solve_dense(z: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """Solves `conv2d(x, kernel) = z` for x, exactly, by LU of the dense matrix; z and x are `(batch, H, W, C)`."""
+    """Solves `conv2d(x, kernel) = z` for x, exactly, by LU of the dense matrix; z and x are
+    `(batch, H, W, C)`.
+    """
     matrix = conv2d_matrix(kernel, tuple(z.shape[1:]))
     flat = tf.reshape(z, (-1, matrix.shape[0]))
     x = tf.linalg.solve(matrix, tf.transpose(flat), adjoint=True)

@@ -10,14 +10,16 @@ _MAX_TERMS = 150
 
 
 def exponential_conv2d(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """Computes `exp(T) x`, where T is the linear map of a zero-padded convolution (Hoogeboom et al. 2020, Eq. 6).
+    """Computes `exp(T) x`, where T is the linear map of a zero-padded convolution (Hoogeboom et al.
+    2020, Eq. 6).
 
-    The series `x + T x + T T x / 2 + ...` ends when, for every row, a term is below the rounding error of the sum. Rows that are
-    not finite are not waited for.
+    The series `x + T x + T T x / 2 + ...` ends when, for every row, a term is below the rounding
+    error of the sum. Rows that are not finite are not waited for.
 
     Args:
         x: `(batch, H, W, C)`.
-        kernel: `(kh, kw, C, C)`, odd kh and kw, in the dtype of x. The inverse is the exponential of `-kernel`.
+        kernel: `(kh, kw, C, C)`, odd kh and kw, in the dtype of x. The inverse is the exponential
+            of `-kernel`.
     """
     epsilon = tf.cast({tf.float64: 2.0**-53, tf.float32: 2.0**-24}.get(x.dtype, 2.0**-9), x.dtype)
 
@@ -33,13 +35,18 @@ def exponential_conv2d(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
 
 def conv2d_trace(kernel: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.Tensor:
-    """The trace of the matrix of a convolution on `(H, W, C)` images, and log|det| of its exponential. A scalar."""
+    """The trace of the matrix of a convolution on `(H, W, C)` images, and log|det| of its
+    exponential. A scalar.
+    """
     height, width, _ = image_shape
     return height * width * tf.linalg.trace(kernel[kernel.shape[0] // 2, kernel.shape[1] // 2])
 
 
-def conv2d_norm(kernel: tf.Tensor, image_shape: tuple[int, int, int], iterations: int = 20) -> tf.Tensor:
-    """Estimates the spectral norm of the matrix of a convolution on `(H, W, C)` images, by power iteration. A scalar.
+def conv2d_norm(
+    kernel: tf.Tensor, image_shape: tuple[int, int, int], iterations: int = 20
+) -> tf.Tensor:
+    """Estimates the spectral norm of the matrix of a convolution on `(H, W, C)` images, by power
+    iteration. A scalar.
 
     The estimate is never too large; its gradient is that of the norm of the singular vectors found.
     """
@@ -52,7 +59,10 @@ def conv2d_norm(kernel: tf.Tensor, image_shape: tuple[int, int, int], iterations
 
     fixed = tf.stop_gradient(kernel)
     (vector,) = tf.while_loop(
-        lambda vector: True, lambda vector: [iterate(vector)], [iterate(start)], maximum_iterations=iterations
+        lambda vector: True,
+        lambda vector: [iterate(vector)],
+        [iterate(start)],
+        maximum_iterations=iterations,
     )
     return _norm(conv2d(tf.stop_gradient(vector), kernel))
 

@@ -1,6 +1,8 @@
-"""Inverses of kernels in closed form, or brought nearer to it: what stands for the inverse in the gradient of a log-determinant.
+"""Inverses of kernels in closed form, or brought nearer to it: what stands for the inverse in the
+gradient of a log-determinant.
 
-None of these has a gradient of its own. Products are counted by their shapes, for batches of B rows of D dimensions.
+None of these has a gradient of its own. Products are counted by their shapes, for batches of B rows
+of D dimensions.
 """
 
 import math
@@ -21,7 +23,8 @@ def log_det_by_gradient(kernel: tf.Tensor, gradient: tf.Tensor, x: tf.Tensor) ->
         x: A batch, of which only the number of rows matters.
 
     Returns:
-        `(batch,)` zeros, in the kernel's dtype; the gradient of kernel is `sum(dl) * gradient` for the cotangent dl.
+        `(batch,)` zeros, in the kernel's dtype; the gradient of kernel is `sum(dl) * gradient` for
+        the cotangent dl.
     """
 
     def grad(dl):
@@ -30,11 +33,14 @@ def log_det_by_gradient(kernel: tf.Tensor, gradient: tf.Tensor, x: tf.Tensor) ->
     return tf.zeros(tf.shape(x)[:1], kernel.dtype), grad
 
 
-def project_inverse(inverse_kernel: tf.Tensor, x: tf.Tensor, y: tf.Tensor, damping: float) -> tf.Tensor:
+def project_inverse(
+    inverse_kernel: tf.Tensor, x: tf.Tensor, y: tf.Tensor, damping: float
+) -> tf.Tensor:
     """Moves an inverse kernel M as little as it takes to invert a batch, `y @ M = x`.
 
-    `M + y^T (y y^T + eps I)^-1 (x - y M)`: sketch-and-project (Gower and Richtarik 2017) with the batch as sketch, a block Kaczmarz
-    method. Two products of (B, D, D), and the factorization of a (B, B) matrix.
+    `M + y^T (y y^T + eps I)^-1 (x - y M)`: sketch-and-project (Gower and Richtarik 2017) with the
+    batch as sketch, a block Kaczmarz method. Two products of (B, D, D), and the factorization of a
+    (B, B) matrix.
 
     Args:
         inverse_kernel: `(D, D)`, M.
@@ -60,20 +66,25 @@ def project_inverse(inverse_kernel: tf.Tensor, x: tf.Tensor, y: tf.Tensor, dampi
 def newton_schulz_inverse(kernel: tf.Tensor, inverse_kernel: tf.Tensor) -> tf.Tensor:
     """One sweep of Newton and Schulz (Schulz 1933): `M (2 I - K M)`, by which `I - K M` is squared.
 
-    It brings M nearer to the inverse if the norm of `I - K M` is below 1. Two products of (D, D, D).
+    It brings M nearer to the inverse if the norm of `I - K M` is below 1. Two products of (D, D,
+    D).
     """
     return 2.0 * inverse_kernel - tf.matmul(inverse_kernel, tf.matmul(kernel, inverse_kernel))
 
 
-def inverse_residual(kernel: tf.Tensor, inverse_kernel: tf.Tensor, direction: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Estimates the spectral norm of `E = I - K M` from below, by a step of the power iteration on `E E^T`.
+def inverse_residual(
+    kernel: tf.Tensor, inverse_kernel: tf.Tensor, direction: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Estimates the spectral norm of `E = I - K M` from below, by a step of the power iteration on
+    `E E^T`.
 
     Four products of (1, D, D).
 
     Args:
         kernel: `(D, D)`.
         inverse_kernel: `(D, D)`.
-        direction: `(1, D)`, of about the largest singular value; another one is found sooner or later, unless it is orthogonal.
+        direction: `(1, D)`, of about the largest singular value; another one is found sooner or
+            later, unless it is orthogonal.
 
     Returns:
         `(norm, direction)`: a scalar, and the next direction, of unit length.
@@ -90,23 +101,28 @@ def unit_rows(rows: tf.Tensor) -> tf.Tensor:
 
 
 def least_squares_inverse_kernel(kernel: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """The convolution that comes nearest to the inverse of a convolution, away from the image's border.
+    """The convolution that comes nearest to the inverse of a convolution, away from the image's
+    border.
 
-    R is the argmin of `sum over taps |(K * R) - delta|^2`, where K * R is the kernel of both convolutions in turn. Its normal
-    equations have (q q C) unknowns, and the autocorrelation of K for a matrix; their right side is `flip(K)`.
+    R is the argmin of `sum over taps |(K * R) - delta|^2`, where K * R is the kernel of both
+    convolutions in turn. Its normal equations have (q q C) unknowns, and the autocorrelation of K
+    for a matrix; their right side is `flip(K)`.
 
     Args:
         kernel: `(kh, kw, C, C)`.
         size: `(qh, qw)`, odd.
 
     Returns:
-        `(qh, qw, C, C)`, in the kernel's dtype; computed in float64, since normal equations square the condition number.
+        `(qh, qw, C, C)`, in the kernel's dtype; computed in float64, since normal equations square
+        the condition number.
     """
     k = tf.cast(kernel, tf.float64)
     height, width, channels = *size, kernel.shape[2]
     # correlation[d, i, j] = sum over taps t and input channels of K[t + d, c, i] K[t, c, j]
     images = tf.transpose(k, (2, 0, 1, 3))
-    correlation = conv2d_kernel_gradient(images, images, [2 * kernel.shape[0] - 1, 2 * kernel.shape[1] - 1, channels, channels])
+    correlation = conv2d_kernel_gradient(
+        images, images, [2 * kernel.shape[0] - 1, 2 * kernel.shape[1] - 1, channels, channels]
+    )
     correlation = resize_kernel(correlation, (2 * height - 1, 2 * width - 1))
     rows, columns = (np.subtract.outer(np.arange(n), np.arange(n)) + n - 1 for n in size)
     # The taps b and b' of R meet at distance b - b'.
@@ -116,15 +132,20 @@ def least_squares_inverse_kernel(kernel: tf.Tensor, size: tuple[int, int]) -> tf
     # Where some frequency is lost altogether, nothing is determined.
     ridge = 1e-12 * tf.linalg.trace(matrix) / unknowns + np.finfo(np.float64).tiny
     right = tf.reshape(flip(resize_kernel(k, size)), (unknowns, channels))
-    solution = tf.linalg.cholesky_solve(tf.linalg.cholesky(matrix + ridge * tf.eye(unknowns, dtype=k.dtype)), right)
+    solution = tf.linalg.cholesky_solve(
+        tf.linalg.cholesky(matrix + ridge * tf.eye(unknowns, dtype=k.dtype)), right
+    )
     return tf.cast(tf.reshape(solution, (height, width, channels, channels)), kernel.dtype)
 
 
-def conv2d_log_det_gradient(inverse_kernel: tf.Tensor, kernel_size: tuple[int, int], image_size: tuple[int, int]) -> tf.Tensor:
-    """The gradient of log|det| of a convolution with respect to its kernel, had from an inverse convolution (SNF Eqs. 15, 28-30).
+def conv2d_log_det_gradient(
+    inverse_kernel: tf.Tensor, kernel_size: tuple[int, int], image_size: tuple[int, int]
+) -> tf.Tensor:
+    """The gradient of log|det| of a convolution with respect to its kernel, had from an inverse
+    convolution (SNF Eqs. 15, 28-30).
 
-    `m * flip(R)`: m counts how often a tap occurs in the matrix; R is cropped, or padded with zeros, to the kernel's size. It is
-    exact if R is the inverse.
+    `m * flip(R)`: m counts how often a tap occurs in the matrix; R is cropped, or padded with
+    zeros, to the kernel's size. It is exact if R is the inverse.
     """
     taps = tf.constant(multiplicity(kernel_size, image_size), inverse_kernel.dtype)
     return taps * flip(resize_kernel(inverse_kernel, kernel_size))

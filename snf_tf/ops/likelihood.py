@@ -11,7 +11,9 @@ def standard_normal_log_prob(z: tf.Tensor) -> tf.Tensor:
 
 
 def batch_mean(values: tf.Tensor) -> tf.Tensor:
-    """Mean of `(batch,)` values; 0 for a batch of none, which a replica can get of a last, partial batch."""
+    """Mean of `(batch,)` values; 0 for a batch of none, which a replica can get of a last, partial
+    batch.
+    """
     return tf.math.divide_no_nan(tf.reduce_sum(values), tf.cast(tf.shape(values)[0], values.dtype))
 
 

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import tensorflow as tf
 
 _EPSILON = {tf.float16: 2.0**-10, tf.bfloat16: 2.0**-7, tf.float32: 2.0**-23, tf.float64: 2.0**-52}
-# Bisection alone needs one step a bit of the mantissa; Newton's steps from a good start need a handful.
+# Bisection alone needs one step a bit of the mantissa; Newton's steps from a good start need a
+# handful.
 _MAX_STEPS = 64
 
 
@@ -18,8 +19,9 @@ def monotone_inverse(
 ) -> tf.Tensor:
     """Solves `function(x) = z` element-wise to float tolerance.
 
-    Newton's method inside a shrinking bracket: a step that leaves the bracket is replaced by a bisection. It stops when every
-    residual is of the size of its rounding error. The gradient with respect to z is that of the implicit function, 1 / slope.
+    Newton's method inside a shrinking bracket: a step that leaves the bracket is replaced by a
+    bisection. It stops when every residual is of the size of its rounding error. The gradient with
+    respect to z is that of the implicit function, 1 / slope.
 
     Args:
         function: Maps x to `(value, slope)`; the value strictly increasing, the slope positive.

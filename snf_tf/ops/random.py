@@ -1,21 +1,26 @@
 """Stateless random numbers for the rows of a batch.
 
-A row's numbers are a function of (seed, step, row of the global batch) alone: a batch that is cut into pieces, over devices or over
-time, gets the numbers of the whole. They come from one counter-based stream (Philox, Salmon et al. 2011) for each (seed, step), in
-which every row has its own range of counters.
+A row's numbers are a function of (seed, step, row of the global batch) alone: a batch that is cut
+into pieces, over devices or over time, gets the numbers of the whole. They come from one
+counter-based stream (Philox, Salmon et al. 2011) for each (seed, step), in which every row has its
+own range of counters.
 """
 
 import tensorflow as tf
 
 _PHILOX = 1
-# For each dtype: the integers its numbers are made of, how many a counter gives (128 bits), and the bits that a mantissa holds.
+# For each dtype: the integers its numbers are made of, how many a counter gives (128 bits), and the
+# bits that a mantissa holds.
 _INTEGERS = {tf.float32: (tf.uint32, 4, 24), tf.float64: (tf.uint64, 2, 53)}
 # 2^64 over the golden ratio, an odd number: its multiples spread evenly over the 64-bit integers.
 _WEYL = 0x9E3779B97F4A7C15
 
 
-def row_seed(seed: int | tf.Tensor | None, step: int | tf.Tensor = 0, first_row: int | tf.Tensor = 0) -> tf.Tensor:
-    """Packs `[seed, step, first_row]` into an int64 tensor of shape (3,), the form in which seeds are handed to layers.
+def row_seed(
+    seed: int | tf.Tensor | None, step: int | tf.Tensor = 0, first_row: int | tf.Tensor = 0
+) -> tf.Tensor:
+    """Packs `[seed, step, first_row]` into an int64 tensor of shape (3,), the form in which seeds
+    are handed to layers.
 
     Args:
         seed: An integer; None means 0. A tensor of shape (3,) is returned as it is.
@@ -24,7 +29,9 @@ def row_seed(seed: int | tf.Tensor | None, step: int | tf.Tensor = 0, first_row:
     """
     if isinstance(seed, tf.Tensor) and seed.shape == (3,):
         return seed
-    return tf.stack([tf.cast(number, tf.int64) for number in (0 if seed is None else seed, step, first_row)])
+    return tf.stack(
+        [tf.cast(number, tf.int64) for number in (0 if seed is None else seed, step, first_row)]
+    )
 
 
 def fold_in(seed: tf.Tensor, number: int) -> tf.Tensor:
@@ -53,7 +60,11 @@ def uniform_rows(seed: tf.Tensor, shape: tf.Tensor, dtype: tf.DType) -> tf.Tenso
     seed, step, first_row = tf.unstack(tf.bitcast(seed, tf.uint64))
     counter = tf.stack([first_row * tf.cast(counters, tf.uint64), step])
     integers = tf.raw_ops.StatelessRandomUniformFullIntV2(
-        shape=[rows, counters * per_counter], key=seed[None], counter=counter, alg=_PHILOX, dtype=integer
+        shape=[rows, counters * per_counter],
+        key=seed[None],
+        counter=counter,
+        alg=_PHILOX,
+        dtype=integer,
     )
     highest = tf.bitwise.right_shift(integers, tf.constant(8 * integer.size - precision, integer))
     return tf.reshape((tf.cast(highest, dtype) * 2.0**-precision)[:, :size], shape)

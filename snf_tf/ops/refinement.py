@@ -1,9 +1,11 @@
 """Exact inverses of linear maps by iterative refinement, where an approximate inverse is at hand.
 
-`x <- x + g(z - f(x))`, where g is the approximate inverse, with steps of the length that makes the residual least, along directions
-each of which is made orthogonal to the one before: truncated generalized conjugate residuals (Vinsome 1976; Eisenstat, Elman and
-Schultz 1983), preconditioned by g. Every row of the batch has its own lengths. A step costs one f and one g. Where g does not
-contract the residual quickly enough, the matrix is factored instead; nothing is returned that was not checked.
+`x <- x + g(z - f(x))`, where g is the approximate inverse, with steps of the length that makes the
+residual least, along directions each of which is made orthogonal to the one before: truncated
+generalized conjugate residuals (Vinsome 1976; Eisenstat, Elman and Schultz 1983), preconditioned by
+g. Every row of the batch has its own lengths. A step costs one f and one g. Where g does not
+contract the residual quickly enough, the matrix is factored instead; nothing is returned that was
+not checked.
 """
 
 from collections.abc import Callable
@@ -14,7 +16,8 @@ import tensorflow as tf
 from snf_tf.ops.banded import conv2d_solve
 from snf_tf.ops.conv import conv2d, conv2d_kernel_gradient, flip
 
-# Relative residuals, in units of rounding errors: that is aimed at, and up to which a solution is one.
+# Relative residuals, in units of rounding errors: that is aimed at, and up to which a solution is
+# one.
 _TOLERANCE, _LARGEST = 4, 16
 # Steps that leave more of the residual than this are not worth their cost.
 _CONTRACTION = 0.7
@@ -24,7 +27,9 @@ _SMALL = 200
 _CONVOLUTION_STEPS = 8
 
 
-def refined_matmul_solve(y: tf.Tensor, kernel: tf.Tensor, inverse_kernel: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def refined_matmul_solve(
+    y: tf.Tensor, kernel: tf.Tensor, inverse_kernel: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Solves `x @ kernel = y` for x, exactly, by refinement or else by LU, whichever is faster.
 
     Args:
@@ -33,10 +38,12 @@ def refined_matmul_solve(y: tf.Tensor, kernel: tf.Tensor, inverse_kernel: tf.Ten
         inverse_kernel: `(D, D)`, about the inverse of kernel; it receives no gradient.
 
     Returns:
-        `(x, steps)`: `(batch, D)`, and the number of steps of refinement, an integer scalar; 0 if it was LU.
+        `(x, steps)`: `(batch, D)`, and the number of steps of refinement, an integer scalar; 0 if
+        it was LU.
     """
     size = kernel.shape[0]
-    # LU costs as much as about 2 D / (batch + 30) products, as measured for D from 256 to 2048 and batches of 1 to 500.
+    # LU costs as much as about 2 D / (batch + 30) products, as measured for D from 256 to 2048 and
+    # batches of 1 to 500.
     limit = size // (tf.shape(y)[0] + 30) if size >= _SMALL else tf.constant(0)
 
     @tf.custom_gradient
@@ -58,7 +65,9 @@ def refined_matmul_solve(y: tf.Tensor, kernel: tf.Tensor, inverse_kernel: tf.Ten
     return apply(y, tf.convert_to_tensor(kernel), tf.convert_to_tensor(inverse_kernel))
 
 
-def refined_conv2d_solve(z: tf.Tensor, kernel: tf.Tensor, inverse_kernel: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def refined_conv2d_solve(
+    z: tf.Tensor, kernel: tf.Tensor, inverse_kernel: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Solves `conv2d(x, kernel) = z` for x, exactly, by refinement or else by `conv2d_solve`.
 
     Args:
@@ -67,7 +76,8 @@ def refined_conv2d_solve(z: tf.Tensor, kernel: tf.Tensor, inverse_kernel: tf.Ten
         inverse_kernel: `(rh, rw, C, C)`, of about the inverse convolution; it receives no gradient.
 
     Returns:
-        `(x, steps)`: `(batch, H, W, C)`, and the number of steps of refinement, an integer scalar; 0 if it was elimination.
+        `(x, steps)`: `(batch, H, W, C)`, and the number of steps of refinement, an integer scalar;
+        0 if it was elimination.
     """
     # The inverse of a 1 x 1 convolution is that of a small matrix.
     small = tuple(kernel.shape[:2]) == (1, 1) or np.prod(z.shape[1:]) < _SMALL
@@ -93,7 +103,7 @@ def refined_conv2d_solve(z: tf.Tensor, kernel: tf.Tensor, inverse_kernel: tf.Ten
 
 
 def _refined_or_else(z, forward: Callable, inverse: Callable, otherwise: Callable, limit):
-    """Refines for up to `limit` steps; what has not come to its end then is solved for otherwise."""
+    """Refines for up to `limit` steps; solves otherwise what has not converged by then."""
     static_limit = tf.get_static_value(limit)
     if static_limit == 0:
         return otherwise(), tf.constant(0)
@@ -115,7 +125,11 @@ def _refine(z, forward, inverse, limit):
         return tf.sqrt(tf.reduce_max(tf.pad(ratios, [[0, 1]])))
 
     def goes_on(step, x, residual, direction, image, size, contraction):
-        return (step < limit) & (contraction < _CONTRACTION) & (size * contraction > _TOLERANCE * rounding)
+        return (
+            (step < limit)
+            & (contraction < _CONTRACTION)
+            & (size * contraction > _TOLERANCE * rounding)
+        )
 
     def advance(step, x, residual, direction, image, size, contraction):
         new = inverse(residual)
@@ -125,7 +139,15 @@ def _refine(z, forward, inverse, limit):
         length = tf.math.divide_no_nan(_dot(residual, image), _dot(image, image))
         x, residual = x + length * direction, residual - length * image
         new_size = error(residual)
-        return step + 1, x, residual, direction, image, new_size, tf.math.divide_no_nan(new_size, size)
+        return (
+            step + 1,
+            x,
+            residual,
+            direction,
+            image,
+            new_size,
+            tf.math.divide_no_nan(new_size, size),
+        )
 
     x = inverse(z)
     residual = z - forward(x)

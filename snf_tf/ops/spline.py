@@ -1,11 +1,13 @@
 """Monotone rational-quadratic splines (Durkan et al. 2019, "Neural Spline Flows"), one an element.
 
-On [-bound, bound] the spline has K bins with knots (x_k, y_k), x_0 = y_0 = -bound, and slopes d_k at the knots, 1 at both ends.
-Outside it is the identity. Parameterisation: widths and heights `2 bound (m + (1 - m K) softmax(u))` with m = 1e-3, inner slopes
-`m + softplus(u + log(exp(1 - m) - 1))`, so that u = 0 is the identity.
+On [-bound, bound] the spline has K bins with knots (x_k, y_k), x_0 = y_0 = -bound, and slopes d_k
+at the knots, 1 at both ends. Outside it is the identity. Parameterisation: widths and heights `2
+bound (m + (1 - m K) softmax(u))` with m = 1e-3, inner slopes `m + softplus(u + log(exp(1 - m) -
+1))`, so that u = 0 is the identity.
 
-In a bin of width w, height h and slope s = h / w, with t = (x - x_k) / w, e = s - d_k and c = d_k + d_{k+1} - 2 s, the value is
-`y_k + h t (d_k + e t) / (s + c t (1 - t))` (Eq. 4), its slope `s^2 (d_k + 2 e t + c t^2) / (s + c t (1 - t))^2` (Eq. 5).
+In a bin of width w, height h and slope s = h / w, with t = (x - x_k) / w, e = s - d_k and c = d_k +
+d_{k+1} - 2 s, the value is `y_k + h t (d_k + e t) / (s + c t (1 - t))` (Eq. 4), its slope `s^2 (d_k
++ 2 e t + c t^2) / (s + c t (1 - t))^2` (Eq. 5).
 
 All take x as `(batch,) + event_shape` and parameters of shape `event_shape + (n,)`.
 """
@@ -20,7 +22,10 @@ _POWERS = [2**exponent for exponent in range(31)]
 
 
 def spline_knots(
-    unnormalized_widths: tf.Tensor, unnormalized_heights: tf.Tensor, unnormalized_derivatives: tf.Tensor, bound: float
+    unnormalized_widths: tf.Tensor,
+    unnormalized_heights: tf.Tensor,
+    unnormalized_derivatives: tf.Tensor,
+    bound: float,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Computes the knots of splines from unconstrained parameters.
 
@@ -33,7 +38,10 @@ def spline_knots(
     Returns:
         `(x, y, slopes)`, each `(bins + 1,) + event_shape`.
     """
-    sizes, derivatives = tf.stack([unnormalized_widths, unnormalized_heights]), unnormalized_derivatives
+    sizes, derivatives = (
+        tf.stack([unnormalized_widths, unnormalized_heights]),
+        unnormalized_derivatives,
+    )
     bins, last = sizes.shape[-1], derivatives.shape.rank - 1
     # The knots come first from here on: every operation then runs along the elements.
     sizes = tf.transpose(sizes, [last + 1, *range(last + 1)])
@@ -55,7 +63,9 @@ def rational_quadratic_spline(
     unnormalized_derivatives: tf.Tensor,
     bound: float,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Evaluates splines (Durkan et al. 2019, Eqs. 4, 5): value and log-slope, of the shape of x. Arguments as in `spline_knots`."""
+    """Evaluates splines (Durkan et al. 2019, Eqs. 4, 5): value and log-slope, of the shape of x.
+    Arguments as in `spline_knots`.
+    """
     weights = (unnormalized_widths, unnormalized_heights, unnormalized_derivatives)
     flat, weights = _flatten(x, weights)
     value, log_slope = _spline(flat, weights, bound)
@@ -69,7 +79,9 @@ def rational_quadratic_spline_inverse(
     unnormalized_derivatives: tf.Tensor,
     bound: float,
 ) -> tf.Tensor:
-    """Inverts splines in closed form (Durkan et al. 2019, Eqs. 6-8). Arguments as in `spline_knots`."""
+    """Inverts splines in closed form (Durkan et al. 2019, Eqs. 6-8). Arguments as in
+    `spline_knots`.
+    """
     weights = (unnormalized_widths, unnormalized_heights, unnormalized_derivatives)
     x = tf.slice(_inverse_spline(_pad_rows(z), weights, bound), [0] * z.shape.rank, tf.shape(z))
     x.set_shape(z.shape)
@@ -88,7 +100,9 @@ def _pad_rows(x):
 def _flatten(x, weights):
     """All elements of an event on one axis, over which TensorFlow broadcasts fastest."""
     elements = math.prod(x.shape[1:])
-    return tf.reshape(x, (-1, elements)), [tf.reshape(weight, (elements, weight.shape[-1])) for weight in weights]
+    return tf.reshape(x, (-1, elements)), [
+        tf.reshape(weight, (elements, weight.shape[-1])) for weight in weights
+    ]
 
 
 def _spline(x, weights, bound):
@@ -127,7 +141,9 @@ def _inside(x, knots):
 
 
 def _bins_at(position, edges, knots_x, knots_y, slopes):
-    """Left, width, bottom, height, s, d and c of the formulas above, for the bin between `edges` that each position falls in."""
+    """Left, width, bottom, height, s, d and c of the formulas above, for the bin between `edges`
+    that each position falls in.
+    """
     width, height = knots_x[1:] - knots_x[:-1], knots_y[1:] - knots_y[:-1]
     s, d = height / width, slopes[:-1]
     tables = (knots_x[:-1], width, knots_y[:-1], height, s, d, d + slopes[1:] - 2 * s)

@@ -10,7 +10,12 @@ import keras
 from snf_tf.flow import Flow
 
 
-def build_flow(model: Callable[..., Flow], event_shape: tuple[int, ...], seed: int = 0, dtype_policy: str = "float32") -> Flow:
+def build_flow(
+    model: Callable[..., Flow],
+    event_shape: tuple[int, ...],
+    seed: int = 0,
+    dtype_policy: str = "float32",
+) -> Flow:
     """Calls a builder of flows; its layers have the dtype policy."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(dtype_policy)
@@ -21,7 +26,8 @@ def build_flow(model: Callable[..., Flow], event_shape: tuple[int, ...], seed: i
 
 
 def load_run(run_dir: str | Path, gin_bindings: Sequence[str] = ()) -> Flow:
-    """Loads the flow of a finished run. gin's configuration becomes that of the run: `load_dataset()` loads its data.
+    """Loads the flow of a finished run. gin's configuration becomes that of the run:
+    `load_dataset()` loads its data.
 
     Args:
         run_dir: Directory of the run.
@@ -35,23 +41,31 @@ def load_run(run_dir: str | Path, gin_bindings: Sequence[str] = ()) -> Flow:
         ValueError: If the run had settings that were not gin's.
     """
     run_dir = Path(run_dir)
-    missing = [name for name in ("results.json", "best.weights.h5") if not (run_dir / name).is_file()]
+    missing = [
+        name for name in ("results.json", "best.weights.h5") if not (run_dir / name).is_file()
+    ]
     if missing:
         raise FileNotFoundError(
-            f"This is no directory of a run that has come to its end: there is no {' and no '.join(missing)}. "
+            f"This is no directory of a run that has come to its end: there is no "
+            f"{' and no '.join(missing)}. "
             f"Received: run_dir={run_dir}"
         )
     results = json.loads((run_dir / "results.json").read_text())
     gin.clear_config()
     # The source that was found, should it have been "auto".
-    gin.parse_config([results["config"], f'load_dataset.source = "{results["source"]}"', *gin_bindings])
+    gin.parse_config(
+        [results["config"], f'load_dataset.source = "{results["source"]}"', *gin_bindings]
+    )
     settings = gin.get_bindings("train")
     missing = [name for name in ("model", "seed", "dtype_policy") if name not in settings]
     if missing:
         raise ValueError(
-            f"This run was started in Python, with {' and '.join(missing)} given in the call, which its configuration does not "
+            f"This run was started in Python, with {' and '.join(missing)} given in the call, "
+            f"which its configuration does not "
             f"hold: build the flow as then, and flow.load_weights('{run_dir}/best.weights.h5')"
         )
-    flow = build_flow(settings["model"], tuple(results["event_shape"]), settings["seed"], settings["dtype_policy"])
+    flow = build_flow(
+        settings["model"], tuple(results["event_shape"]), settings["seed"], settings["dtype_policy"]
+    )
     flow.load_weights(run_dir / "best.weights.h5")
     return flow

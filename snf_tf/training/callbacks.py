@@ -1,4 +1,6 @@
-"""What a run does while it trains: exact likelihoods at the end of an epoch, and a state on disk from which it can go on."""
+"""What a run does while it trains: exact likelihoods at the end of an epoch, and a state on disk
+from which it can go on.
+"""
 
 import math
 import time
@@ -23,10 +25,11 @@ _STEPS_BETWEEN_TALKS = 10
 
 
 class EpochEvaluation(keras.callbacks.Callback):
-    """Adds to the logs exact likelihoods, `val_nll` and its like, and `train_nll` on a fixed subset of the training examples.
+    """Adds to the logs exact likelihoods, `val_nll` and its like, and `train_nll` on a fixed subset
+    of the training examples.
 
-    These are of the averaged weights, where the optimizer keeps averages. Adds, too, statistics of every layer, of the weights that
-    are trained, and `learning_rate`.
+    These are of the averaged weights, where the optimizer keeps averages. Adds, too, statistics of
+    every layer, of the weights that are trained, and `learning_rate`.
 
     Args:
         dataset: Its validation split is used, and the beginning of its training split.
@@ -40,7 +43,10 @@ class EpochEvaluation(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         with averaged_weights(self.model):
-            logs |= {f"val_{name}": value for name, value in self.model.evaluate(self._validation).items()}
+            logs |= {
+                f"val_{name}": value
+                for name, value in self.model.evaluate(self._validation).items()
+            }
             logs["train_nll"] = self.model.evaluate(self._train_subset)["nll"]
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
         logs |= layer_statistics(self.model, self._examples)
@@ -50,11 +56,14 @@ class Progress(keras.callbacks.ProgbarLogger):
     """Keras' progress bar, without the statistics of layers, of which there can be hundreds."""
 
     def on_epoch_end(self, epoch, logs=None):
-        super().on_epoch_end(epoch, {name: value for name, value in logs.items() if "/" not in name})
+        super().on_epoch_end(
+            epoch, {name: value for name, value in logs.items() if "/" not in name}
+        )
 
 
 class RunState(keras.callbacks.Callback):
-    """Keeps a run on disk: checkpoints at the ends of epochs, every so many seconds and at a signal, and the history.
+    """Keeps a run on disk: checkpoints at the ends of epochs, every so many seconds and at a
+    signal, and the history.
 
     Args:
         directory: The directory of the run.
@@ -69,10 +78,18 @@ class RunState(keras.callbacks.Callback):
         history: A mapping of logs for every finished epoch.
 
     Raises:
-        ValueError: If there are checkpoints and none can be read, or workers do not find the same one.
+        ValueError: If there are checkpoints and none can be read, or workers do not find the same
+            one.
     """
 
-    def __init__(self, directory: RunDirectory, flow, signals: StopSignals, steps: int, checkpoint_seconds: float = math.inf):
+    def __init__(
+        self,
+        directory: RunDirectory,
+        flow,
+        signals: StopSignals,
+        steps: int,
+        checkpoint_seconds: float = math.inf,
+    ):
         super().__init__()
         self._directory = directory
         self._signals = signals
@@ -89,7 +106,8 @@ class RunState(keras.callbacks.Callback):
         found = gather_from_workers(flow.distribute_strategy, (self.epoch, self.batch))
         if (found != found[0]).any():
             raise ValueError(
-                "All workers need one run_dir, which they share, but they found different checkpoints there. Received: "
+                "All workers need one run_dir, which they share, but they found different "
+                "checkpoints there. Received: "
                 f"(epoch, step) {found.tolist()}, run_dir={directory.path}"
             )
         self._saved = time.monotonic()
@@ -112,7 +130,8 @@ class RunState(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         self.batch += 1
         self._last_step = time.monotonic()
-        # After the last step of an epoch its end comes, and saves; a state between the two could not be gone on from.
+        # After the last step of an epoch its end comes, and saves; a state between the two could
+        # not be gone on from.
         if self.batch < self._steps:
             self._save_and_stop_at_a_signal()
             if time.monotonic() - self._saved > self._checkpoint_seconds:
@@ -121,15 +140,21 @@ class RunState(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if not math.isfinite(logs["val_nll"]):
             raise FloatingPointError(
-                f"The validation nll is {logs['val_nll']} after epoch {epoch + 1}: training has diverged, and stops. Its last "
-                "checkpoint stays as it was. A lower learning rate or a larger reconstruction_weight may help."
+                f"The validation nll is {logs['val_nll']} after epoch {epoch + 1}: training has "
+                f"diverged, and stops. Its last "
+                "checkpoint stays as it was. A lower learning rate or a larger "
+                "reconstruction_weight may help."
             )
         if logs["val_nll"] < self.best_nll:
             with averaged_weights(self.model):
                 self._checkpoints.keep_best()
         step_seconds = (self._last_step - self._start) / self.batch
         row = {"epoch": epoch + 1} | {name: float(value) for name, value in logs.items()}
-        times = {"steps": self.batch, "step_seconds": step_seconds, "seconds": time.monotonic() - self._start}
+        times = {
+            "steps": self.batch,
+            "step_seconds": step_seconds,
+            "seconds": time.monotonic() - self._start,
+        }
         self.history.append(row | times)
         self.epoch, self.batch, self._metrics, self._seconds = epoch + 1, 0, [], 0.0
         _warn_of_a_bad_inverse(self.history)
@@ -139,16 +164,23 @@ class RunState(keras.callbacks.Callback):
         self._save_and_stop_at_a_signal()
 
     def _save_and_stop_at_a_signal(self):
-        several = isinstance(self.model.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy)
+        several = isinstance(
+            self.model.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy
+        )
         if several and self.batch % _STEPS_BETWEEN_TALKS:
             return
-        received = int(gather_from_workers(self.model.distribute_strategy, (self._signals.received or 0,)).max())
+        received = int(
+            gather_from_workers(
+                self.model.distribute_strategy, (self._signals.received or 0,)
+            ).max()
+        )
         if not received:
             return
         if self.batch:
             self._save()
         raise Interrupted(
-            f"Stopped by signal {received} after step {self.batch} of epoch {self.epoch + 1}. All is saved: start it again with "
+            f"Stopped by signal {received} after step {self.batch} of epoch {self.epoch + 1}. All "
+            f"is saved: start it again with "
             f"--run_dir={self._directory.path} to go on.",
             received,
         )
@@ -158,12 +190,17 @@ class RunState(keras.callbacks.Callback):
         if not self._directory.writes:
             return
         if self.batch:
-            self._metrics = [float(tf.convert_to_tensor(variable.value)) for variable in self._metric_variables()]
+            self._metrics = [
+                float(tf.convert_to_tensor(variable.value)) for variable in self._metric_variables()
+            ]
             self._seconds = time.monotonic() - self._start
         for weight in [*self.model.weights, *self.model.optimizer.variables]:
-            if weight.value.dtype.is_floating and not tf.reduce_all(tf.math.is_finite(weight.value)):
+            if weight.value.dtype.is_floating and not tf.reduce_all(
+                tf.math.is_finite(weight.value)
+            ):
                 raise FloatingPointError(
-                    f"{weight.path} is not finite after step {self.batch} of epoch {self.epoch + 1}: training stops, and the last "
+                    f"{weight.path} is not finite after step {self.batch} of epoch "
+                    f"{self.epoch + 1}: training stops, and the last "
                     "checkpoint stays as it was."
                 )
         self._checkpoints.save(
@@ -184,14 +221,20 @@ class RunState(keras.callbacks.Callback):
 
 
 def _warn_of_a_bad_inverse(history, epochs=3):
-    """A falling surrogate with a growing reconstruction error is how learned inverses fool their users."""
+    """A falling surrogate with a growing reconstruction error is how learned inverses fool their
+    users.
+    """
     rows = history[-epochs - 1 :]
     if len(rows) <= epochs or "val_reconstruction_error" not in rows[0]:
         return
-    errors, surrogates = ([row[name] for row in rows] for name in ("val_reconstruction_error", "surrogate"))
+    errors, surrogates = (
+        [row[name] for row in rows] for name in ("val_reconstruction_error", "surrogate")
+    )
     if errors == sorted(set(errors)) and surrogates == sorted(set(surrogates), reverse=True):
         warnings.warn(
-            f"The reconstruction error has grown for {epochs} epochs, to {errors[-1]:.4g}, while the surrogate fell: the learned "
-            "inverses are being left behind, and gradients with them. A larger reconstruction_weight may help.",
+            f"The reconstruction error has grown for {epochs} epochs, to {errors[-1]:.4g}, while "
+            f"the surrogate fell: the learned "
+            "inverses are being left behind, and gradients with them. A larger "
+            "reconstruction_weight may help.",
             stacklevel=2,
         )

@@ -15,8 +15,9 @@ _KEPT = 3
 class Checkpoints:
     """Everything that a run needs to go on, in one file after the other.
 
-    A checkpoint holds the weights, the optimizer's variables, the weights of the best epoch, and a state that JSON can hold.
-    TensorFlow writes it under a temporary name and renames it when it is whole, with a checksum for every variable.
+    A checkpoint holds the weights, the optimizer's variables, the weights of the best epoch, and a
+    state that JSON can hold. TensorFlow writes it under a temporary name and renames it when it is
+    whole, with a checksum for every variable.
 
     Args:
         directory: Where they are kept.
@@ -62,7 +63,8 @@ class Checkpoints:
             self._checkpoint.write(str(self._directory / f"checkpoint-{number:06d}"))
         except tf.errors.OpError as error:
             raise OSError(
-                f"A checkpoint cannot be written; those before stay as they were. TensorFlow says: {error.message}"
+                f"A checkpoint cannot be written; those before stay as they were. TensorFlow "
+                f"says: {error.message}"
             ) from error
         for path in self._paths()[:-_KEPT]:
             # The index goes first: without it the rest is no checkpoint.
@@ -85,19 +87,26 @@ class Checkpoints:
                 self._checkpoint.read(str(path.with_suffix(""))).assert_consumed()
             except (tf.errors.OpError, ValueError, AssertionError, LookupError, TypeError) as error:
                 reason = str(error).splitlines()[0]
-                warnings.warn(f"{path.stem} cannot be read, the one before is tried ({reason})", stacklevel=2)
+                warnings.warn(
+                    f"{path.stem} cannot be read, the one before is tried ({reason})", stacklevel=2
+                )
                 continue
             return json.loads(self._state.numpy())
         if paths:
             raise ValueError(
-                f"No checkpoint in {self._directory} can be read: {', '.join(path.stem for path in paths)}. To begin anew, delete "
+                f"No checkpoint in {self._directory} can be read: "
+                f"{', '.join(path.stem for path in paths)}. To begin anew, delete "
                 "the run's directory."
             )
         return None
 
     def _paths(self) -> list[Path]:
         """The indices of all checkpoints, the oldest first."""
-        paths = [path for path in self._directory.glob("checkpoint-*.index") if re.fullmatch(r"checkpoint-\d+", path.stem)]
+        paths = [
+            path
+            for path in self._directory.glob("checkpoint-*.index")
+            if re.fullmatch(r"checkpoint-\d+", path.stem)
+        ]
         return sorted(paths, key=_number)
 
 

@@ -4,8 +4,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-# A gradient that is not finite gives, by Adam, weights that are not, and with them the loss of the next step.
-_CAUSE = "Its weights are not: their gradient in the step before was not finite, or they were set so."
+# A gradient that is not finite gives, by Adam, weights that are not, and with them the loss of the
+# next step.
+_CAUSE = (
+    "Its weights are not: their gradient in the step before was not finite, or they were set so."
+)
 
 
 def diagnose(flow, x: tf.Tensor, seed: tf.Tensor | None = None) -> str:
@@ -27,13 +30,27 @@ def diagnose(flow, x: tf.Tensor, seed: tf.Tensor | None = None) -> str:
         parts |= {"input": h.numpy(), "output": z.numpy(), "log_det": log_det.numpy()}
         if not all(np.isfinite(values).all() for name, values in parts.items() if name != "input"):
             statistics = "; ".join(f"{name} {_describe(values)}" for name, values in parts.items())
-            cause = "" if all(np.isfinite(weight).all() for weight in bijection.get_weights()) else " " + _CAUSE
-            return f"The first layer that is not finite is number {index}, {type(bijection).__name__}: {statistics}.{cause}"
+            cause = (
+                ""
+                if all(np.isfinite(weight).all() for weight in bijection.get_weights())
+                else " " + _CAUSE
+            )
+            return (
+                f"The first layer that is not finite is number {index}, "
+                f"{type(bijection).__name__}: {statistics}.{cause}"
+            )
     latents = _describe(z.numpy())
-    return f"The outputs of all layers are finite, but the loss that they make, or its gradient, is not: latents {latents}."
+    return (
+        "The outputs of all layers are finite, but the loss that they make, or its gradient, is "
+        f"not: latents {latents}."
+    )
 
 
 def _describe(values: np.ndarray) -> str:
     finite = values[np.isfinite(values)]
-    count = f"{values.size - finite.size} of {values.size} not finite" if finite.size < values.size else "finite"
+    count = (
+        f"{values.size - finite.size} of {values.size} not finite"
+        if finite.size < values.size
+        else "finite"
+    )
     return f"{count}, |.| up to {np.abs(finite).max():.4g}" if finite.size else count

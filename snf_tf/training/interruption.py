@@ -17,10 +17,12 @@ class Interrupted(Exception):
 
 
 class StopSignals:
-    """Notes the first SIGINT or SIGTERM in `received`, as a context manager; a second one has its usual effect.
+    """Notes the first SIGINT or SIGTERM in `received`, as a context manager; a second one has its
+    usual effect.
 
     Attributes:
-        received: Number of the signal, None until it comes. Outside of the main thread none ever does.
+        received: Number of the signal, None until it comes. Outside of the main thread none ever
+            does.
     """
 
     _SIGNALS = (signal.SIGINT, signal.SIGTERM)

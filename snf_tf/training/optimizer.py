@@ -11,7 +11,8 @@ from snf_tf.optimizers import Adam
 class RunAdam(Adam):
     """Adam, whose averages do not replace the weights when `fit` ends, and follow updates alone.
 
-    A run that was stopped could not go on with the weights that it had, otherwise. `averaged_weights` gives the averages.
+    A run that was stopped could not go on with the weights that it had, otherwise.
+    `averaged_weights` gives the averages.
     """
 
     def finalize_variable_values(self, var_list):
@@ -39,7 +40,8 @@ def make_optimizer(
 
     Args:
         learning_rate: After warm-up.
-        warmup_steps: Updates in which the learning rate rises linearly, `learning_rate * (updates done + 1) / warmup_steps`.
+        warmup_steps: Updates in which the learning rate rises linearly, `learning_rate * (updates
+            done + 1) / warmup_steps`.
         clip_norm: Largest norm of all gradients together, those of penalties included.
         ema_momentum: Momentum of an exponential moving average of the weights, for evaluation.
         weight_decay: Decoupled weight decay (Loshchilov and Hutter 2019).
@@ -48,7 +50,9 @@ def make_optimizer(
     schedule = learning_rate
     if warmup_steps > 1:
         schedule = keras.optimizers.schedules.PolynomialDecay(
-            initial_learning_rate=learning_rate / warmup_steps, decay_steps=warmup_steps - 1, end_learning_rate=learning_rate
+            initial_learning_rate=learning_rate / warmup_steps,
+            decay_steps=warmup_steps - 1,
+            end_learning_rate=learning_rate,
         )
     return RunAdam(
         schedule,
@@ -65,13 +69,17 @@ def make_optimizer(
 
 @contextlib.contextmanager
 def averaged_weights(flow):
-    """Gives a flow the moving averages of its weights, where its optimizer keeps them, and then its own again, bit for bit."""
+    """Gives a flow the moving averages of its weights, where its optimizer keeps them, and then its
+    own again, bit for bit.
+    """
     optimizer = getattr(flow.optimizer, "inner_optimizer", flow.optimizer)
     if not optimizer.use_ema:
         yield
         return
     own = [weight.numpy() for weight in flow.trainable_variables]
-    for weight, average in zip(flow.trainable_variables, optimizer._model_variables_moving_average, strict=True):
+    for weight, average in zip(
+        flow.trainable_variables, optimizer._model_variables_moving_average, strict=True
+    ):
         weight.assign(average.value)
     try:
         yield

@@ -16,8 +16,11 @@ _GRID = 64
 _EVALUATION_BATCH = 500
 
 
-def write_report(directory: RunDirectory, flow: Flow, dataset: Dataset, history: Sequence[Mapping[str, float]]) -> dict:
-    """Tests a flow; writes `best.weights.h5`, `results.json`, `nll.png`, `samples/samples.png`, `samples/reconstructions.png`.
+def write_report(
+    directory: RunDirectory, flow: Flow, dataset: Dataset, history: Sequence[Mapping[str, float]]
+) -> dict:
+    """Tests a flow; writes `best.weights.h5`, `results.json`, `nll.png`, `samples/samples.png`,
+    `samples/reconstructions.png`.
 
     Args:
         directory: The directory of the run.
@@ -59,9 +62,15 @@ def write_report(directory: RunDirectory, flow: Flow, dataset: Dataset, history:
 
 
 def _draw(directory: Path, flow: Flow, examples: np.ndarray) -> None:
-    inverses = ({"learned inverse": False} if flow.has_learned_inverse else {}) | {"exact inverse": True}
-    samples = {title: flow.sample(_GRID, exact=exact, seed=0).numpy() for title, exact in inverses.items()}
+    inverses = ({"learned inverse": False} if flow.has_learned_inverse else {}) | {
+        "exact inverse": True
+    }
+    samples = {
+        title: flow.sample(_GRID, exact=exact, seed=0).numpy() for title, exact in inverses.items()
+    }
     plot_images(directory / "samples.png", samples)
     latents = flow.encode(examples)
-    decoded = {title: flow.decode(latents, exact=exact).numpy() for title, exact in inverses.items()}
+    decoded = {
+        title: flow.decode(latents, exact=exact).numpy() for title, exact in inverses.items()
+    }
     plot_images(directory / "reconstructions.png", {"data": examples} | decoded)

@@ -1,4 +1,4 @@
-"""The directory of a run: one run at a time, one configuration, and files that are whole or absent."""
+"""The directory of a run: one run at a time, one configuration, files that are whole or absent."""
 
 import csv
 import difflib
@@ -20,12 +20,14 @@ class RunDirectory:
 
     Args:
         path: The directory; made where there is none.
-        config: The configuration of the run, as text. Kept in `config.gin`; a run that is started again must have the same, but for
-            `train.epochs` and `train.verbose`.
-        writes: Whether this process is the one, of several workers of the run, that writes; the others only read.
+        config: The configuration of the run, as text. Kept in `config.gin`; a run that is started
+            again must have the same, but for `train.epochs` and `train.verbose`.
+        writes: Whether this process is the one, of several workers of the run, that writes; the
+            others only read.
 
     Raises:
-        ValueError: If the directory belongs to a run of another configuration, with the difference, or another process uses it.
+        ValueError: If the directory belongs to a run of another configuration, with the difference,
+            or another process uses it.
         OSError: If it cannot be written.
     """
 
@@ -43,7 +45,9 @@ class RunDirectory:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._lock.close()
-            raise ValueError(f"Another process is running in this run_dir. Received: run_dir={path}") from None
+            raise ValueError(
+                f"Another process is running in this run_dir. Received: run_dir={path}"
+            ) from None
         self.write("config.gin", config)
 
     def close(self) -> None:
@@ -82,16 +86,20 @@ def _check_config(path: Path, config: str) -> None:
         return
     before, now = (_without_free(text) for text in (path.read_text(), config))
     if before != now:
-        difference = difflib.unified_diff(before, now, "this run_dir", "this call", lineterm="", n=0)
+        difference = difflib.unified_diff(
+            before, now, "this run_dir", "this call", lineterm="", n=0
+        )
         lines = [line for line in difference if not line.startswith("@@")]
         raise ValueError(
-            "This run_dir belongs to a run of another configuration; only train.epochs may change. Take another run_dir.\n"
-            + "\n".join(lines)
+            "This run_dir belongs to a run of another configuration; only train.epochs may "
+            "change. Take another run_dir.\n" + "\n".join(lines)
         )
 
 
 def _without_free(config: str) -> list[str]:
-    """The lines that must not differ: neither those of free settings, nor of gin macros that they are set by (`%NAME`)."""
+    """The lines that must not differ: neither those of free settings, nor of gin macros that they
+    are set by (`%NAME`).
+    """
     values = [line.partition(" = ")[2] for line in config.splitlines() if line.startswith(_FREE)]
     free = _FREE + tuple(value[1:] for value in values if value.startswith("%"))
     return [line for line in config.splitlines() if line.partition(" = ")[0] not in free]

@@ -7,25 +7,30 @@ import numpy as np
 import tensorflow as tf
 
 
-def make_strategy(devices: Sequence[str] | None = None, multi_worker: bool = False) -> tf.distribute.Strategy:
+def make_strategy(
+    devices: Sequence[str] | None = None, multi_worker: bool = False
+) -> tf.distribute.Strategy:
     """Chooses a strategy: the devices asked for, or else all GPUs, or else the one device there is.
 
     Args:
-        devices: For example `["GPU:0", "GPU:1"]`, or `["CPU:0", "CPU:1"]` to divide the CPU into logical devices, which has to be
-            done before TensorFlow is used for anything else.
-        multi_worker: Whether this process is one of several, on one or several hosts, as the environment variable TF_CONFIG says;
-            all devices of each are used.
+        devices: For example `["GPU:0", "GPU:1"]`, or `["CPU:0", "CPU:1"]` to divide the CPU into
+            logical devices, which has to be done before TensorFlow is used for anything else.
+        multi_worker: Whether this process is one of several, on one or several hosts, as the
+            environment variable TF_CONFIG says; all devices of each are used.
 
     Returns:
-        A MirroredStrategy over several devices, or a strategy of one device; or a MultiWorkerMirroredStrategy.
+        A MirroredStrategy over several devices, or a strategy of one device; or a
+        MultiWorkerMirroredStrategy.
 
     Raises:
-        ValueError: If a device is asked for that is not there, or there is no TF_CONFIG for several workers.
+        ValueError: If a device is asked for that is not there, or there is no TF_CONFIG for several
+            workers.
     """
     if multi_worker:
         if devices is not None or "TF_CONFIG" not in os.environ:
             raise ValueError(
-                "multi_worker=True takes its processes from the environment variable TF_CONFIG, and all devices of each. "
+                "multi_worker=True takes its processes from the environment variable TF_CONFIG, "
+                "and all devices of each. "
                 f"Received: TF_CONFIG={os.environ.get('TF_CONFIG')}, devices={devices}"
             )
         return tf.distribute.MultiWorkerMirroredStrategy()
@@ -35,14 +40,21 @@ def make_strategy(devices: Sequence[str] | None = None, multi_worker: bool = Fal
             return tf.distribute.get_strategy()
     _divide_cpu(devices)
     present = [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices()]
-    unknown = [device for device in devices if device.removeprefix("/").removeprefix("device:") not in present]
+    unknown = [
+        device
+        for device in devices
+        if device.removeprefix("/").removeprefix("device:") not in present
+    ]
     if unknown or not devices:
         raise ValueError(f"devices must be among {present}. Received: devices={list(devices)}")
     if len(devices) == 1:
         return tf.distribute.OneDeviceStrategy(devices[0])
-    # TensorFlow's collectives cannot be used by a second strategy of a process; GPUs need them, logical CPU devices do not.
+    # TensorFlow's collectives cannot be used by a second strategy of a process; GPUs need them,
+    # logical CPU devices do not.
     on_cpu = all("CPU:" in device for device in devices)
-    return tf.distribute.MirroredStrategy(devices, tf.distribute.ReductionToOneDevice() if on_cpu else None)
+    return tf.distribute.MirroredStrategy(
+        devices, tf.distribute.ReductionToOneDevice() if on_cpu else None
+    )
 
 
 def _divide_cpu(devices):
@@ -52,10 +64,13 @@ def _divide_cpu(devices):
     if count <= len(configured):
         return
     try:
-        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
+        tf.config.set_logical_device_configuration(
+            cpu, [tf.config.LogicalDeviceConfiguration()] * count
+        )
     except RuntimeError as error:
         raise ValueError(
-            f"The CPU cannot be divided any more once TensorFlow has been used. Received: devices={list(devices)}"
+            f"The CPU cannot be divided any more once TensorFlow has been used. Received: "
+            f"devices={list(devices)}"
         ) from error
 
 
@@ -68,14 +83,18 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
 
 
 def gather_from_workers(strategy: tf.distribute.Strategy, values: Sequence[int]) -> np.ndarray:
-    """The integers of every process of a run, `(replicas, len(values))`; all call this, and wait for the others."""
+    """The integers of every process of a run, `(replicas, len(values))`; all call this, and wait
+    for the others.
+    """
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return np.array([values])
     return strategy.gather(strategy.run(lambda: tf.constant([values], tf.int32)), axis=0).numpy()
 
 
 def distribute_batches(strategy: tf.distribute.Strategy, batches: tf.data.Dataset, batch_size: int):
-    """Gives every worker its rows of the global batches; within a worker, and with one, Keras divides them."""
+    """Gives every worker its rows of the global batches; within a worker, and with one, Keras
+    divides them.
+    """
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return batches
 
@@ -83,6 +102,10 @@ def distribute_batches(strategy: tf.distribute.Strategy, batches: tf.data.Datase
         rows = batch_size // context.num_input_pipelines
         first = context.input_pipeline_id * rows
         replicas = context.num_replicas_in_sync // context.num_input_pipelines
-        return batches.map(lambda batch: batch[first : first + rows]).unbatch().batch(rows // replicas, drop_remainder=True)
+        return (
+            batches.map(lambda batch: batch[first : first + rows])
+            .unbatch()
+            .batch(rows // replicas, drop_remainder=True)
+        )
 
     return strategy.distribute_datasets_from_function(rows_of_worker)

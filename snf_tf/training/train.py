@@ -19,7 +19,8 @@ from snf_tf.training.report import write_report
 from snf_tf.training.run_directory import RunDirectory
 from snf_tf.training.strategy import distribute_batches, is_chief, make_strategy
 
-# The functions among train's arguments are in gin's configuration; the rest may change from call to call.
+# The functions among train's arguments are in gin's configuration; the rest may change from call to
+# call.
 _NOT_SETTINGS = ("run_dir", "model", "augmentation", "epochs", "verbose")
 
 
@@ -47,55 +48,77 @@ def train(
 ) -> dict:
     """Trains a flow, keeps the weights of the best validation nll, and tests those.
 
-    Nothing is written before configuration, data and model have been found to fit. Called again with the same run_dir it goes on
-    from its last checkpoint, and on one CPU device ends with the weights, bit for bit, of a run that was never stopped.
+    Nothing is written before configuration, data and model have been found to fit. Called again
+    with the same run_dir it goes on from its last checkpoint, and on one CPU device ends with the
+    weights, bit for bit, of a run that was never stopped.
 
     Args:
-        run_dir: Directory of the run. In the end it holds `results.json`, `history.csv`, `operative_config.gin`, `nll.png`,
-            `samples/*.png`, `best.weights.h5`, `checkpoints/` and TensorBoard's logs, `tensorboard/`.
+        run_dir: Directory of the run. In the end it holds `results.json`, `history.csv`,
+            `operative_config.gin`, `nll.png`, `samples/*.png`, `best.weights.h5`, `checkpoints/`
+            and TensorBoard's logs, `tensorboard/`.
         model: Builder of the flow, called with `event_shape=` of the data and `seed=`.
-        epochs: Epochs in all, those of earlier calls with this run_dir included; may grow from call to call.
+        epochs: Epochs in all, those of earlier calls with this run_dir included; may grow from call
+            to call.
         learning_rate: Adam's, after warm-up.
         batch_size: Size of the global batch; with several devices a multiple of their number.
-        warmup_epochs: Epochs in which the learning rate rises linearly, `lr (updates done + 1) / updates of the warm-up`.
+        warmup_epochs: Epochs in which the learning rate rises linearly, `lr (updates done + 1) /
+            updates of the warm-up`.
         warmup_steps: The same in updates, instead.
         steps_per_epoch: Steps in an epoch; None: as many whole batches as the data have.
         clip_norm: Largest norm of all gradients together, those of penalties included.
-        ema_momentum: Momentum of an exponential moving average of the weights, by which validation, test and samples are done.
+        ema_momentum: Momentum of an exponential moving average of the weights, by which validation,
+            test and samples are done.
         weight_decay: Decoupled weight decay.
         gradient_accumulation_steps: Steps whose gradients are averaged for one update.
         dtype_policy: Keras' policy: "float32", "float64", "mixed_float16", "mixed_bfloat16".
         seed: Of initial weights, order of the data, and dequantization noise.
         devices: See `snf_tf.training.make_strategy`.
-        multi_worker: Whether this process is one of several, as TF_CONFIG says. All get the same arguments, and a run_dir that they
-            share, to which only the first writes.
-        checkpoint_seconds: Longest time between checkpoints; there is one at the end of every epoch, too.
+        multi_worker: Whether this process is one of several, as TF_CONFIG says. All get the same
+            arguments, and a run_dir that they share, to which only the first writes.
+        checkpoint_seconds: Longest time between checkpoints; there is one at the end of every
+            epoch, too.
         augmentation: Changes the batches of training; see `snf_tf.data.flip_and_shift`.
-        verbose: Keras' progress bar: 0 none, 1 a bar, 2 a line an epoch; None: a bar on a terminal, else a line.
+        verbose: Keras' progress bar: 0 none, 1 a bar, 2 a line an epoch; None: a bar on a terminal,
+            else a line.
 
     Returns:
         The content of `results.json`.
 
     Raises:
         ValueError: If an argument does not fit the data, the devices, or what is in run_dir.
-        FloatingPointError: If a loss is not finite; the message names the step and the first layer that is not. The last good
-            checkpoint stays.
+        FloatingPointError: If a loss is not finite; the message names the step and the first layer
+            that is not. The last good checkpoint stays.
         snf_tf.training.interruption.Interrupted: After Ctrl-C or SIGTERM, when all has been saved.
     """
     given = {name: value for name, value in locals().items() if name not in _NOT_SETTINGS}
     run_dir = Path(run_dir)
-    counts = {"steps_per_epoch": steps_per_epoch, "gradient_accumulation_steps": gradient_accumulation_steps}
-    _check_counts(epochs=epochs, batch_size=batch_size, **{name: value for name, value in counts.items() if value is not None})
+    counts = {
+        "steps_per_epoch": steps_per_epoch,
+        "gradient_accumulation_steps": gradient_accumulation_steps,
+    }
+    _check_counts(
+        epochs=epochs,
+        batch_size=batch_size,
+        **{name: value for name, value in counts.items() if value is not None},
+    )
     if not callable(model):
-        raise ValueError(f"model must be a function that builds a Flow, in gin such as @fully_connected. Received: model={model!r}")
+        raise ValueError(
+            f"model must be a function that builds a Flow, in gin such as @fully_connected. "
+            f"Received: model={model!r}"
+        )
     if not warmup_epochs >= 0:
-        raise ValueError(f"warmup_epochs must not be negative. Received: warmup_epochs={warmup_epochs}")
+        raise ValueError(
+            f"warmup_epochs must not be negative. Received: warmup_epochs={warmup_epochs}"
+        )
     if not (isinstance(learning_rate, int | float) and learning_rate > 0):
-        raise ValueError(f"learning_rate must be a positive number. Received: learning_rate={learning_rate!r}")
+        raise ValueError(
+            f"learning_rate must be a positive number. Received: learning_rate={learning_rate!r}"
+        )
     strategy = make_strategy(devices, multi_worker)
     if batch_size % strategy.num_replicas_in_sync:
         raise ValueError(
-            f"batch_size must be a multiple of the number of devices, {strategy.num_replicas_in_sync}. "
+            f"batch_size must be a multiple of the number of devices, "
+            f"{strategy.num_replicas_in_sync}. "
             f"Received: batch_size={batch_size}"
         )
     keras.utils.set_random_seed(seed)
@@ -105,31 +128,46 @@ def train(
     def data(epoch=0, step=0):
         return training_batches(dataset.train, batch_size, seed, epoch, steps, step, augmentation)
 
-    # Before the configuration is written down: gin's holds the augmentation's settings only once it has been called.
+    # Before the configuration is written down: gin's holds the augmentation's settings only once it
+    # has been called.
     first_batch = next(iter(data()))
     if warmup_steps is None:
         warmup_steps = int(warmup_epochs * steps) // (gradient_accumulation_steps or 1)
     with strategy.scope():
         flow = build_flow(model, dataset.event_shape, seed, dtype_policy)
         flow.compile(
-            make_optimizer(learning_rate, warmup_steps, clip_norm, ema_momentum, weight_decay, gradient_accumulation_steps),
+            make_optimizer(
+                learning_rate,
+                warmup_steps,
+                clip_norm,
+                ema_momentum,
+                weight_decay,
+                gradient_accumulation_steps,
+            ),
             # XLA would leave out the checks of loss and gradients.
             jit_compile=False,
         )
         # Before fit, which cannot build it under several workers.
         flow.optimizer.build(flow.trainable_variables)
-    config = f"{gin.operative_config_str()}\n# Arguments: {given}\n# Data: {dataset.name} from {dataset.source}, {dataset.sizes}\n"
+    config = (
+        f"{gin.operative_config_str()}\n# Arguments: {given}\n"
+        f"# Data: {dataset.name} from {dataset.source}, {dataset.sizes}\n"
+    )
     directory = RunDirectory(run_dir, config, writes=is_chief(strategy))
     try:
         with StopSignals() as signals:
             state = RunState(directory, flow, signals, steps, checkpoint_seconds)
             if state.epoch > epochs:
-                raise ValueError(f"This run has done {state.epoch} epochs already. Received: epochs={epochs}")
+                raise ValueError(
+                    f"This run has done {state.epoch} epochs already. Received: epochs={epochs}"
+                )
             flow.initialize(first_batch)
             callbacks = [EpochEvaluation(dataset), Progress(), state]
             if directory.writes:
                 directory.write("operative_config.gin", gin.operative_config_str())
-                callbacks.append(keras.callbacks.TensorBoard(run_dir / "tensorboard", write_graph=False))
+                callbacks.append(
+                    keras.callbacks.TensorBoard(run_dir / "tensorboard", write_graph=False)
+                )
             while state.epoch < epochs:
                 _fit(flow, strategy, data, state, callbacks, batch_size, steps, epochs, verbose)
         if directory.writes:
@@ -157,8 +195,10 @@ def _fit(flow, strategy, data, state, callbacks, batch_size, steps, epochs, verb
             raise
         x = next(iter(data(state.epoch, state.batch)))
         raise FloatingPointError(
-            f"The loss of step {state.batch + 1} of epoch {state.epoch + 1} is not finite, and training stops; the step has "
-            f"changed no trained weight, and the last checkpoint stays. {diagnose(flow, x, flow.training_seed(x))}"
+            f"The loss of step {state.batch + 1} of epoch {state.epoch + 1} is not finite, and "
+            f"training stops; the step has "
+            f"changed no trained weight, and the last checkpoint stays. "
+            f"{diagnose(flow, x, flow.training_seed(x))}"
         ) from None
 
 

@@ -43,7 +43,9 @@ def prepared(tmp_path):
     import tensorflow_datasets as tfds
 
     def _as_dataset(count):
-        images = np.broadcast_to(np.arange(count).astype(np.uint8)[:, None, None, None], (count, 28, 28, 1))
+        images = np.broadcast_to(
+            np.arange(count).astype(np.uint8)[:, None, None, None], (count, 28, 28, 1)
+        )
         return tf.data.Dataset.from_tensor_slices({"image": images, "label": np.arange(count) % 10})
 
     tfds.dataset_builders.store_as_tfds_dataset(
@@ -51,9 +53,14 @@ def prepared(tmp_path):
         version="3.0.1",
         data_dir=tmp_path,
         features=tfds.features.FeaturesDict(
-            {"image": tfds.features.Image(shape=(28, 28, 1)), "label": tfds.features.ClassLabel(num_classes=10)}
+            {
+                "image": tfds.features.Image(shape=(28, 28, 1)),
+                "label": tfds.features.ClassLabel(num_classes=10),
+            }
         ),
-        split_datasets={split: _as_dataset(count) for split, count in (("train", 60), ("test", 20))},
+        split_datasets={
+            split: _as_dataset(count) for split, count in (("train", 60), ("test", 20))
+        },
     )
     return tmp_path
 

@@ -29,7 +29,9 @@ def test_round_trip(case):
     z, _ = layer(x)
     target = z if layer.stochastic else x
     np.testing.assert_allclose(layer.inverse(z), target, rtol=1e-8, atol=1e-8)
-    np.testing.assert_allclose(layer(layer.inverse(z))[0] if not layer.stochastic else z, z, rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(
+        layer(layer.inverse(z))[0] if not layer.stochastic else z, z, rtol=1e-8, atol=1e-8
+    )
 
 
 def test_log_det_is_that_of_the_jacobian(case):
@@ -70,7 +72,10 @@ def test_shapes(case):
     assert layer.event_shape == case.event_shape
     assert z.shape == (5, *layer.latent_shape)
     assert log_det.shape == (5,)
-    assert layer.compute_output_shape((None, *case.event_shape)) == ((None, *layer.latent_shape), (None,))
+    assert layer.compute_output_shape((None, *case.event_shape)) == (
+        (None, *layer.latent_shape),
+        (None,),
+    )
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -89,7 +94,9 @@ def test_inverse_in_a_graph(case):
     z, _ = layer(case.inputs())
     for exact in (True, False):
         function = tf.function(lambda z, exact=exact: layer.inverse(z, exact=exact))
-        np.testing.assert_allclose(function(z), layer.inverse(z, exact=exact), rtol=1e-10, atol=1e-10)
+        np.testing.assert_allclose(
+            function(z), layer.inverse(z, exact=exact), rtol=1e-10, atol=1e-10
+        )
 
 
 def test_config_round_trip(case):
@@ -136,7 +143,9 @@ def test_wrong_shapes_are_refused(case):
 def test_integers_are_taken_for_reals(case):
     layer = case.build()
     x = np.random.randint(0, 2, (3, *case.event_shape))
-    for value, reference in zip(layer(x, training=True), layer(x.astype(float), training=True), strict=True):
+    for value, reference in zip(
+        layer(x, training=True), layer(x.astype(float), training=True), strict=True
+    ):
         np.testing.assert_array_equal(value, reference)
 
 

@@ -1,4 +1,4 @@
-"""TFP bijectors with networks in a flow beside our layers: they train, are saved, loaded and go on."""
+"""TFP bijectors with networks in a flow beside our layers: they train, are saved and go on."""
 
 import keras
 import numpy as np
@@ -16,7 +16,9 @@ _COVARIANCE = [[1.0, 0.45], [0.45, 0.3]]
 
 @keras.saving.register_keras_serializable("tests")
 def autoregressive():
-    network = tfb.AutoregressiveNetwork(params=2, hidden_units=[8], activation="tanh", event_shape=(2,))
+    network = tfb.AutoregressiveNetwork(
+        params=2, hidden_units=[8], activation="tanh", event_shape=(2,)
+    )
     return tfb.MaskedAutoregressiveFlow(network)
 
 
@@ -32,7 +34,9 @@ def ffjord():
 
 
 def make_flow(bijector):
-    flow = snf_tf.Flow([layers.FromBijector(bijector), layers.SelfNormalizingDense()], event_shape=(2,))
+    flow = snf_tf.Flow(
+        [layers.FromBijector(bijector), layers.SelfNormalizingDense()], event_shape=(2,)
+    )
     flow.compile(keras.optimizers.Adam(1e-2))
     return flow
 
@@ -46,7 +50,10 @@ def test_trains_saves_loads_and_goes_on(make, tmp_path):
     before, weights = flow.evaluate(x)["nll"], flow.bijections[0].get_weights()
     flow.fit(data, epochs=3, verbose=0)
     assert flow.evaluate(x)["nll"] < before
-    assert all(np.any(old != new) for old, new in zip(weights, flow.bijections[0].get_weights(), strict=True))
+    assert all(
+        np.any(old != new)
+        for old, new in zip(weights, flow.bijections[0].get_weights(), strict=True)
+    )
     # Masks hold, and the Jacobian's log-det is true.
     np.testing.assert_allclose(flow.decode(flow.encode(x)), x, atol=2e-3)
     with tf.GradientTape(persistent=True) as tape:
@@ -102,13 +109,18 @@ def test_on_two_devices_as_on_one(make):
     for one, two in zip(*ends, strict=True):
         np.testing.assert_allclose(two, one, rtol=1e-5, atol=1e-6)
     outside = tfb.Scale(tf.Variable([2.0, 3.0]))
-    with make_strategy(["CPU:0", "CPU:1"]).scope(), pytest.raises(ValueError, match="outside of the scope of the strategy"):
+    with (
+        make_strategy(["CPU:0", "CPU:1"]).scope(),
+        pytest.raises(ValueError, match="outside of the scope of the strategy"),
+    ):
         layers.FromBijector(outside).build((None, 2))
 
 
 def test_a_bijector_in_two_layers_has_its_weights_once():
     bijector = tfb.Scale(tf.Variable([2.0, 3.0]))
-    flow = snf_tf.Flow([layers.FromBijector(bijector), layers.FromBijector(bijector)], event_shape=(2,))
+    flow = snf_tf.Flow(
+        [layers.FromBijector(bijector), layers.FromBijector(bijector)], event_shape=(2,)
+    )
     assert len(flow.trainable_variables) == 1
     flow.compile(keras.optimizers.SGD(0.1))
     flow.fit(np.zeros((4, 2), "float32"), verbose=0)

@@ -1,4 +1,6 @@
-"""The layers of Glow and of the convolutions that SNF compares with, against independent formulas, in float64."""
+"""The layers of Glow and of the convolutions that SNF compares with, against independent formulas,
+in float64.
+"""
 
 import keras
 import numpy as np
@@ -22,7 +24,9 @@ def built(layer, shape, scale=1.0):
 def matrix_of(function, shape):
     """The matrix of a linear function of images, on row vectors."""
     size = int(np.prod(shape))
-    return np.reshape(function(tf.reshape(tf.eye(size, dtype=tf.float64), (size, *shape))), (size, size))
+    return np.reshape(
+        function(tf.reshape(tf.eye(size, dtype=tf.float64), (size, *shape))), (size, size)
+    )
 
 
 def test_act_norm_is_initialized_by_data():
@@ -43,7 +47,9 @@ def test_act_norm_is_initialized_by_data():
     z, log_det = layer(x)
     np.testing.assert_allclose(np.mean(z, (0, 1, 2)), np.zeros(3), atol=1e-12)
     np.testing.assert_allclose(np.var(z, (0, 1, 2)), np.ones(3), rtol=1e-12)
-    np.testing.assert_allclose(log_det, np.full(8, -20 * np.log(x.std((0, 1, 2))).sum()), rtol=1e-12)
+    np.testing.assert_allclose(
+        log_det, np.full(8, -20 * np.log(x.std((0, 1, 2))).sum()), rtol=1e-12
+    )
 
 
 def test_plu_is_the_product_of_its_factors():
@@ -58,8 +64,13 @@ def test_plu_is_the_product_of_its_factors():
         np.testing.assert_allclose(value, reference, rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(plain(x)[0], x @ initial[0, 0], rtol=1e-12, atol=1e-12)
     built(plu, (3, 4, 5))
-    lower, upper = np.tril(plu.lower, -1) + np.eye(5), np.triu(plu.upper, 1) + np.diag(plu.sign * np.exp(plu.log_scale))
-    np.testing.assert_allclose(plu.kernel[0, 0], np.array(plu.permutation) @ lower @ upper, rtol=1e-12, atol=1e-12)
+    lower, upper = (
+        np.tril(plu.lower, -1) + np.eye(5),
+        np.triu(plu.upper, 1) + np.diag(plu.sign * np.exp(plu.log_scale)),
+    )
+    np.testing.assert_allclose(
+        plu.kernel[0, 0], np.array(plu.permutation) @ lower @ upper, rtol=1e-12, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("reflections", [1, 3, None])
@@ -76,7 +87,10 @@ def test_emerging_is_two_autoregressive_convolutions(kernel_size):
     height, width, channels, reach = 4, 3, 2, kernel_size // 2
     layer = built(layers.EmergingConv2D(kernel_size), (height, width, channels), 0.5)
     maps = []
-    for kernel, direction in ((np.array(layer.kernel)[::-1, ::-1], -1), (np.array(layer.reverse_kernel), 1)):
+    for kernel, direction in (
+        (np.array(layer.kernel)[::-1, ::-1], -1),
+        (np.array(layer.reverse_kernel), 1),
+    ):
         matrix = np.zeros((height, width, channels) * 2)
         for i, j, a, b in np.ndindex(height, width, reach + 1, reach + 1):
             k, m = i + direction * a, j + direction * b
@@ -97,7 +111,9 @@ def test_exponential_is_that_of_the_matrix(scale, bound):
     kernel = layer.scaled_kernel()
     matrix = np.array(ops.conv2d_matrix(kernel, shape))
     actual = matrix_of(lambda x: layer(x)[0] - layer.bias, shape)
-    np.testing.assert_allclose(actual, scipy.linalg.expm(matrix), rtol=1e-10, atol=1e-12 * np.abs(actual).max())
+    np.testing.assert_allclose(
+        actual, scipy.linalg.expm(matrix), rtol=1e-10, atol=1e-12 * np.abs(actual).max()
+    )
     norm = np.linalg.norm(np.array(ops.conv2d_matrix(tf.convert_to_tensor(layer.kernel), shape)), 2)
     assert np.linalg.norm(matrix, 2) < 1.02 * bound
     if norm < bound:
@@ -114,21 +130,31 @@ def test_exponential_of_a_zero_kernel_has_a_gradient():
 
 @pytest.mark.parametrize(
     ("scale", "function"),
-    [("sigmoid", lambda h: 1 / (1 + np.exp(-h - 2))), ("tanh", lambda h: np.exp(2 * np.tanh(h / 2))), ("exp", np.exp)],
+    [
+        ("sigmoid", lambda h: 1 / (1 + np.exp(-h - 2))),
+        ("tanh", lambda h: np.exp(2 * np.tanh(h / 2))),
+        ("exp", np.exp),
+    ],
 )
 def test_coupling(scale, function):
     layer = built(layers.AffineCoupling(keras.layers.Dense(6), scale=scale), (2, 2, 6))
     x = np.random.randn(3, 2, 2, 6)
     x1, x2 = np.split(x, 2, axis=-1)
-    shift, h = np.split(x1 @ np.array(layer.conditioner.kernel) + np.array(layer.conditioner.bias), 2, axis=-1)
+    shift, h = np.split(
+        x1 @ np.array(layer.conditioner.kernel) + np.array(layer.conditioner.bias), 2, axis=-1
+    )
     z, log_det = layer(x)
-    np.testing.assert_allclose(z, np.concatenate([x1, (x2 + shift) * function(h)], axis=-1), rtol=1e-12)
+    np.testing.assert_allclose(
+        z, np.concatenate([x1, (x2 + shift) * function(h)], axis=-1), rtol=1e-12
+    )
     np.testing.assert_allclose(log_det, np.log(function(h)).sum((1, 2, 3)), rtol=1e-10)
 
 
 def test_coupling_with_a_context():
     inputs = keras.Input((3,)), keras.Input((2,))
-    conditioner = keras.Model(list(inputs), keras.layers.Dense(6)(keras.layers.Concatenate()(inputs)))
+    conditioner = keras.Model(
+        list(inputs), keras.layers.Dense(6)(keras.layers.Concatenate()(inputs))
+    )
     layer = layers.AffineCoupling(conditioner)
     x, context = np.random.randn(4, 6), np.random.randn(4, 2)
     z, _ = layer(x, context=context)
@@ -153,7 +179,9 @@ def test_factor_out_is_a_gaussian_prior():
     z, log_det = layer(x)
     z1, inner_log_det = layer.inner(x1)
     np.testing.assert_allclose(
-        z, np.concatenate([np.reshape(z1, (3, 16)), ((x2 + shift) * np.exp(h)).reshape(3, 16)], 1), rtol=1e-12
+        z,
+        np.concatenate([np.reshape(z1, (3, 16)), ((x2 + shift) * np.exp(h)).reshape(3, 16)], 1),
+        rtol=1e-12,
     )
     np.testing.assert_allclose(log_det, inner_log_det + h.sum((1, 2, 3)), rtol=1e-12)
 
@@ -163,7 +191,11 @@ def test_factor_out_is_a_gaussian_prior():
     [
         (layers.AffineCoupling, (4, 4, 3), "must be even. Received: 3 channels"),
         (lambda: layers.FactorOut(layers.ActNorm()), (4, 4, 3), "even number of channels"),
-        (lambda: layers.FactorOut(Flow([layers.Squeeze()], (4, 4, 1))), (4, 4, 4), r"gets events of shape \(4, 4, 2\)"),
+        (
+            lambda: layers.FactorOut(Flow([layers.Squeeze()], (4, 4, 1))),
+            (4, 4, 4),
+            r"gets events of shape \(4, 4, 2\)",
+        ),
         (layers.Squeeze, (4, 5, 3), "even height and width"),
         (layers.InvertibleConv1x1, (4,), "takes images"),
         (layers.EmergingConv2D, (4,), "takes images"),
@@ -177,7 +209,10 @@ def test_shapes_that_do_not_fit_are_refused(make, shape, message):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: layers.AffineCoupling(scale="softplus"), "scale must be one of 'sigmoid', 'tanh', 'exp'"),
+        (
+            lambda: layers.AffineCoupling(scale="softplus"),
+            "scale must be one of 'sigmoid', 'tanh', 'exp'",
+        ),
         (lambda: layers.AffineCoupling(width=0), "width must be an integer of at least 1"),
         (lambda: layers.InvertibleConv1x1("lu"), "parameterization must be"),
         (lambda: layers.HouseholderConv1x1(0), "reflections must be"),
@@ -208,7 +243,9 @@ def test_context_goes_to_those_who_take_it():
     with pytest.raises(ValueError, match="takes no context"):
         layers.AffineCoupling(width=4)(x, context=context)
     inputs = keras.Input((4, 4, 1)), keras.Input((4, 4, 2))
-    conditioner = keras.Model(list(inputs), keras.layers.Conv2D(2, 3, padding="same")(keras.layers.Concatenate()(inputs)))
+    conditioner = keras.Model(
+        list(inputs), keras.layers.Conv2D(2, 3, padding="same")(keras.layers.Concatenate()(inputs))
+    )
     flow = Flow([layers.FactorOut(layers.AffineCoupling(conditioner))], (4, 4, 4))
     z = flow.encode(x, context=context)
     np.testing.assert_allclose(flow.decode(z, context=context), x, rtol=1e-10, atol=1e-10)
@@ -220,7 +257,8 @@ def test_act_norm_of_float32_images_far_from_zero():
     layer = layers.ActNorm()
     with pytest.raises(ValueError, match=r"channels \[0, 2\] have"):
         layer.initialize(
-            np.stack([np.full((7, 9, 9), c) for c in (0.1, 0, 1000.1)], axis=-1) + np.random.randn(7, 9, 9, 1) * [0, 1, 0]
+            np.stack([np.full((7, 9, 9), c) for c in (0.1, 0, 1000.1)], axis=-1)
+            + np.random.randn(7, 9, 9, 1) * [0, 1, 0]
         )
     with pytest.raises(ValueError, match="must be finite"):
         layer.initialize(np.full((7, 9, 9, 3), np.nan))

@@ -1,4 +1,6 @@
-"""Layers that keep their inverse in closed form: gradients, fall-backs, what they say, and what is saved."""
+"""Layers that keep their inverse in closed form: gradients, fall-backs, what they say, and what is
+saved.
+"""
 
 import keras
 import numpy as np
@@ -9,10 +11,26 @@ from snf_tf import Flow, layers, ops
 from snf_tf.layers import dense_inverse_methods
 
 METHODS = {
-    "projected": (lambda: layers.SelfNormalizingDense(inverse_method=layers.Projected(rows=None, damping=1e-9)), (5,)),
-    "probes": (lambda: layers.SelfNormalizingDense(inverse_method=layers.Projected(probes=9, damping=1e-9)), (5,)),
-    "newton_schulz": (lambda: layers.SelfNormalizingDense(inverse_method=layers.NewtonSchulz(1e-4)), (5,)),
-    "least_squares": (lambda: layers.SelfNormalizingConv2D(3, 7, inverse_method="least_squares"), (6, 5, 2)),
+    "projected": (
+        lambda: layers.SelfNormalizingDense(
+            inverse_method=layers.Projected(rows=None, damping=1e-9)
+        ),
+        (5,),
+    ),
+    "probes": (
+        lambda: layers.SelfNormalizingDense(
+            inverse_method=layers.Projected(probes=9, damping=1e-9)
+        ),
+        (5,),
+    ),
+    "newton_schulz": (
+        lambda: layers.SelfNormalizingDense(inverse_method=layers.NewtonSchulz(1e-4)),
+        (5,),
+    ),
+    "least_squares": (
+        lambda: layers.SelfNormalizingConv2D(3, 7, inverse_method="least_squares"),
+        (6, 5, 2),
+    ),
 }
 
 
@@ -28,7 +46,9 @@ def layer_and_inputs(request):
 def kernel_gradient(layer, x, training, weights):
     with tf.GradientTape() as tape:
         z, log_det = layer(x, training=training)
-        loss = tf.reduce_sum(weights * (tf.reduce_sum(tf.square(z), axis=list(range(1, x.shape.rank))) - log_det))
+        loss = tf.reduce_sum(
+            weights * (tf.reduce_sum(tf.square(z), axis=list(range(1, x.shape.rank))) - log_det)
+        )
     return tape.gradient(loss, layer.kernel.value)
 
 
@@ -75,7 +95,9 @@ def test_values_that_are_not_finite_do_not_reach_the_inverse(method):
     layer.inverse_kernel.assign(np.nan * layer.inverse_kernel.numpy())
     for _ in range(3):
         layer(tf.random.normal((3, 6)), training=True)
-    np.testing.assert_allclose(layer.inverse_kernel, np.linalg.inv(layer.kernel), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(
+        layer.inverse_kernel, np.linalg.inv(layer.kernel), rtol=1e-3, atol=1e-3
+    )
     assert layer.inverse_state["exact_inversions"] == 1
 
 

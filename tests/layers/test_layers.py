@@ -28,13 +28,18 @@ def test_initial_kernels():
     conv = layers.SelfNormalizingConv2D(3, 5)
     conv.build((None, 8, 8, 4))
     np.testing.assert_allclose(conv.kernel[1, 1], np.eye(4), atol=0.02)
-    np.testing.assert_array_equal(conv.inverse_kernel, ops.flip(ops.resize_kernel(tf.convert_to_tensor(conv.kernel), (5, 5))))
+    np.testing.assert_array_equal(
+        conv.inverse_kernel, ops.flip(ops.resize_kernel(tf.convert_to_tensor(conv.kernel), (5, 5)))
+    )
 
 
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize(
     ("make", "shape"),
-    [(lambda: layers.SelfNormalizingDense(2.0), (5,)), (lambda: layers.SelfNormalizingConv2D(3, 5, 2.0), (4, 3, 2))],
+    [
+        (lambda: layers.SelfNormalizingDense(2.0), (5,)),
+        (lambda: layers.SelfNormalizingConv2D(3, 5, 2.0), (4, 3, 2)),
+    ],
 )
 def test_penalty(make, shape):
     layer = make()
@@ -47,11 +52,15 @@ def test_penalty(make, shape):
     np.testing.assert_allclose(layer.losses[0], 3 * np.mean(error), rtol=1e-12)
     layer(x)
     assert layer.losses == []
-    assert layer.reconstruction_weight.path in [weight.path for weight in layer.non_trainable_weights]
+    assert layer.reconstruction_weight.path in [
+        weight.path for weight in layer.non_trainable_weights
+    ]
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("layer_class", [layers.ExactDense, layers.SelfNormalizingDense, layers.RelativeGradientDense])
+@pytest.mark.parametrize(
+    "layer_class", [layers.ExactDense, layers.SelfNormalizingDense, layers.RelativeGradientDense]
+)
 def test_exact_gradient_of_dense_layers(layer_class):
     layer = layer_class()
     layer.build((None, 5))
@@ -107,12 +116,26 @@ def test_decoded_images_lie_in_their_range():
         (lambda: layers.Dequantize(bins=0), "bins must be a positive integer"),
         (lambda: layers.Scale(float("nan")), "scale must be finite"),
         (lambda: layers.SelfNormalizingDense(-1.0), "must not be negative"),
-        (lambda: layers.SelfNormalizingDense(inverse_method="guessed"), "must be one of 'learned', 'projected'"),
-        (lambda: layers.SelfNormalizingDense(inverse_method=layers.LeastSquares()), "must be one of 'learned', 'projected'"),
-        (lambda: layers.SelfNormalizingDense(1.0, inverse_method="projected"), "leave out reconstruction_weight"),
-        (lambda: layers.SelfNormalizingConv2D(3, inverse_method="projected"), "must be one of 'learned', 'least_squares'"),
         (
-            lambda: layers.SelfNormalizingConv2D(5, 3, inverse_method="least_squares").build((None, 8, 8, 1)),
+            lambda: layers.SelfNormalizingDense(inverse_method="guessed"),
+            "must be one of 'learned', 'projected'",
+        ),
+        (
+            lambda: layers.SelfNormalizingDense(inverse_method=layers.LeastSquares()),
+            "must be one of 'learned', 'projected'",
+        ),
+        (
+            lambda: layers.SelfNormalizingDense(1.0, inverse_method="projected"),
+            "leave out reconstruction_weight",
+        ),
+        (
+            lambda: layers.SelfNormalizingConv2D(3, inverse_method="projected"),
+            "must be one of 'learned', 'least_squares'",
+        ),
+        (
+            lambda: layers.SelfNormalizingConv2D(5, 3, inverse_method="least_squares").build(
+                (None, 8, 8, 1)
+            ),
             "must be as large as the kernel",
         ),
         (lambda: layers.Projected(damping=0.0), "must be positive, or None"),
@@ -171,7 +194,9 @@ def test_dequantized_pixels_never_reach_the_next_integer():
 
 def test_logit_keeps_its_digits_near_one():
     x = np.nextafter(np.ones(1, "float32"), np.zeros(1, "float32"))[None]
-    single, double = (layers.Logit(dtype=dtype)(x.astype(dtype)) for dtype in ("float32", "float64"))
+    single, double = (
+        layers.Logit(dtype=dtype)(x.astype(dtype)) for dtype in ("float32", "float64")
+    )
     np.testing.assert_allclose(single[0], double[0], rtol=1e-6)
     np.testing.assert_allclose(single[1], double[1], rtol=1e-6)
 
@@ -189,7 +214,9 @@ def test_logit_keeps_its_digits_near_one():
     ],
 )
 def test_half_precision_gradients_of_scaled_losses(make, shape, training, scale):
-    """A scaled mean nll, unequal weights of the examples, and the penalty, in mixed_float16 against float64."""
+    """A scaled mean nll, unequal weights of the examples, and the penalty, in mixed_float16 against
+    float64.
+    """
     x = np.random.randn(64, *shape).astype("float16")
     weights = np.random.uniform(0, 2, 64)
     gradients = []
@@ -198,12 +225,21 @@ def test_half_precision_gradients_of_scaled_losses(make, shape, training, scale)
         layer = make(dtype=dtype, kernel_initializer=layers.NoisyIdentity(gain=0.0))
         layer.build((None, *shape))
         for weight in layer.trainable_weights:
-            weight.assign(weight + 0.1 * np.random.RandomState(len(weight.shape)).randn(*weight.shape))
+            weight.assign(
+                weight + 0.1 * np.random.RandomState(len(weight.shape)).randn(*weight.shape)
+            )
         with tf.GradientTape() as tape:
-            z, log_det = layer(x.astype("float64" if dtype == "float64" else "float16"), training=training)
-            nll = 0.5 * tf.reduce_sum(tf.reshape(tf.cast(z, log_det.dtype), (64, -1)) ** 2, axis=1) - log_det
+            z, log_det = layer(
+                x.astype("float64" if dtype == "float64" else "float16"), training=training
+            )
+            nll = (
+                0.5 * tf.reduce_sum(tf.reshape(tf.cast(z, log_det.dtype), (64, -1)) ** 2, axis=1)
+                - log_det
+            )
             loss = scale * (tf.reduce_mean(weights * nll) + sum(layer.losses))
         gradients.append(tape.gradient(loss, [weight.value for weight in layer.trainable_weights]))
     for reference, half in zip(*gradients, strict=True):
         if reference is not None:
-            assert np.linalg.norm(half.numpy() - reference.numpy()) < 1e-2 * np.linalg.norm(reference)
+            assert np.linalg.norm(half.numpy() - reference.numpy()) < 1e-2 * np.linalg.norm(
+                reference
+            )

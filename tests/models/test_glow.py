@@ -21,7 +21,9 @@ def small_glow(**options):
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("mixing", MIXINGS)
 def test_log_prob_against_the_whole_jacobian(mixing):
-    flow = small_glow(mixing=mixing, kernel_size=3 if mixing in ("exact", "self_normalizing") else None)
+    flow = small_glow(
+        mixing=mixing, kernel_size=3 if mixing in ("exact", "self_normalizing") else None
+    )
     x = tf.random.normal((2, 8, 4, 1), dtype=tf.float64)
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(x)
@@ -42,7 +44,10 @@ def test_layers_and_shapes():
     assert first == ["Dequantize", "Scale", "Logit", "Squeeze", *step * 3, "FactorOut"]
     inner = flow.bijections[-1].inner
     assert [type(layer).__name__ for layer in inner.bijections] == ["Squeeze", *step * 3]
-    assert (flow.bijections[4].event_shape, inner.bijections[1].event_shape) == ((14, 14, 4), (7, 7, 8))
+    assert (flow.bijections[4].event_shape, inner.bijections[1].event_shape) == (
+        (14, 14, 4),
+        (7, 7, 8),
+    )
     kernel = np.array(flow.bijections[5].kernel)[0, 0]
     np.testing.assert_allclose(kernel @ kernel.T, np.eye(4), atol=1e-5)
 
@@ -101,7 +106,9 @@ def test_saved_and_exported(tmp_path):
     serving.export(flow, tmp_path / "exported")
     model = tf.saved_model.load(str(tmp_path / "exported"))
     np.testing.assert_allclose(model.log_prob(images, seed=0), flow.log_prob(images), rtol=1e-5)
-    np.testing.assert_allclose(model.sample(n=3, seed=1), flow.sample(3, seed=1), rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(
+        model.sample(n=3, seed=1), flow.sample(3, seed=1), rtol=1e-4, atol=1e-3
+    )
 
 
 @pytest.mark.parametrize(

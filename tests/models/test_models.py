@@ -13,9 +13,15 @@ def names(flow):
 def test_fully_connected():
     flow = models.fully_connected()
     assert names(flow) == [
-        "Dequantize", "Scale", "Logit", "Flatten", "SelfNormalizingDense", "SmoothLeakyReLU", "SelfNormalizingDense",
+        "Dequantize", "Scale", "Logit", "Flatten",
+        "SelfNormalizingDense", "SmoothLeakyReLU", "SelfNormalizingDense",
     ]  # fmt: skip
-    assert sum(weight.shape.num_elements() for weight in map(lambda w: w.value, flow.trainable_weights)) == 2460192
+    assert (
+        sum(
+            weight.shape.num_elements() for weight in map(lambda w: w.value, flow.trainable_weights)
+        )
+        == 2460192
+    )
     assert flow.bijections[5].alpha == 0.3
     assert flow.latent_shape == (784,)
 
@@ -24,7 +30,9 @@ def test_convolutional():
     flow = models.convolutional(linear="exact")
     conv, block = "ExactConv2D", ["ExactConv2D", "SplineActivation"]
     assert names(flow)[3:] == [*block * 3, "Squeeze", *block * 3, "Squeeze", *block * 2, conv]
-    assert [layer.event_shape for layer in flow.bijections if isinstance(layer, layers.ExactConv2D)][::3] == [
+    assert [
+        layer.event_shape for layer in flow.bijections if isinstance(layer, layers.ExactConv2D)
+    ][::3] == [
         (28, 28, 1),
         (14, 14, 4),
         (7, 7, 16),
@@ -48,8 +56,14 @@ def test_linear_by_name(linear, layer):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: models.fully_connected(linear="conv"), "linear must be one of 'self_normalizing', 'exact', 'relative'"),
-        (lambda: models.convolutional(linear="relative"), "linear must be one of 'self_normalizing', 'exact'"),
+        (
+            lambda: models.fully_connected(linear="conv"),
+            "linear must be one of 'self_normalizing', 'exact', 'relative'",
+        ),
+        (
+            lambda: models.convolutional(linear="relative"),
+            "linear must be one of 'self_normalizing', 'exact'",
+        ),
         (lambda: models.fully_connected(depth=0), "depth must be at least 1"),
         (lambda: models.convolutional(blocks=0), "blocks and depth must be at least 1"),
         (lambda: models.convolutional(kernel_size=2), "odd"),

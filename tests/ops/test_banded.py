@@ -1,4 +1,6 @@
-"""Log-determinants and solves of convolutions by block cyclic reduction, against the dense matrix, in float64."""
+"""Log-determinants and solves of convolutions by block cyclic reduction, against the dense matrix,
+in float64.
+"""
 
 import numpy as np
 import pytest
@@ -34,7 +36,9 @@ def value_and_gradients(function, *inputs):
 
 def assert_same(actual, expected, tolerance=1e-9):
     for a, b in zip(tf.nest.flatten(actual), tf.nest.flatten(expected), strict=True):
-        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * (1 + np.abs(b).max(initial=0)))
+        np.testing.assert_allclose(
+            a, b, rtol=tolerance, atol=tolerance * (1 + np.abs(b).max(initial=0))
+        )
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -46,7 +50,10 @@ def test_against_the_dense_matrix(size, image):
         value_and_gradients(lambda k: ops.conv2d_log_det_dense(k, image), kernel),
     )
     z = tf.constant(np.random.RandomState(1).randn(3, *image))
-    assert_same(value_and_gradients(ops.conv2d_solve, z, kernel), value_and_gradients(ops.conv2d_solve_dense, z, kernel))
+    assert_same(
+        value_and_gradients(ops.conv2d_solve, z, kernel),
+        value_and_gradients(ops.conv2d_solve_dense, z, kernel),
+    )
 
 
 @pytest.mark.parametrize("height", [4, 6])
@@ -63,7 +70,9 @@ def test_upper_and_lower_tap_alone(height, graph):
             *value_and_gradients(ops.conv2d_solve, z, kernel),
         )
 
-    log_det, gradient, x, _ = (tf.function(compute) if graph else compute)(kernel, tf.ones((2, height, 3, 1), tf.float64))
+    log_det, gradient, x, _ = (tf.function(compute) if graph else compute)(
+        kernel, tf.ones((2, height, 3, 1), tf.float64)
+    )
     # Pairs of rows are swapped: half of the factors are 1, half 2.
     np.testing.assert_allclose(log_det, 3 * height / 2 * np.log(2), rtol=1e-12)
     assert np.isfinite(gradient[0]).all()
@@ -80,13 +89,16 @@ def test_small_pivots_are_found_out(image, whole):
     _, x = banded._log_det_and_solution(probe, kernel)
     if image[0] % 2 == 0 and not whole:
         assert not banded._solves(x, probe, kernel)
-    np.testing.assert_allclose(ops.conv2d_log_det(kernel, image), ops.conv2d_log_det_dense(kernel, image), rtol=1e-9)
+    np.testing.assert_allclose(
+        ops.conv2d_log_det(kernel, image), ops.conv2d_log_det_dense(kernel, image), rtol=1e-9
+    )
 
 
 @pytest.mark.parametrize("distance", [1e-3, 1e-6, 1e-9])
 def test_near_singular_kernels_err_as_the_condition_number_says(distance):
     image = (6, 5, 1)
-    # The 1-D kernel (1, c, 1) is singular on 6 pixels for c = 2 cos(pi / 7); its neighbours nearly so.
+    # The 1-D kernel (1, c, 1) is singular on 6 pixels for c = 2 cos(pi / 7); its neighbours nearly
+    # so.
     kernel = np.zeros((3, 3, 1, 1))
     kernel[:, 1, 0, 0] = 1.0, 2 * np.cos(np.pi / 7) + distance, 1.0
     kernel = tf.constant(kernel)
@@ -104,7 +116,9 @@ def test_near_singular_kernels_err_as_the_condition_number_says(distance):
 def test_singular_and_broken_kernels_give_what_the_dense_matrix_gives():
     for value in (0.0, np.nan):
         kernel = tf.fill((3, 3, 2, 2), tf.constant(value, tf.float64))
-        np.testing.assert_array_equal(ops.conv2d_log_det(kernel, (4, 5, 2)), ops.conv2d_log_det_dense(kernel, (4, 5, 2)))
+        np.testing.assert_array_equal(
+            ops.conv2d_log_det(kernel, (4, 5, 2)), ops.conv2d_log_det_dense(kernel, (4, 5, 2))
+        )
 
 
 def test_empty_batch_and_float32():
@@ -115,9 +129,15 @@ def test_empty_batch_and_float32():
 
 
 def test_no_large_matrix_outside_of_the_fallback():
-    """The graph holds blocks of W C, not the (H W C)^2 matrix, but for the branch that is taken when a check fails."""
+    """The graph holds blocks of W C, not the (H W C)^2 matrix, but for the branch that is taken
+    when a check fails.
+    """
     image = (20, 4, 2)
-    function = tf.function(lambda kernel: value_and_gradients(lambda k: ops.conv2d_log_det(k, image), kernel))
+    function = tf.function(
+        lambda kernel: value_and_gradients(lambda k: ops.conv2d_log_det(k, image), kernel)
+    )
     graph = function.get_concrete_function(tf.TensorSpec((3, 3, 2, 2), tf.float64)).graph
-    sizes = [output.shape.num_elements() or 0 for op in graph.get_operations() for output in op.outputs]
+    sizes = [
+        output.shape.num_elements() or 0 for op in graph.get_operations() for output in op.outputs
+    ]
     assert max(sizes) <= 20 * (4 * 2) ** 2

@@ -1,4 +1,6 @@
-"""The gradients of convolutions against autodiff of their dense matrices, which knows of no flip and no multiplicity."""
+"""The gradients of convolutions against autodiff of their dense matrices, which knows of no flip
+and no multiplicity.
+"""
 
 import numpy as np
 import pytest
@@ -79,7 +81,9 @@ def test_flip_is_the_transposed_convolution():
 @pytest.mark.parametrize(("size", "image"), [((3, 3), (6, 5)), ((7, 5), (2, 3)), ((1, 1), (4, 4))])
 def test_multiplicity_counts_taps(size, image):
     ones = ops.conv2d_matrix(tf.ones((*size, 1, 1), tf.float64), (*image, 1))
-    taps = gradients(lambda k: ops.conv2d_matrix(k, (*image, 1)), (np.ones((*size, 1, 1)),), (ones,))[0]
+    taps = gradients(
+        lambda k: ops.conv2d_matrix(k, (*image, 1)), (np.ones((*size, 1, 1)),), (ones,)
+    )[0]
     np.testing.assert_array_equal(ops.multiplicity(size, image), taps)
 
 
@@ -93,7 +97,11 @@ def test_resize_kernel_crops_and_pads_the_centre(size):
     resized = ops.resize_kernel(kernel, size)
     assert resized.shape[:2] == size
     np.testing.assert_array_equal(resized[size[0] // 2, size[1] // 2], kernel[1, 1])
-    np.testing.assert_allclose(tf.reduce_sum(tf.abs(ops.resize_kernel(resized, (3, 3)))), tf.reduce_sum(tf.abs(resized)), rtol=1e-6)
+    np.testing.assert_allclose(
+        tf.reduce_sum(tf.abs(ops.resize_kernel(resized, (3, 3)))),
+        tf.reduce_sum(tf.abs(resized)),
+        rtol=1e-6,
+    )
 
 
 def test_exact_gradient_of_the_log_det():
@@ -105,5 +113,10 @@ def test_exact_gradient_of_the_log_det():
     for index in [(0, 0, 0, 0), (1, 1, 0, 1), (2, 1, 1, 1)]:
         change = np.zeros_like(kernel)
         change[index] = step
-        difference = [np.linalg.slogdet(ops.conv2d_matrix(tf.constant(kernel + sign * change), shape))[1] for sign in (1, -1)]
-        np.testing.assert_allclose(actual[index], (difference[0] - difference[1]) / (2 * step), rtol=1e-5, atol=1e-7)
+        difference = [
+            np.linalg.slogdet(ops.conv2d_matrix(tf.constant(kernel + sign * change), shape))[1]
+            for sign in (1, -1)
+        ]
+        np.testing.assert_allclose(
+            actual[index], (difference[0] - difference[1]) / (2 * step), rtol=1e-5, atol=1e-7
+        )

@@ -11,7 +11,9 @@ B, D = 6, 5
 
 @pytest.fixture
 def numbers():
-    """x, kernel, inverse_kernel, bias, and cotangents dz, dl, de; kernel and inverse_kernel are not inverse to each other."""
+    """x, kernel, inverse_kernel, bias, and cotangents dz, dl, de; kernel and inverse_kernel are not
+    inverse to each other.
+    """
     random = np.random.RandomState(1)
     return [random.randn(*shape) for shape in ((B, D), (D, D), (D, D), (D,), (B, D), (B,), (B,))]
 
@@ -43,7 +45,9 @@ def test_self_normalizing_gradient(numbers):
         0.5 * (-y.T @ dx - dl.sum() * k.T) + 2 * y.T @ (de[:, None] * e),  # Eqs. 11, 20
         dz.sum(0),
     ]
-    for value, reference in zip(gradients(ops.self_normalizing_matmul, (x, k, r, bias), (dz, dl, de)), expected, strict=True):
+    for value, reference in zip(
+        gradients(ops.self_normalizing_matmul, (x, k, r, bias), (dz, dl, de)), expected, strict=True
+    ):
         np.testing.assert_allclose(value, reference, rtol=1e-11, atol=1e-11)
 
 
@@ -62,7 +66,9 @@ def test_penalty_gradient_is_that_of_autodiff(numbers):
 
 def test_with_a_true_inverse_it_is_half_of_the_exact_gradient(numbers):
     x, k, _, bias, dz, dl, de = numbers
-    actual = gradients(ops.self_normalizing_matmul, (x, k, np.linalg.inv(k), bias), (dz, dl, 0 * de))[1]
+    actual = gradients(
+        ops.self_normalizing_matmul, (x, k, np.linalg.inv(k), bias), (dz, dl, 0 * de)
+    )[1]
 
     def exact(k):
         return x @ k, tf.fill([B], tf.linalg.slogdet(k)[1])

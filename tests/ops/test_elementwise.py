@@ -1,4 +1,4 @@
-"""Activations, splines and their inverses; in- and outside of their bounds, and for large values."""
+"""Activations, splines and their inverses: in- and outside of their bounds, for large values."""
 
 import numpy as np
 import pytest
@@ -66,7 +66,9 @@ def test_log_slopes_are_those_of_autodiff():
         with tf.GradientTape() as tape:
             tape.watch(x)
             value, log_slope = function(x)
-        np.testing.assert_allclose(log_slope, np.log(tape.gradient(value, x)), rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(
+            log_slope, np.log(tape.gradient(value, x)), rtol=1e-9, atol=1e-12
+        )
 
 
 @pytest.fixture
@@ -78,7 +80,9 @@ def spline_parameters():
 def reference_spline(widths, heights, derivatives, bound):
     sizes = [2 * bound * (1e-3 + (1 - 5e-3) * tf.nn.softmax(u)) for u in (widths, heights)]
     slopes = 1e-3 + tf.math.softplus(derivatives + np.log(np.exp(1 - 1e-3) - 1))
-    return tfp.bijectors.RationalQuadraticSpline(*sizes, slopes, range_min=tf.constant(-bound, tf.float64))
+    return tfp.bijectors.RationalQuadraticSpline(
+        *sizes, slopes, range_min=tf.constant(-bound, tf.float64)
+    )
 
 
 @pytest.mark.parametrize("bound", [10.0, 2.0])
@@ -87,7 +91,9 @@ def test_spline_is_that_of_tfp(spline_parameters, bound):
     value, log_slope = ops.rational_quadratic_spline(x, *spline_parameters, bound)
     reference = reference_spline(*spline_parameters, bound)
     np.testing.assert_allclose(value, reference.forward(x), rtol=1e-10, atol=1e-10)
-    np.testing.assert_allclose(log_slope, reference.forward_log_det_jacobian(x), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(
+        log_slope, reference.forward_log_det_jacobian(x), rtol=1e-9, atol=1e-9
+    )
     inverse = ops.rational_quadratic_spline_inverse(value, *spline_parameters, bound)
     np.testing.assert_allclose(inverse, x, rtol=1e-10, atol=1e-10)
     outside = np.abs(x) > bound
@@ -103,16 +109,22 @@ def test_spline_gradients_are_those_of_tfp(spline_parameters):
         value, log_slope = ops.rational_quadratic_spline(x, *spline_parameters, 10.0)
         loss = tf.reduce_sum(value**2) - tf.reduce_sum(log_slope)
         reference = reference_spline(*spline_parameters, 10.0)
-        reference_loss = tf.reduce_sum(reference.forward(x) ** 2) - tf.reduce_sum(reference.forward_log_det_jacobian(x))
+        reference_loss = tf.reduce_sum(reference.forward(x) ** 2) - tf.reduce_sum(
+            reference.forward_log_det_jacobian(x)
+        )
     for actual, expected in zip(
-        tape.gradient(loss, [x, *spline_parameters]), tape.gradient(reference_loss, [x, *spline_parameters]), strict=True
+        tape.gradient(loss, [x, *spline_parameters]),
+        tape.gradient(reference_loss, [x, *spline_parameters]),
+        strict=True,
     ):
         np.testing.assert_allclose(actual, expected, rtol=1e-8, atol=1e-9)
 
 
 def test_zero_parameters_are_the_identity():
     x = tf.constant(np.linspace(-11, 11, 101)[:, None])
-    value, log_slope = ops.rational_quadratic_spline(x, *(tf.zeros((1, count), tf.float64) for count in (5, 5, 4)), 10.0)
+    value, log_slope = ops.rational_quadratic_spline(
+        x, *(tf.zeros((1, count), tf.float64) for count in (5, 5, 4)), 10.0
+    )
     np.testing.assert_allclose(value, x, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(log_slope, 0 * x, atol=1e-12)
 
@@ -139,4 +151,6 @@ def test_gradient_of_the_inverse_spline(spline_parameters):
         weighted = -tf.reduce_sum(value * tf.stop_gradient(tf.exp(-log_slope)))
     np.testing.assert_allclose(tape.gradient(x, z), tf.exp(-log_slope), rtol=1e-8)
     for parameter in spline_parameters:
-        np.testing.assert_allclose(tape.gradient(x, parameter), forward.gradient(weighted, parameter), rtol=1e-7, atol=1e-9)
+        np.testing.assert_allclose(
+            tape.gradient(x, parameter), forward.gradient(weighted, parameter), rtol=1e-7, atol=1e-9
+        )

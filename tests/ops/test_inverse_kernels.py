@@ -24,7 +24,9 @@ def test_projection(rows):
     """It inverts the batch, and changes as little as can be: in the span of the images alone."""
     random = np.random.RandomState(0)
     inverse, x, y = random.randn(7, 7), random.randn(rows, 7), random.randn(rows, 7)
-    change = ops.project_inverse(tf.constant(inverse), tf.constant(x), tf.constant(y), 1e-13) - inverse
+    change = (
+        ops.project_inverse(tf.constant(inverse), tf.constant(x), tf.constant(y), 1e-13) - inverse
+    )
     np.testing.assert_allclose(change, np.linalg.pinv(y) @ (x - y @ inverse), rtol=1e-8, atol=1e-8)
 
 
@@ -66,7 +68,8 @@ def test_inverse_residual_finds_the_norm_from_below():
 
 
 @pytest.mark.parametrize(
-    ("kernel_size", "size", "channels"), [((3, 3), (3, 3), 2), ((3, 5), (5, 7), 3), ((1, 1), (1, 1), 4), ((3, 1), (7, 3), 1)]
+    ("kernel_size", "size", "channels"),
+    [((3, 3), (3, 3), 2), ((3, 5), (5, 7), 3), ((1, 1), (1, 1), 4), ((3, 1), (7, 3), 1)],
 )
 def test_least_squares(kernel_size, size, channels):
     kernel = 0.1 * np.random.RandomState(0).randn(*kernel_size, channels, channels)
@@ -78,14 +81,18 @@ def test_least_squares(kernel_size, size, channels):
         both[i : i + kernel_size[0], j : j + kernel_size[1], :, i, j] = kernel
     delta = np.zeros((height, width, channels, channels))
     delta[height // 2, width // 2] = np.eye(channels)
-    expected = np.linalg.lstsq(both.reshape(height * width * channels, -1), delta.reshape(-1, channels), rcond=None)[0]
+    expected = np.linalg.lstsq(
+        both.reshape(height * width * channels, -1), delta.reshape(-1, channels), rcond=None
+    )[0]
     found = ops.least_squares_inverse_kernel(tf.constant(kernel), size)
     np.testing.assert_allclose(found, expected.reshape(*size, channels, channels), atol=1e-9)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 3), (1, 3)])
 def test_gradient_of_log_det(size):
-    """Of a 1 x 1 convolution exact; of others as near as the inverse is; the exact one against the dense matrix."""
+    """Of a 1 x 1 convolution exact; of others as near as the inverse is; the exact one against the
+    dense matrix.
+    """
     image = (6, 5, 2)
     kernel = 0.02 * np.random.RandomState(0).randn(*size, 2, 2)
     kernel[size[0] // 2, size[1] // 2] += np.eye(2)
@@ -102,7 +109,12 @@ def test_gradient_of_log_det(size):
         tf.function(lambda k, shape=image: ops.conv2d_exact_log_det_gradient(k, shape)),
     ):
         np.testing.assert_allclose(
-            compute(kernel, image) if compute is ops.conv2d_exact_log_det_gradient else compute(kernel), exact, rtol=1e-9, atol=1e-9
+            compute(kernel, image)
+            if compute is ops.conv2d_exact_log_det_gradient
+            else compute(kernel),
+            exact,
+            rtol=1e-9,
+            atol=1e-9,
         )
 
 
@@ -110,5 +122,7 @@ def test_angle():
     a = tf.constant([[1.0, 0.0]])
     for degrees in (1e-6, 0.3, 90.0, 179.0, 180.0):
         b = 7.0 * np.array([[np.cos(np.radians(degrees)), np.sin(np.radians(degrees))]])
-        np.testing.assert_allclose(ops.angle(tf.cast(a, tf.float64), tf.constant(b)), degrees, rtol=1e-6)
+        np.testing.assert_allclose(
+            ops.angle(tf.cast(a, tf.float64), tf.constant(b)), degrees, rtol=1e-6
+        )
     assert np.isnan(ops.angle(a, 0 * a))

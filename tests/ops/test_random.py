@@ -11,17 +11,25 @@ from snf_tf import ops
 @pytest.mark.parametrize("event_shape", [(7,), (4, 3, 2)])
 def test_rows_do_not_depend_on_the_cut(dtype, event_shape):
     whole = ops.uniform_rows(ops.row_seed(3, step=5), tf.constant([10, *event_shape]), dtype)
-    part = ops.uniform_rows(ops.row_seed(3, step=5, first_row=4), tf.constant([3, *event_shape]), dtype)
+    part = ops.uniform_rows(
+        ops.row_seed(3, step=5, first_row=4), tf.constant([3, *event_shape]), dtype
+    )
     np.testing.assert_array_equal(whole[4:7], part)
 
 
 def test_seed_step_and_fold_matter():
     shape = tf.constant([2, 5])
-    seeds = [ops.row_seed(0), ops.row_seed(1), ops.row_seed(0, step=1), ops.fold_in(ops.row_seed(0), 1)]
+    seeds = [
+        ops.row_seed(0),
+        ops.row_seed(1),
+        ops.row_seed(0, step=1),
+        ops.fold_in(ops.row_seed(0), 1),
+    ]
     draws = [ops.uniform_rows(seed, shape, tf.float32).numpy().tobytes() for seed in seeds]
     assert len(set(draws)) == len(seeds)
     np.testing.assert_array_equal(
-        ops.uniform_rows(ops.row_seed(None), shape, tf.float32), ops.uniform_rows(ops.row_seed(0), shape, tf.float32)
+        ops.uniform_rows(ops.row_seed(None), shape, tf.float32),
+        ops.uniform_rows(ops.row_seed(0), shape, tf.float32),
     )
 
 
@@ -39,6 +47,10 @@ def test_they_are_uniform():
 def test_xla_gives_the_same_numbers(dtype):
     def draw(step):
         # A step that is no constant: constants would be computed without XLA.
-        return ops.uniform_rows(ops.fold_in(ops.row_seed(3, step, 2), 7), tf.constant([4, 6]), dtype)
+        return ops.uniform_rows(
+            ops.fold_in(ops.row_seed(3, step, 2), 7), tf.constant([4, 6]), dtype
+        )
 
-    np.testing.assert_array_equal(tf.function(draw, jit_compile=True)(tf.constant(5)), draw(tf.constant(5)))
+    np.testing.assert_array_equal(
+        tf.function(draw, jit_compile=True)(tf.constant(5)), draw(tf.constant(5))
+    )

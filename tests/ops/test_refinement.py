@@ -21,7 +21,9 @@ def matrices(error, dtype="float64"):
 def filters(dtype="float64"):
     kernel = 0.04 * np.random.RandomState(0).randn(3, 3, 3, 3)
     kernel[1, 1] += np.eye(3)
-    return tf.constant(kernel, dtype), ops.least_squares_inverse_kernel(tf.constant(kernel, dtype), (5, 5))
+    return tf.constant(kernel, dtype), ops.least_squares_inverse_kernel(
+        tf.constant(kernel, dtype), (5, 5)
+    )
 
 
 @pytest.mark.parametrize("error", [0.0, 0.01, 0.2])
@@ -60,7 +62,9 @@ def test_an_inverse_of_the_wrong_length(scale):
 @pytest.mark.parametrize("inverse_of", ["nothing", "its negative", "not finite"])
 def test_without_an_inverse_it_is_elimination(graph, inverse_of):
     exact, kernel, inverse = matrices(0.0)
-    inverse = {"nothing": 0 * inverse, "its negative": -inverse, "not finite": np.nan * inverse}[inverse_of]
+    inverse = {"nothing": 0 * inverse, "its negative": -inverse, "not finite": np.nan * inverse}[
+        inverse_of
+    ]
     y = tf.constant(np.random.RandomState(1).randn(2, D))
     solve = tf.function(ops.refined_matmul_solve) if graph else ops.refined_matmul_solve
     x, steps = solve(y, kernel, inverse)
@@ -81,7 +85,11 @@ def test_batches(rows):
     exact, kernel, inverse = matrices(0.01)
     y = np.random.RandomState(1).randn(rows, D)
     solve = tf.function(
-        ops.refined_matmul_solve, input_signature=[tf.TensorSpec((None, D), tf.float64), *[tf.TensorSpec((D, D), tf.float64)] * 2]
+        ops.refined_matmul_solve,
+        input_signature=[
+            tf.TensorSpec((None, D), tf.float64),
+            *[tf.TensorSpec((D, D), tf.float64)] * 2,
+        ],
     )
     x, steps = solve(y, kernel, inverse)
     assert (steps == 0) == (rows == 1000)

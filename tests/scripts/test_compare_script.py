@@ -9,18 +9,23 @@ SCRIPT = Path(__file__).parents[2] / "scripts/compare.py"
 
 
 def compare(*arguments, cwd):
-    return subprocess.run([sys.executable, SCRIPT, *arguments], cwd=cwd, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, SCRIPT, *arguments], cwd=cwd, capture_output=True, text=True
+    )
 
 
 def write_run(directory, nll, error=None, angles=""):
     directory.mkdir()
     results = {
-        "dataset": "mnist", "source": "files", "epochs": 2, "test_nll": nll, "test_bits_per_dim": nll / 543, "parameters": 7,
+        "dataset": "mnist", "source": "files", "epochs": 2,
+        "test_nll": nll, "test_bits_per_dim": nll / 543, "parameters": 7,
         "seconds_per_step": 0.02,
     }  # fmt: skip
     results |= {} if error is None else {"test_reconstruction_error": error}
     (directory / "results.json").write_text(json.dumps(results))
-    (directory / "history.csv").write_text(f"epoch,val_nll,steps,seconds{',4.Layer/gradient_angle' if angles else ''}\n")
+    (directory / "history.csv").write_text(
+        f"epoch,val_nll,steps,seconds{',4.Layer/gradient_angle' if angles else ''}\n"
+    )
     with open(directory / "history.csv", "a") as file:
         for epoch, angle in ((1, angles), (2, angles)):
             file.write(f"{epoch},{nll},500,3{angle}\n")
@@ -32,7 +37,18 @@ def test_a_table_and_a_plot(tmp_path):
     done = compare("a", "b", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     a, b = done.stdout.splitlines()[1:3]
-    assert a.split() == ["a", "mnist", "(files)", "2", "1000.00", "1.8416", "2.5", "0.25", "20.0", "7"]
+    assert a.split() == [
+        "a",
+        "mnist",
+        "(files)",
+        "2",
+        "1000.00",
+        "1.8416",
+        "2.5",
+        "0.25",
+        "20.0",
+        "7",
+    ]
     assert b.split() == ["b", "mnist", "(files)", "2", "900.00", "1.6575", "-", "-", "20.0", "7"]
     assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
 

@@ -43,7 +43,10 @@ def test_a_run(tmp_path):
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "runs/one/results.json").read_text())
     last = done.stdout.splitlines()[-1]
-    assert f"Test nll {results['test_nll']:.2f} nats, {results['test_bits_per_dim']:.4f} bits/dim" in last
+    assert (
+        f"Test nll {results['test_nll']:.2f} nats, {results['test_bits_per_dim']:.4f} bits/dim"
+        in last
+    )
     assert "runs/one/samples/samples.png" in done.stdout
     assert done.stderr == ""
 
@@ -53,7 +56,10 @@ def test_a_run(tmp_path):
     [
         (["--gin_file=nowhere.gin"], "There is no such gin file. Received: --gin_file=nowhere.gin"),
         ([f"--gin_file={ROOT}/configs/mnist_fc.gin", "--gin_bindings=train.epoch=1"], "epoch"),
-        ([f"--gin_file={ROOT}/configs/mnist_fc.gin", "--gin_bindings=train.epochs=one"], "Failed to parse token 'one'"),
+        (
+            [f"--gin_file={ROOT}/configs/mnist_fc.gin", "--gin_bindings=train.epochs=one"],
+            "Failed to parse token 'one'",
+        ),
     ],
 )
 def test_mistakes(tmp_path, arguments, message):
@@ -67,7 +73,10 @@ def test_mistakes(tmp_path, arguments, message):
 @pytest.mark.parametrize("config", CONFIGS)
 def test_configs_parse_and_state_what_they_expect(config):
     path = ROOT / "configs" / f"{config}.gin"
-    assert re.match(r"# SNF Table [12], row .* (nats|bits/dim) on the test set", path.read_text().splitlines()[0])
+    assert re.match(
+        r"# SNF Table [12], row .* (nats|bits/dim) on the test set",
+        path.read_text().splitlines()[0],
+    )
     gin.clear_config()
     gin.add_config_file_search_path(str(path.parent))
     gin.parse_config_file(str(path))
@@ -76,10 +85,19 @@ def test_configs_parse_and_state_what_they_expect(config):
 
 
 @pytest.mark.parametrize(
-    "config", [pytest.param(name, marks=[] if name in ("mnist_fc", "cifar10_glow") else pytest.mark.slow) for name in CONFIGS]
+    "config",
+    [
+        pytest.param(name, marks=[] if name in ("mnist_fc", "cifar10_glow") else pytest.mark.slow)
+        for name in CONFIGS
+    ],
 )
 def test_every_config_runs_in_smoke_mode(config, tmp_path):
-    done = call(f"--gin_file={ROOT}/configs/{config}.gin", "--gin_bindings=include 'smoke.gin'", "--run_dir=smoke", cwd=tmp_path)
+    done = call(
+        f"--gin_file={ROOT}/configs/{config}.gin",
+        "--gin_bindings=include 'smoke.gin'",
+        "--run_dir=smoke",
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "smoke/results.json").read_text())
     assert (results["source"], results["epochs"]) == ("embedded", 1)

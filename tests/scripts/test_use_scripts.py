@@ -1,4 +1,6 @@
-"""`scripts/evaluate.py`, `sample.py` and `export.py` as a user calls them, one after the other on one run."""
+"""`scripts/evaluate.py`, `sample.py` and `export.py` as a user calls them, one after the other on
+one run.
+"""
 
 import os
 import subprocess
@@ -29,7 +31,10 @@ def call(script, *arguments, cwd):
 def trained(tmp_path_factory):
     """A directory with `run` and `exported`, and the bindings that find the data."""
     directory = tmp_path_factory.mktemp("use")
-    data = ['--gin_bindings=load_dataset.source="files"', f'--gin_bindings=load_dataset.data_dir="{write_mnist(directory)}"']
+    data = [
+        '--gin_bindings=load_dataset.source="files"',
+        f'--gin_bindings=load_dataset.data_dir="{write_mnist(directory)}"',
+    ]
     settings = ["--gin_bindings=train.epochs=1", "--gin_bindings=train.batch_size=10", *data]
     for script, arguments in (
         ("train.py", [f"--gin_file={ROOT}/configs/mnist_fc.gin", "--run_dir=run", *settings]),
@@ -47,11 +52,17 @@ def test_evaluate(trained):
     of_model = call("evaluate.py", "--saved_model=exported", *data, cwd=directory)
     assert (of_run.returncode, of_model.returncode) == (0, 0), of_run.stderr + of_model.stderr
     first, second = (
-        {line.split()[0]: line.split()[-1] for line in done.stdout.splitlines() if line} for done in (of_run, of_model)
+        {line.split()[0]: line.split()[-1] for line in done.stdout.splitlines() if line}
+        for done in (of_run, of_model)
     )
     assert first["nll"] == second["nll"]
     assert float(first["importance_weighted_nll_bound"]) < float(first["nll"])
-    assert {"nll_standard_error", "round_trip_error", "learned_round_trip_error", "6.SelfNormalizingDense"} <= set(first)
+    assert {
+        "nll_standard_error",
+        "round_trip_error",
+        "learned_round_trip_error",
+        "6.SelfNormalizingDense",
+    } <= set(first)
     assert "test examples of mnist (files): nll" in of_model.stdout.splitlines()[-1]
 
 
@@ -79,13 +90,33 @@ def test_sample(trained):
     ("script", "arguments", "message"),
     [
         ("evaluate.py", [], "give --run_dir=... or --saved_model=..., one of them"),
-        ("sample.py", ["--run_dir=run", "--saved_model=exported"], "give --run_dir=... or --saved_model=..., one of them"),
-        ("sample.py", ["--run_dir=nowhere"], "no results.json and no best.weights.h5. Received: run_dir=nowhere"),
+        (
+            "sample.py",
+            ["--run_dir=run", "--saved_model=exported"],
+            "give --run_dir=... or --saved_model=..., one of them",
+        ),
+        (
+            "sample.py",
+            ["--run_dir=nowhere"],
+            "no results.json and no best.weights.h5. Received: run_dir=nowhere",
+        ),
         ("evaluate.py", ["--saved_model=nowhere"], "nowhere"),
         ("evaluate.py", ["--saved_model=exported"], "A SavedModel does not know its data"),
-        ("sample.py", ["--saved_model=exported", "--interpolate=0,1"], "A SavedModel does not know its data"),
-        ("sample.py", ["--run_dir=run", "--interpolate=0,x"], "--interpolate takes the numbers of two test images"),
-        ("export.py", ["--run_dir=run", "--output=exported"], "must not exist yet. Received: directory=exported"),
+        (
+            "sample.py",
+            ["--saved_model=exported", "--interpolate=0,1"],
+            "A SavedModel does not know its data",
+        ),
+        (
+            "sample.py",
+            ["--run_dir=run", "--interpolate=0,x"],
+            "--interpolate takes the numbers of two test images",
+        ),
+        (
+            "export.py",
+            ["--run_dir=run", "--output=exported"],
+            "must not exist yet. Received: directory=exported",
+        ),
     ],
 )
 def test_mistakes(trained, script, arguments, message):
@@ -95,7 +126,9 @@ def test_mistakes(trained, script, arguments, message):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("script", ["train.py", "evaluate.py", "sample.py", "export.py", "compare.py", "benchmark.py"])
+@pytest.mark.parametrize(
+    "script", ["train.py", "evaluate.py", "sample.py", "export.py", "compare.py", "benchmark.py"]
+)
 def test_help(script, tmp_path):
     done = call(script, "--help", cwd=tmp_path)
     assert f"python scripts/{script}" in done.stdout

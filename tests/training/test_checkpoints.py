@@ -58,7 +58,9 @@ def test_the_last_three_are_kept(saved):
     for number in (3, 4):
         checkpoints.save({"number": number})
     assert sorted(path.name for path in directory.iterdir()) == [
-        f"checkpoint-{number:06d}.{part}" for number in (2, 3, 4) for part in ("data-00000-of-00001", "index")
+        f"checkpoint-{number:06d}.{part}"
+        for number in (2, 3, 4)
+        for part in ("data-00000-of-00001", "index")
     ]
 
 
@@ -95,7 +97,9 @@ def test_a_damaged_one_is_skipped(saved, part, how):
     directory, ends = saved
     damage(directory / f"checkpoint-000002.{part}", how)
     flow = make_flow()
-    with pytest.warns(UserWarning, match="checkpoint-000002 cannot be read, the one before is tried"):
+    with pytest.warns(
+        UserWarning, match="checkpoint-000002 cannot be read, the one before is tried"
+    ):
         state = Checkpoints(directory, flow).restore()
     assert state == {"number": 1}
     assert_equal(flow, ends[0])
@@ -128,5 +132,8 @@ def test_only_damaged_ones(saved):
     directory, _ = saved
     for path in directory.glob("*.data*"):
         damage(path, "truncated")
-    with pytest.warns(UserWarning, match="cannot be read"), pytest.raises(ValueError, match=r"No checkpoint in .* can be read"):
+    with (
+        pytest.warns(UserWarning, match="cannot be read"),
+        pytest.raises(ValueError, match=r"No checkpoint in .* can be read"),
+    ):
         Checkpoints(directory, make_flow()).restore()

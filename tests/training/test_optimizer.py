@@ -27,10 +27,16 @@ def trained(options, steps=4):
 
 def test_warm_up():
     schedule = make_optimizer(0.1, warmup_steps=5)._learning_rate
-    np.testing.assert_allclose([float(schedule(step)) for step in range(7)], [0.02, 0.04, 0.06, 0.08, 0.1, 0.1, 0.1], rtol=1e-6)
+    np.testing.assert_allclose(
+        [float(schedule(step)) for step in range(7)],
+        [0.02, 0.04, 0.06, 0.08, 0.1, 0.1, 0.1],
+        rtol=1e-6,
+    )
 
 
-@pytest.mark.parametrize(("options", "steps_of_update"), [({}, 1), ({"gradient_accumulation_steps": 2}, 2)])
+@pytest.mark.parametrize(
+    ("options", "steps_of_update"), [({}, 1), ({"gradient_accumulation_steps": 2}, 2)]
+)
 def test_averages_of_weights(options, steps_of_update):
     flow, history = trained({"ema_momentum": 0.5} | options, steps=3 * steps_of_update)
     average, *updates = history[steps_of_update::steps_of_update]
@@ -76,6 +82,11 @@ def test_on_two_devices_as_on_one(options):
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_half_precision(run, tmp_path, policy):
     plain = run("train.epochs = 2", "train.learning_rate = 1e-4")
-    half = run("train.epochs = 2", "train.learning_rate = 1e-4", f'train.dtype_policy = "{policy}"', run_dir=tmp_path / "half")
+    half = run(
+        "train.epochs = 2",
+        "train.learning_rate = 1e-4",
+        f'train.dtype_policy = "{policy}"',
+        run_dir=tmp_path / "half",
+    )
     assert half["test_nll"] == pytest.approx(plain["test_nll"], rel=0.02)
     assert keras.config.dtype_policy().name == "float32"

@@ -21,20 +21,31 @@ from snf_tf.training.health import diagnose
 from tests.mnist_files import write_mnist
 
 ROOT = Path(__file__).parents[2]
-EVERYTHING = ["train.clip_norm = 100.0", "train.ema_momentum = 0.9", "train.gradient_accumulation_steps = 2"]
+EVERYTHING = [
+    "train.clip_norm = 100.0",
+    "train.ema_momentum = 0.9",
+    "train.gradient_accumulation_steps = 2",
+]
 
 
 def checkpoint(run_dir):
     """All variables of a run's last checkpoint, but the text of its state, which holds times."""
     path = max((run_dir / "checkpoints").glob("checkpoint-*.index"))
     reader = tf.train.load_checkpoint(str(path.with_suffix("")))
-    names = [name for name in reader.get_variable_to_shape_map() if name.startswith(("weights/", "optimizer/", "best/"))]
+    names = [
+        name
+        for name in reader.get_variable_to_shape_map()
+        if name.startswith(("weights/", "optimizer/", "best/"))
+    ]
     return {name: reader.get_tensor(name) for name in names}
 
 
 def newest(run_dir):
     """The number of a run's last checkpoint."""
-    return max((int(path.stem[-6:]) for path in (run_dir / "checkpoints").glob("checkpoint-*.index")), default=0)
+    return max(
+        (int(path.stem[-6:]) for path in (run_dir / "checkpoints").glob("checkpoint-*.index")),
+        default=0,
+    )
 
 
 def assert_same_end(run_dir, reference):
@@ -86,10 +97,16 @@ def interrupt(_):
         (7, []),
         (2, EVERYTHING),
         (4, ['fully_connected.inverse_method = "projected"']),
-        pytest.param(4, ['fully_connected.inverse_method = "newton_schulz"'], marks=pytest.mark.slow),
+        pytest.param(
+            4, ['fully_connected.inverse_method = "newton_schulz"'], marks=pytest.mark.slow
+        ),
         pytest.param(
             4,
-            ["train.model = @convolutional", 'convolutional.inverse_method = "least_squares"', "convolutional.depth = 1"],
+            [
+                "train.model = @convolutional",
+                'convolutional.inverse_method = "least_squares"',
+                "convolutional.depth = 1",
+            ],
             marks=pytest.mark.slow,
         ),
     ],
@@ -97,7 +114,9 @@ def interrupt(_):
 def test_a_stopped_run_ends_like_one_that_was_not(run, tmp_path, stop_at, step, equipment):
     reference = run("train.epochs = 3", *equipment, run_dir=tmp_path / "reference")
     stop_at(step, interrupt)
-    with pytest.raises(snf_tf.training.Interrupted, match=r"step \d of epoch \d\. All is saved") as stopped:
+    with pytest.raises(
+        snf_tf.training.Interrupted, match=r"step \d of epoch \d\. All is saved"
+    ) as stopped:
         run("train.epochs = 3", *equipment)
     assert stopped.value.signal_number == signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
@@ -155,8 +174,15 @@ def test_killed_processes_end_like_one_that_was_not(tmp_path, config):
 
 def test_a_run_belongs_to_its_configuration(run, tmp_path):
     run("train.epochs = 2")
-    for change in ("train.learning_rate = 2e-3", 'fully_connected.linear = "exact"', "train.seed = 1"):
-        with pytest.raises(ValueError, match=r"another configuration(.|\n)*\n\+" + change.split(" ")[0].replace(".", r"\.")):
+    for change in (
+        "train.learning_rate = 2e-3",
+        'fully_connected.linear = "exact"',
+        "train.seed = 1",
+    ):
+        with pytest.raises(
+            ValueError,
+            match=r"another configuration(.|\n)*\n\+" + change.split(" ")[0].replace(".", r"\."),
+        ):
             run("train.epochs = 2", change)
     with pytest.raises(ValueError, match=r"has done 2 epochs already\. Received: epochs=1"):
         run("train.epochs = 1")
@@ -170,11 +196,14 @@ def test_epochs_may_be_a_macro(run):
 def test_one_process_at_a_time(run, tmp_path, stop_at):
     def second(_):
         code = (
-            "import sys, pathlib, snf_tf.training.run_directory as r; path = pathlib.Path(sys.argv[1]); "
+            "import sys, pathlib, snf_tf.training.run_directory as r; path = "
+            "pathlib.Path(sys.argv[1]); "
             "r.RunDirectory(path, (path / 'config.gin').read_text())"
         )
         arguments = [sys.executable, "-c", code, str(tmp_path / "run")]
-        done = subprocess.run(arguments, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+        done = subprocess.run(
+            arguments, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
+        )
         assert "Another process is running in this run_dir" in done.stderr
 
     stop_at(0, second)
@@ -187,10 +216,17 @@ def test_a_step_that_is_not_finite_stops_the_run(run, tmp_path, stop_at):
         kernel.assign(tf.tensor_scatter_nd_update(kernel.value, [[3, 4]], [np.nan]))
 
     stop_at(7, spoil)
-    message = r"loss of step 3 of epoch 2 is not finite.*number 6, SelfNormalizingDense: .*kernel 1 of 614656 not finite"
+    message = (
+        r"loss of step 3 of epoch 2 is not finite.*number 6, SelfNormalizingDense: "
+        r".*kernel 1 of 614656 not finite"
+    )
     with pytest.raises(FloatingPointError, match=message):
         run("train.epochs = 3")
-    assert all(np.isfinite(value).all() for value in checkpoint(tmp_path / "run").values() if value.dtype.kind == "f")
+    assert all(
+        np.isfinite(value).all()
+        for value in checkpoint(tmp_path / "run").values()
+        if value.dtype.kind == "f"
+    )
 
 
 def test_a_large_learning_rate_stops_the_run(run, tmp_path):
@@ -232,7 +268,10 @@ def test_a_gradient_that_is_not_finite_stops_the_run(run, tmp_path, monkeypatch)
         return original(self, overflow(x) if training else x)
 
     monkeypatch.setattr(snf_tf.layers.SmoothLeakyReLU, "call", call)
-    message = r"loss of step 2 of epoch 1 is not finite.*number 4, SelfNormalizingDense: kernel 614656 of 614656 .*step before"
+    message = (
+        r"loss of step 2 of epoch 1 is not finite.*number 4, SelfNormalizingDense: "
+        r"kernel 614656 of 614656 .*step before"
+    )
     with pytest.raises(FloatingPointError, match=message):
         run("train.epochs = 1")
     assert not (tmp_path / "run/results.json").exists()
@@ -241,11 +280,21 @@ def test_a_gradient_that_is_not_finite_stops_the_run(run, tmp_path, monkeypatch)
 @gin.configurable
 def with_bijector(event_shape, seed):
     bijector = tfp.bijectors.Chain(
-        [tfp.bijectors.Shift(tf.Variable(tf.zeros(784))), tfp.bijectors.Scale(tf.Variable(tf.ones(784)))]
+        [
+            tfp.bijectors.Shift(tf.Variable(tf.zeros(784))),
+            tfp.bijectors.Scale(tf.Variable(tf.ones(784))),
+        ]
     )
-    bijections = [snf_tf.layers.Dequantize(), snf_tf.layers.Scale(1 / 256), snf_tf.layers.Logit(), snf_tf.layers.Flatten()]
+    bijections = [
+        snf_tf.layers.Dequantize(),
+        snf_tf.layers.Scale(1 / 256),
+        snf_tf.layers.Logit(),
+        snf_tf.layers.Flatten(),
+    ]
     return snf_tf.Flow(
-        [*bijections, snf_tf.layers.FromBijector(bijector), snf_tf.layers.RelativeGradientDense()], event_shape, seed=seed
+        [*bijections, snf_tf.layers.FromBijector(bijector), snf_tf.layers.RelativeGradientDense()],
+        event_shape,
+        seed=seed,
     )
 
 

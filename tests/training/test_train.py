@@ -1,4 +1,6 @@
-"""Runs: what they leave behind, how they continue, and that nothing is written for a run that cannot be."""
+"""Runs: what they leave behind, how they continue, and that nothing is written for a run that
+cannot be.
+"""
 
 import csv
 import json
@@ -26,7 +28,13 @@ def test_what_a_run_leaves(run, tmp_path, model):
     assert results["test_round_trip_error"] < 0.1
     rows = history(run_dir)
     assert [row["epoch"] for row in rows] == ["1", "2"]
-    assert {"surrogate", "val_nll", "val_bits_per_dim", "train_nll", "val_reconstruction_error"} <= set(rows[0])
+    assert {
+        "surrogate",
+        "val_nll",
+        "val_bits_per_dim",
+        "train_nll",
+        "val_reconstruction_error",
+    } <= set(rows[0])
     # lr (steps done + 1) / steps of the warm-up, of which 5 of 10 and all are done.
     assert [float(row["learning_rate"]) for row in rows] == pytest.approx([6e-4, 1e-3])
     assert results["best_val_nll"] == pytest.approx(min(float(row["val_nll"]) for row in rows))
@@ -69,7 +77,11 @@ def test_two_devices(run, tmp_path):
 @pytest.mark.parametrize(
     ("bindings", "error", "message"),
     [
-        (["train.epochs = 2", "train.batch_size = 51"], ValueError, "batch_size must be between 1 and"),
+        (
+            ["train.epochs = 2", "train.batch_size = 51"],
+            ValueError,
+            "batch_size must be between 1 and",
+        ),
         (["train.epochs = 2", "train.devices = ['GPU:7']"], ValueError, "devices must be among"),
         (
             ["train.epochs = 2", "train.devices = ['CPU:0', 'CPU:1']", "train.batch_size = 9"],
@@ -77,12 +89,28 @@ def test_two_devices(run, tmp_path):
             "multiple of the number of devices",
         ),
         (["train.epochs = '2'"], ValueError, "epochs must be an integer"),
-        (["train.epochs = 2", "train.learning_rate = 0"], ValueError, "learning_rate must be a positive number"),
+        (
+            ["train.epochs = 2", "train.learning_rate = 0"],
+            ValueError,
+            "learning_rate must be a positive number",
+        ),
         (["train.epochs = 0"], ValueError, "epochs must be an integer of at least 1"),
-        (["train.epochs = 2", "train.steps_per_epoch = 0"], ValueError, "steps_per_epoch must be an integer of at least 1"),
-        (["train.epochs = 2", "fully_connected.linear = 'lu'"], ValueError, "linear must be one of"),
+        (
+            ["train.epochs = 2", "train.steps_per_epoch = 0"],
+            ValueError,
+            "steps_per_epoch must be an integer of at least 1",
+        ),
+        (
+            ["train.epochs = 2", "fully_connected.linear = 'lu'"],
+            ValueError,
+            "linear must be one of",
+        ),
         (["train.epochs = 2", "load_dataset.name = 'emnist'"], ValueError, "name must be one of"),
-        (["train.epochs = 2", "load_dataset.data_dir = '/nowhere'"], FileNotFoundError, "not a directory"),
+        (
+            ["train.epochs = 2", "load_dataset.data_dir = '/nowhere'"],
+            FileNotFoundError,
+            "not a directory",
+        ),
         (["train.epochs = 2", "train.epoch = 3"], ValueError, "epoch"),
         (["train.epochs = 2", "trian.epochs = 3"], ValueError, "trian"),
     ],

@@ -32,7 +32,11 @@ def free_ports(count):
 def start(run_dir, data_dir, *bindings, workers=1):
     """Starts the processes of a run, each with a run_dir of its own where run_dir is a list."""
     run_dirs = run_dir if isinstance(run_dir, list) else [run_dir] * workers
-    settings = ('load_dataset.source="files"', f'load_dataset.data_dir="{data_dir}"', "train.batch_size=10")
+    settings = (
+        'load_dataset.source="files"',
+        f'load_dataset.data_dir="{data_dir}"',
+        "train.batch_size=10",
+    )
     bindings = [*settings, "train.learning_rate=1e-3", *bindings]
     if workers > 1:
         bindings.append("train.multi_worker=True")
@@ -49,7 +53,9 @@ def start(run_dir, data_dir, *bindings, workers=1):
                     f"--run_dir={run_dirs[index]}",
                     *(f"--gin_bindings={binding}" for binding in bindings),
                 ],
-                env=os.environ | {"PYTHONPATH": str(ROOT)} | ({"TF_CONFIG": json.dumps(config)} if workers > 1 else {}),
+                env=os.environ
+                | {"PYTHONPATH": str(ROOT)}
+                | ({"TF_CONFIG": json.dumps(config)} if workers > 1 else {}),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
@@ -74,7 +80,10 @@ def finish(processes):
 def test_two_workers_end_like_one_process(tmp_path):
     data_dir = write_mnist(tmp_path)
     bindings = ["train.epochs=4", 'train.dtype_policy="float64"']
-    finish(start(tmp_path / "one", data_dir, *bindings) + start(tmp_path / "two", data_dir, *bindings, workers=2))
+    finish(
+        start(tmp_path / "one", data_dir, *bindings)
+        + start(tmp_path / "two", data_dir, *bindings, workers=2)
+    )
     one, two = (checkpoint(tmp_path / name) for name in ("one", "two"))
     for name, value in one.items():
         if name.startswith("weights/"):

@@ -44,8 +44,31 @@ class Dataset:
 
 
 def batches(examples: np.ndarray, batch_size: int) -> tf.data.Dataset:
-    """Cuts examples into batches, in their order; the last one may be smaller."""
-    return tf.data.Dataset.from_tensor_slices(examples).batch(batch_size).prefetch(2)
+    """Cuts examples into batches, in their order; the last one may be smaller.
+
+    The examples stay where they are, on the host: a batch is copied when it is drawn.
+
+    Args:
+        examples: `(N,) + event_shape`.
+        batch_size: Rows of a batch.
+
+    Example:
+        >>> [len(batch) for batch in snf_tf.data.batches(np.zeros((5, 3)), batch_size=2)]
+        [2, 2, 1]
+    """
+    rows = tf.data.Dataset.range(len(examples)).batch(batch_size)
+    return _gather(examples, rows).prefetch(2)
+
+
+def _gather(examples: np.ndarray, rows: tf.data.Dataset) -> tf.data.Dataset:
+    """Maps batches of row numbers to batches of examples."""
+
+    def gather(rows):
+        # As a tensor, the whole array would be in memory once more.
+        batch = tf.numpy_function(lambda rows: examples.take(rows, axis=0), [rows], examples.dtype)
+        return tf.ensure_shape(batch, [rows.shape[0], *examples.shape[1:]])
+
+    return rows.map(gather)
 
 
 def training_batches(
@@ -59,7 +82,7 @@ def training_batches(
 ) -> tf.data.Dataset:
     """Draws batches without end, epoch after epoch.
 
-    The order of an epoch is a function of (seed, epoch); examples that do not fill a last batch are
+    The examples stay on the host, as with `batches`. The order of an epoch is a function of (seed, epoch); examples that do not fill a last batch are
     left out of the epoch.
 
     Args:
@@ -89,9 +112,6 @@ def training_batches(
             f"batch_size must be between 1 and the number of training examples, {len(examples)}. "
             f"Received: batch_size={batch_size}"
         )
-    with tf.device("CPU:0"):
-        examples = tf.constant(examples)
-
     whole = len(examples) // batch_size
     steps = steps_per_epoch or whole
     passes = -(-steps // whole)
@@ -110,7 +130,7 @@ def training_batches(
         )
 
     rows = tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(epoch_rows).skip(first_step)
-    data = rows.map(lambda rows: tf.gather(examples, rows))
+    data = _gather(examples, rows)
     if augmentation is not None:
         numbered = data.enumerate(first_epoch * steps + first_step)
         data = numbered.map(

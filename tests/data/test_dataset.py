@@ -35,3 +35,21 @@ def test_order_is_a_function_of_seed_and_epoch():
 def test_batch_size_must_fit(batch_size):
     with pytest.raises(ValueError, match="batch_size must be between 1 and"):
         training_batches(EXAMPLES, batch_size)
+
+
+@pytest.mark.parametrize("draw", [batches, training_batches])
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
+def test_examples_are_not_copied(draw, dtype):
+    examples = np.zeros((40, 2, 3), dtype)
+    dataset = draw(examples, 10)
+    assert dataset.element_spec.shape.as_list()[1:] == [2, 3]
+    assert dataset.element_spec.dtype == dtype
+    # What is drawn from now on shows a change of the array, unless there is a second one.
+    examples += 1
+    assert all((batch.numpy() == 1).all() for batch in itertools.islice(dataset, 4))
+
+
+def test_examples_may_lie_in_a_file(tmp_path):
+    np.save(tmp_path / "examples.npy", EXAMPLES)
+    mapped = np.load(tmp_path / "examples.npy", mmap_mode="r")
+    assert take(training_batches(mapped, 5), 8) == take(training_batches(EXAMPLES, 5), 8)

@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from snf_tf import _compat
+
 
 @keras.saving.register_keras_serializable("snf_tf")
 class Adam(keras.optimizers.Adam):
@@ -27,13 +29,13 @@ class Adam(keras.optimizers.Adam):
         if self.amsgrad or isinstance(gradient, tf.IndexedSlices):
             super().update_step(gradient, variable, learning_rate)
             return
-        index = self._get_variable_index(variable)
+        mean, square = _compat.adam_moments(self, variable)
         dtype = variable.dtype
         step = tf.cast(self.iterations + 1, dtype)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
-            m=self._momentums[index].handle,
-            v=self._velocities[index].handle,
+            m=mean.handle,
+            v=square.handle,
             # `tf.cast` takes a number to float32 first. Keras does so with these two, and not with
             # the next.
             beta1_power=tf.pow(tf.cast(self.beta_1, dtype), step),

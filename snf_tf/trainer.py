@@ -3,11 +3,11 @@
 import keras
 import tensorflow as tf
 
-from snf_tf import ops
+from snf_tf import _compat, ops
 from snf_tf.evaluation import evaluate, split_context
 
 
-class FlowTrainer(keras.Model):
+class FlowTrainer(_compat.BuiltBeforeFit, keras.Model):
     """The `compile`, `fit` and `evaluate` of `snf_tf.Flow`, which gives it `check_data` and all
     else that is called here.
     """
@@ -26,7 +26,7 @@ class FlowTrainer(keras.Model):
         Raises:
             ValueError: If a loss or metrics are given, which a flow brings itself; or, under a
                 strategy of several replicas, what Keras cannot do there: jit_compile,
-                steps_per_execution, clipping, gradient accumulation.
+                steps_per_execution, gradient accumulation.
         """
         if loss is not None or metrics is not None:
             raise ValueError(
@@ -42,21 +42,19 @@ class FlowTrainer(keras.Model):
         refused = {
             "jit_compile=True": jit_compile is True,
             f"steps_per_execution={steps_per_execution}": steps_per_execution > 1,
-            # Keras clips the gradients of every replica before it sums them.
-            "clipping of gradients": any(
-                getattr(optimizer, name, None) is not None
-                for name in ("global_clipnorm", "clipnorm", "clipvalue")
-            ),
             "gradient_accumulation_steps": bool(
                 getattr(optimizer, "gradient_accumulation_steps", None)
             ),
         }
-        if self.distribute_strategy.num_replicas_in_sync > 1 and any(refused.values()):
+        if self.distribute_strategy.num_replicas_in_sync == 1:
+            return
+        if any(refused.values()):
             names = ", ".join(name for name, given in refused.items() if given)
             raise ValueError(
                 f"Keras cannot do this on several devices: leave it out, or train on one device. "
                 f"Received: {names}"
             )
+        _compat.clip_after_sum(optimizer)
 
     def compile_from_config(self, config):
         """Compiles a loaded flow as it was when it was saved; called by Keras."""
@@ -101,13 +99,6 @@ class FlowTrainer(keras.Model):
         elif not isinstance(x, tf.distribute.DistributedDataset):
             x = self._check_array(x)
         return super().fit(x, validation_data=validation_data, **kwargs)
-
-    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        # A Flow is built when it is made. To find that out, Keras would take a batch from the
-        # iterator under a strategy, and lose it; with several workers it fails.
-        if not self.optimizer.built:
-            with self.distribute_strategy.scope():
-                self.optimizer.build(self.trainable_variables)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Adds the mean of -log p(x) to the losses of the layers; called by Keras."""

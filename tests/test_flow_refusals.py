@@ -89,7 +89,6 @@ def test_xla_does_not_hide_bad_data():
         {"jit_compile": True},
         {"steps_per_execution": 2},
         {"optimizer": keras.optimizers.SGD(gradient_accumulation_steps=2)},
-        {"optimizer": keras.optimizers.SGD(global_clipnorm=1.0)},
     ],
 )
 def test_what_keras_cannot_do_on_several_devices_is_refused(options):

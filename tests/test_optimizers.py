@@ -8,6 +8,7 @@ import tensorflow as tf
 import snf_tf
 from snf_tf import layers
 from snf_tf.training import make_strategy
+from snf_tf.training.optimizer import make_optimizer
 
 SCHEDULE = keras.optimizers.schedules.ExponentialDecay(0.05, 3, 0.5)
 OPTIONS = [
@@ -24,7 +25,7 @@ OPTIONS = [
 ]
 
 
-def train(optimizer, dtype="float32", steps=6):
+def train(optimizer, dtype="float32", steps=6, batch_size=8, scale=1.0, **options):
     keras.utils.set_random_seed(0)
     bijections = [
         layers.SelfNormalizingDense(dtype=dtype),
@@ -32,9 +33,11 @@ def train(optimizer, dtype="float32", steps=6):
         layers.ExactDense(dtype=dtype),
     ]
     flow = snf_tf.Flow(bijections, event_shape=(4,))
-    flow.compile(optimizer=optimizer)
-    x = tf.data.Dataset.from_tensor_slices(np.random.RandomState(0).randn(8 * steps, 4)).batch(8)
-    flow.fit(x, verbose=0)
+    flow.compile(optimizer=optimizer, **options)
+    x = np.random.RandomState(0).randn(steps, batch_size, 4)
+    # Every second batch is larger.
+    x[::2] *= scale
+    flow.fit(tf.data.Dataset.from_tensor_slices(x), verbose=0)
     return flow
 
 
@@ -64,23 +67,66 @@ def test_numbers_of_given_gradients(dtype):
     np.testing.assert_allclose(*weights, rtol={"float32": 1e-5}.get(dtype, 2e-2))
 
 
-@pytest.mark.parametrize("run_eagerly", [True, False])
-def test_on_two_devices_eagerly_and_under_xla(run_eagerly):
-    one = train(snf_tf.optimizers.Adam(0.05)).get_weights()
+OPTIMIZERS = {
+    "Keras' SGD": lambda **options: keras.optimizers.SGD(0.01, **options),
+    "Keras' Adam": lambda **options: keras.optimizers.Adam(0.05, **options),
+    "Adam": lambda **options: snf_tf.optimizers.Adam(0.05, **options),
+    "a run's Adam": lambda global_clipnorm: make_optimizer(0.05, clip_norm=global_clipnorm),
+}
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-8)])
+@pytest.mark.parametrize("batch_size", [8, 9])
+@pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_clipping_on_two_devices_is_that_of_one(make, batch_size, dtype, tolerance):
+    """Twenty steps, of which some are clipped; equal shards, and unequal ones."""
+    options = {"dtype": dtype, "steps": 20, "batch_size": batch_size, "scale": 3.0}
+    optimizer = make(global_clipnorm=20.0)
+    clip, norms = optimizer._clip_gradients, []
+
+    def watched(gradients):
+        norms.append(float(tf.linalg.global_norm(gradients)))
+        return clip(gradients)
+
+    optimizer._clip_gradients = watched
+    one = train(optimizer, run_eagerly=True, **options)
+    assert 4 < sum(norm > 20 for norm in norms) < 16
     with make_strategy(["CPU:0", "CPU:1"]).scope():
-        several = train(snf_tf.optimizers.Adam(0.05)).get_weights()
-    for a, b in zip(several, one, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
-    weight = keras.Variable([1.0, 2.0])
-    optimizer = snf_tf.optimizers.Adam(0.1)
-    optimizer.build([weight])
+        two = train(make(global_clipnorm=20.0), **options)
+    for a, b in zip(two.get_weights(), one.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
 
-    def step():
-        optimizer.apply([2 * weight], [weight])
 
-    for _ in range(3):
-        step() if run_eagerly else tf.function(step, jit_compile=True)()
-    np.testing.assert_allclose(weight, [0.7, 1.7], atol=0.02)
+@pytest.mark.parametrize("run_eagerly", [True, False])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"clipnorm": 1.0}, {"weight_decay": 0.1}, {"use_ema": True}, {"amsgrad": True}],
+)
+def test_on_two_devices(options, run_eagerly):
+    options = {"learning_rate": 0.05} | options
+    one = train(snf_tf.optimizers.Adam(**options), "float64")
+    with make_strategy(["CPU:0", "CPU:1"]).scope():
+        two = train(snf_tf.optimizers.Adam(**options), "float64", run_eagerly=run_eagerly)
+    assert two.distribute_strategy.num_replicas_in_sync == 2
+    for a, b in zip(two.get_weights(), one.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("run_eagerly", [True, False])
+def test_eagerly_and_under_xla(run_eagerly):
+    weights = []
+    for make in (snf_tf.optimizers.Adam, keras.optimizers.Adam):
+        weight, optimizer = keras.Variable([1.0, 2.0]), make(0.1)
+        optimizer.build([weight])
+
+        def step(weight=weight, optimizer=optimizer):
+            optimizer.apply([2 * weight], [weight])
+
+        run = step if run_eagerly else tf.function(step, jit_compile=True)
+        for _ in range(3):
+            run()
+        weights.append(weight.numpy())
+    np.testing.assert_allclose(*weights, rtol=1e-6)
 
 
 def test_saved_with_a_flow(tmp_path):

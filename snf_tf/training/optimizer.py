@@ -4,11 +4,12 @@ import contextlib
 
 import keras
 
+from snf_tf import _compat
 from snf_tf.optimizers import Adam
 
 
 @keras.saving.register_keras_serializable("snf_tf")
-class RunAdam(Adam):
+class RunAdam(_compat.AveragesFollowUpdates, Adam):
     """Adam, whose averages do not replace the weights when `fit` ends, and follow updates alone.
 
     A run that was stopped could not go on with the weights that it had, otherwise.
@@ -17,15 +18,6 @@ class RunAdam(Adam):
 
     def finalize_variable_values(self, var_list):
         pass
-
-    def _update_model_variables_moving_average(self, trainable_variables):
-        update = super()._update_model_variables_moving_average
-        if not self.gradient_accumulation_steps:
-            update(trainable_variables)
-            return
-        # Keras averages at every step, of which most only accumulate gradients.
-        is_update = (self._iterations + 1) % self.gradient_accumulation_steps == 0
-        keras.ops.cond(is_update, lambda: update(trainable_variables), lambda: None)
 
 
 def make_optimizer(
@@ -77,9 +69,8 @@ def averaged_weights(flow):
         yield
         return
     own = [weight.numpy() for weight in flow.trainable_variables]
-    for weight, average in zip(
-        flow.trainable_variables, optimizer._model_variables_moving_average, strict=True
-    ):
+    averages = _compat.weight_averages(optimizer)
+    for weight, average in zip(flow.trainable_variables, averages, strict=True):
         weight.assign(average.value)
     try:
         yield

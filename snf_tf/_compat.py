@@ -1,0 +1,86 @@
+"""Private names of Keras, each used here alone.
+
+Keras has no public name for what is done here. All was seen to work with keras 3.15.1, tensorflow
+2.21 and tensorflow-probability 0.25; `tests/test_compat.py` tells when a new version changes it.
+"""
+
+import keras
+import tensorflow as tf
+
+
+def clip_after_sum(optimizer: keras.optimizers.Optimizer) -> None:
+    """Makes an optimizer clip gradients after their sum over replicas, as one device would.
+
+    Keras clips those of every replica, and then sums. Seen with keras 3.15.1: `_clip_gradients` is
+    called once an update, and then `_all_reduce_sum_gradients`. A second call changes nothing.
+
+    Args:
+        optimizer: Any of Keras' optimizers, with `global_clipnorm`, `clipnorm` or `clipvalue`; not
+            a LossScaleOptimizer, but the one inside.
+    """
+    clip, add = optimizer._clip_gradients, optimizer._all_reduce_sum_gradients
+
+    def add_and_clip(gradients_and_variables):
+        gradients, variables = zip(*add(gradients_and_variables), strict=True)
+        return list(zip(clip(gradients), variables, strict=True))
+
+    optimizer._clip_gradients = lambda gradients: gradients
+    optimizer._all_reduce_sum_gradients = add_and_clip
+
+
+def steps_done(optimizer: keras.optimizers.Optimizer) -> keras.Variable:
+    """Returns the counter of an optimizer's steps, those that only accumulate gradients included.
+
+    The public `iterations` counts updates. Seen with keras 3.15.1: `_iterations`.
+    """
+    return optimizer._iterations
+
+
+def adam_moments(
+    optimizer: keras.optimizers.Adam, variable: tf.Variable
+) -> tuple[keras.Variable, keras.Variable]:
+    """Returns Adam's means of a weight's gradient and of its square.
+
+    Keras makes them in `build` and keeps them private. Seen with keras 3.15.1: `_momentums`,
+    `_velocities`, and `_get_variable_index` for the place of a weight.
+    """
+    index = optimizer._get_variable_index(variable)
+    return optimizer._momentums[index], optimizer._velocities[index]
+
+
+def weight_averages(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
+    """Returns the moving averages of the weights, in the order of `build`, with `use_ema=True`.
+
+    Publicly they only ever replace the weights. Seen with keras 3.15.1:
+    `_model_variables_moving_average`.
+    """
+    return optimizer._model_variables_moving_average
+
+
+class AveragesFollowUpdates:
+    """Lets an optimizer average weights after updates alone; to be inherited before it.
+
+    Keras averages at every step, of which most only accumulate gradients. Seen with keras 3.15.1:
+    `_update_model_variables_moving_average` is called before the step is counted.
+    """
+
+    def _update_model_variables_moving_average(self, trainable_variables):
+        update = super()._update_model_variables_moving_average  # type: ignore[misc]
+        if not self.gradient_accumulation_steps:  # type: ignore[attr-defined]
+            update(trainable_variables)
+            return
+        is_update = (steps_done(self) + 1) % self.gradient_accumulation_steps == 0
+        keras.ops.cond(is_update, lambda: update(trainable_variables), lambda: None)
+
+
+class BuiltBeforeFit:
+    """Keeps `fit` from building a model that is built; to be inherited before `keras.Model`.
+
+    Under a strategy Keras takes a batch from the iterator for it, which is lost to training; with
+    several workers it fails. Seen with keras 3.15.1: `_maybe_symbolic_build`.
+    """
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        if not self.optimizer.built:
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)

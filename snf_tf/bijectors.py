@@ -6,7 +6,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from snf_tf.flow import Flow
-from snf_tf.layers.flow_layer import FlowLayer
+from snf_tf.layers.bijection import FlowLayer
 
 _fresh = itertools.count()
 

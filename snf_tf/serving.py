@@ -8,8 +8,8 @@ from pathlib import Path
 import tensorflow as tf
 
 from snf_tf import ops
-from snf_tf.evaluation import constant_log_dets, exact_log_prob
 from snf_tf.flow import Flow
+from snf_tf.flow.likelihood import constant_log_dets, exact_log_prob
 from snf_tf.layers import Dequantize
 
 _NUMBERS = (tf.uint8, tf.int32, tf.int64, tf.float32, tf.float64)

@@ -12,8 +12,9 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 import snf_tf
-from snf_tf import evaluation, layers, serving
-from snf_tf.layer_statistics import layer_statistics
+from snf_tf import layers, serving
+from snf_tf.flow import likelihood
+from snf_tf.flow.diagnostics import layer_statistics
 from tests.flows import D, image_flow, images, vector_flow
 
 # In a process of its own, in which nothing but TensorFlow may be imported.
@@ -154,5 +155,5 @@ def test_images_of_a_nested_flow():
         endpoints.log_prob(images(), 3), flow.log_prob(images(), seed=3), rtol=1e-5
     )
     assert endpoints.signatures()["log_prob"].structured_input_signature[0][0].dtype == tf.uint8
-    assert evaluation.round_trip_error(flow, images()) < 0.1
+    assert likelihood.round_trip_error(flow, images()) < 0.1
     assert len(layer_statistics(flow, tf.constant(images()))) == 14

@@ -5,7 +5,7 @@ import math
 import keras
 import tensorflow as tf
 
-from snf_tf.layers.flow_layer import FlowLayer
+from snf_tf.layers.bijection import FlowLayer
 
 
 @keras.saving.register_keras_serializable("snf_tf")

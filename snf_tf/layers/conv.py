@@ -7,11 +7,11 @@ import numpy as np
 import tensorflow as tf
 
 from snf_tf import ops
-from snf_tf.layers import inverse_methods
-from snf_tf.layers.conv_inverse_methods import LeastSquares
-from snf_tf.layers.flow_layer import FlowLayer
+from snf_tf.layers.bijection import FlowLayer
 from snf_tf.layers.initializers import NoisyIdentity
-from snf_tf.layers.learned_inverse import (
+from snf_tf.layers.self_normalizing import inverse_method as inverse_methods
+from snf_tf.layers.self_normalizing.least_squares import LeastSquares
+from snf_tf.layers.self_normalizing.penalty import (
     add_reconstruction_loss,
     add_reconstruction_weight,
     check_reconstruction_weight,

@@ -8,7 +8,7 @@ import scipy.linalg
 import tensorflow as tf
 
 from snf_tf import ops
-from snf_tf.layers.flow_layer import FlowLayer
+from snf_tf.layers.bijection import FlowLayer
 
 
 class _Conv1x1(FlowLayer):

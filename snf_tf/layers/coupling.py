@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from snf_tf.layers.flow_layer import FlowLayer, sum_event
+from snf_tf.layers.bijection import FlowLayer, sum_event
 
 # Name -> h -> log of the scale.
 _LOG_SCALES = {

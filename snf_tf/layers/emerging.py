@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from snf_tf import ops
-from snf_tf.layers.flow_layer import FlowLayer
+from snf_tf.layers.bijection import FlowLayer
 from snf_tf.layers.initializers import NoisyIdentity
 
 

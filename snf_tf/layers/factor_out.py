@@ -5,8 +5,8 @@ import math
 import keras
 import tensorflow as tf
 
+from snf_tf.layers.bijection import FlowLayer, follow
 from snf_tf.layers.coupling import AffineCoupling, ZeroConv2D
-from snf_tf.layers.flow_layer import FlowLayer, follow
 
 
 @keras.saving.register_keras_serializable("snf_tf")

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from snf_tf import ops
-from snf_tf.layers.flow_layer import FlowLayer, sum_event
+from snf_tf.layers.bijection import FlowLayer, sum_event
 
 
 @keras.saving.register_keras_serializable("snf_tf")

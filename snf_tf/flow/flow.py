@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from snf_tf import ops
-from snf_tf.layers.flow_layer import FlowLayer, follow
-from snf_tf.trainer import FlowTrainer
+from snf_tf.flow.fitting import FlowTrainer
+from snf_tf.layers.bijection import FlowLayer, follow
 
 
 @keras.saving.register_keras_serializable("snf_tf")

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from snf_tf import ops
-from snf_tf.layers.flow_layer import follow
+from snf_tf.layers.bijection import follow
 
 
 def layer_statistics(flow, x) -> dict[str, tf.Tensor]:

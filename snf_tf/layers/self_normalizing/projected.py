@@ -7,7 +7,13 @@ import numpy as np
 import tensorflow as tf
 
 from snf_tf import ops
-from snf_tf.layers.inverse_methods import InverseMethod, add_scalars, kept_weight, record, say
+from snf_tf.layers.self_normalizing.inverse_method import (
+    InverseMethod,
+    add_scalars,
+    kept_weight,
+    record,
+    say,
+)
 
 # Streams of random numbers.
 _FOR_WORST, _FOR_ANGLE, _FOR_PROBES = range(3)

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from snf_tf import Flow, layers, ops
-from snf_tf.layers import dense_inverse_methods
+from snf_tf.layers.self_normalizing import projected as dense_inverse_methods
 
 METHODS = {
     "projected": (

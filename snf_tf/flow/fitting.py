@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from snf_tf import ops
-from snf_tf.evaluation import evaluate, split_context
+from snf_tf.flow.likelihood import evaluate, split_context
 
 
 class FlowTrainer(keras.Model):

@@ -7,7 +7,7 @@ import tensorflow as tf
 from scipy.special import logsumexp
 
 from snf_tf import ops
-from snf_tf.layers.flow_layer import follow
+from snf_tf.layers.bijection import follow
 
 
 def evaluate(flow, dataset: tf.data.Dataset, seed: int | None = None) -> dict[str, float]:

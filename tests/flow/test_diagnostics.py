@@ -6,7 +6,7 @@ import tensorflow as tf
 
 import snf_tf
 from snf_tf import ops
-from snf_tf.layer_statistics import inverse_angles, layer_statistics
+from snf_tf.flow.diagnostics import inverse_angles, layer_statistics
 from tests.flows import images
 
 MODELS = {

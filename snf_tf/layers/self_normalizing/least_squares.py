@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from snf_tf import ops
-from snf_tf.layers.inverse_methods import InverseMethod, add_scalars, record, say
+from snf_tf.layers.self_normalizing.inverse_method import InverseMethod, add_scalars, record, say
 
 
 @keras.saving.register_keras_serializable("snf_tf")

@@ -1,0 +1,1 @@
+"""Self normalizing layers: they keep an approximate inverse, and train by it."""

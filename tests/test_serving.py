@@ -28,14 +28,18 @@ x = np.load(inputs)
 results = {
     "sample": model.sample(n=5, seed=3), "tensors": model.sample(tf.constant(5), tf.constant(3)),
     "cold": model.sample(5, 3, 0.5), "sample_exact": model.sample_exact(5, seed=3),
-    "log_prob": model.log_prob(x, seed=2), "one": model.log_prob(x[:1], 2), "later":
-    model.log_prob(x[4:], 2, 4), "floats": model.log_prob(x.astype("float64"), tf.constant(2)),
+    "log_prob": model.log_prob(x, seed=2), "one": model.log_prob(x[:1], 2),
+    "later": model.log_prob(x[4:], 2, 4),
+    "floats": model.log_prob(x.astype("float64"), tf.constant(2)),
     "encode": model.encode(x, 2), "decode": model.decode(model.encode(x, 2)),
 }
-served = model.signatures["sample"](n=tf.constant(5, tf.int64), seed=tf.constant(3, tf.int64),
-temperature=tf.constant(1.0)) results["served"] = served["output_0"] np.savez(outputs, **{name:
-value.numpy() for name, value in results.items()}) assert not {"keras", "snf_tf",
-"tensorflow_probability"} & {name.split(".")[0] for name in set(sys.modules) - before}
+served = model.signatures["sample"](
+    n=tf.constant(5, tf.int64), seed=tf.constant(3, tf.int64), temperature=tf.constant(1.0)
+)
+results["served"] = served["output_0"]
+np.savez(outputs, **{name: value.numpy() for name, value in results.items()})
+imported = {name.split(".")[0] for name in set(sys.modules) - before}
+assert not {"keras", "snf_tf", "tensorflow_probability"} & imported
 """
 
 

@@ -1,135 +1,210 @@
-"""The contract that every layer of a flow keeps."""
+"""The contract of a bijection: what every layer of a flow, and a flow itself, says of itself."""
 
-from collections.abc import Callable, Generator
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
+from snf_tf import ops
 
-class FlowLayer(keras.layers.Layer):
-    """A bijection as a Keras layer.
 
-    A call maps data to latents and returns the log-determinant beside them::
+class Step(NamedTuple):
+    """One layer of a flow at work.
 
-        z, log_det = layer(x)                    # exact log_det, exact gradients
-        z, log_det = layer(x, training=True)     # may carry an estimator: the class's docstring
-        says which x = layer.inverse(z)                     # exact, to float tolerance x =
-        layer.inverse(z, exact=False)        # the learned inverse, where there is one
+    Attributes:
+        layer: The layer.
+        x: Its input, `(batch,) + layer.event_shape`.
+        z: Its output, `(batch,) + layer.latent_shape`.
+        log_det: log|det dz/dx|, `(batch,)`, in nats.
+    """
 
-    x is `(batch,) + event_shape`, z is `(batch,) + latent_shape`, log_det = log|det dz/dx| is
-    `(batch,)`, in nats, in float32 at least. A subclass defines `call` and `inverse`, calls
-    `super().build(input_shape)` where it has a `build`, and overrides the rest where it differs.
+    layer: Bijection
+    x: tf.Tensor
+    z: tf.Tensor
+    log_det: tf.Tensor
+
+
+class Bijection(keras.layers.Layer):
+    """What a `FlowLayer` and a `snf_tf.Flow` have in common.
+
+    Every statement below is an attribute or a property. Nobody guesses a fact about a layer from
+    its class.
 
     Attributes:
         event_shape: Shape of one x; set in build.
         latent_shape: Shape of one z; set in build.
-        has_learned_inverse: Whether `inverse(z, exact=False)` differs from the exact inverse.
-        stochastic: Whether `call` takes `seed=`, a row seed as of `snf_tf.ops.row_seed`.
-
-    Example:
-        >>> layer = snf_tf.layers.SmoothLeakyReLU()
-        >>> z, log_det = layer(tf.zeros((2, 3)))
-        >>> tuple(z.shape), tuple(log_det.shape), layer.event_shape
-        ((2, 3), (2,), (3,))
+        takes_seed: Whether `call` takes `seed=`, a row seed of `snf_tf.ops.row_seed`.
+        is_bijection: Whether z determines x. False for dequantizers.
+        log_det_kind: "exact" or "estimate": of the call with `training=False`.
+        log_det_is_constant: Whether log|det| is the same for every x.
+        has_approximate_inverse: Whether `inverse(z, exact=False)` differs from the exact inverse.
     """
 
-    has_learned_inverse = False
-    stochastic = False
+    event_shape: tuple[int, ...]
+    latent_shape: tuple[int, ...]
+    takes_seed = False
+    is_bijection = True
+    log_det_kind = "exact"
+    log_det_is_constant = False
+    has_approximate_inverse = False
+    # Own weights, the last ones, that a file from before they existed may lack.
+    _count_of_optional_weights = 0
 
-    def build(self, input_shape):
-        """Sets `event_shape` and `latent_shape`.
+    @property
+    def has_learned_inverse(self) -> bool:
+        """The same as `has_approximate_inverse`."""
+        return self.has_approximate_inverse
 
-        Raises:
-            ValueError: If a dimension but the batch is unknown, or there is none.
-        """
-        shape = tuple(input_shape)
-        if len(shape) < 2 or None in shape[1:]:
-            raise ValueError(
-                f"{type(self).__name__} needs inputs of shape (batch,) + event_shape with every "
-                f"dimension of the event known. "
-                f"Received: input_shape={shape}"
-            )
-        self.event_shape = shape[1:]
-        self.latent_shape = self.compute_latent_shape(self.event_shape)
-        self.input_spec = keras.layers.InputSpec(shape=(None, *self.event_shape))
-
-    def compute_latent_shape(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Shape of one z for the shape of one x; the same by default."""
-        return event_shape
-
-    def compute_output_shape(self, input_shape):
-        """Shapes of `(z, log_det)`."""
-        return (input_shape[0], *self.compute_latent_shape(tuple(input_shape[1:]))), (
-            input_shape[0],
-        )
-
-    def call(self, x, context=None, training=False):
-        """Returns `(z, log_det)`."""
-        raise NotImplementedError
-
-    def inverse(self, z, context=None, exact=True):
-        """Returns x."""
-        raise NotImplementedError
-
-    def constant_log_det(self) -> tf.Tensor | None:
-        """The exact log|det| as a scalar where it does not depend on x, else None. Costs what the
-        log|det| costs.
-        """
-        return None
-
-    def steps(self, x, context=None, training=False, seed=None) -> Generator:
-        """Applies the `leaves` one by one, from data to latents; yields `(layer, x, z, log_det)`
-        for each, and returns z.
-
-        Arguments as in `call`; seed is a row seed, for a layer that is stochastic.
-        """
-        z, log_det = self(
-            x, context=context, training=training, **({"seed": seed} if self.stochastic else {})
-        )
-        yield self, x, z, log_det
-        return z
-
-    def leaves(self) -> list["FlowLayer"]:
-        """The layers that this one is made of, in the order of its steps; itself, if it is not made
-        of others.
-        """
-        return [self]
-
-    def check_data(self, x) -> tf.Tensor:
-        """Returns x, if its values are such as this layer takes; see `snf_tf.ops.require`. Most
-        layers take all.
-        """
-        return x
-
-    def initialize(self, x, context=None) -> None:
-        """Sets data-dependent weights from a batch of inputs; most layers have none."""
+    @property
+    def needs_initialization(self) -> bool:
+        """Whether data-dependent weights are not set yet, by `initialize`."""
+        return False
 
     @property
     def log_det_dtype(self) -> str:
-        """The dtype of log-dets, penalties and exact inverses: the weights', float32 at least."""
+        """The dtype of log-dets, penalties and inverses: the weights', float32 at least."""
         return "float64" if self.variable_dtype == "float64" else "float32"
 
-    def _require_images(self) -> None:
-        """To be called in build: raises a ValueError unless events are images."""
-        if len(self.event_shape) != 3:
-            raise ValueError(
-                f"{type(self).__name__} takes images of shape (batch, height, width, channels). "
-                f"Received: input_shape={(None, *self.event_shape)}"
-            )
+    @property
+    def input_dtype(self) -> str:
+        """The dtype to which Keras casts inputs: never a half precision."""
+        return self.log_det_dtype
 
-    def _widen(self, x) -> tf.Tensor:
-        """x in `log_det_dtype`."""
+    def inverse(self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True):
+        """Computes x from z.
+
+        Args:
+            z: `(batch,) + latent_shape`.
+            context: As in the call.
+            exact: False takes the approximate inverse that the layer keeps, where there is one.
+
+        Returns:
+            `(batch,) + event_shape`, in `log_det_dtype`.
+
+        Raises:
+            ValueError: If the layer is not built, or z has the wrong shape.
+        """
+        return self.call_inverse(self._checked_latents(z), context=context, exact=exact)
+
+    def call_inverse(self, z, context=None, exact=True) -> tf.Tensor:
+        """Computes x from z: the layer's own part of `inverse`, which has checked and cast z."""
+        raise NotImplementedError
+
+    def constant_log_det(self) -> tf.Tensor | None:
+        """Computes the exact log|det| as a scalar, at its full cost; None if it depends on x."""
+        return None
+
+    def steps(self, x, context=None, training=False, seed=None) -> Generator[Step, None, tf.Tensor]:
+        """Applies the `leaves` one by one, from data to latents.
+
+        Args:
+            x: `(batch,) + event_shape`.
+            context: As in the call.
+            training: As in the call.
+            seed: A row seed, for a layer that takes one.
+
+        Yields:
+            A `Step` for every leaf.
+
+        Returns:
+            The last z.
+        """
+        noise = {"seed": seed} if self.takes_seed else {}
+        z, log_det = self(x, context=context, training=training, **noise)
+        yield Step(self, x, z, log_det)
+        return z
+
+    def leaves(self) -> list[Bijection]:
+        """Returns the innermost layers in the order of the steps; a layer is its own leaf."""
+        return [self]
+
+    def bijections_after_noise(self) -> list[Bijection]:
+        """Returns the layers that follow the dequantizer that this one begins with, or is.
+
+        Raises:
+            ValueError: If a dequantizer comes later.
+        """
+        return [self] if self.is_bijection else []
+
+    def check_data(self, x) -> tf.Tensor:
+        """Returns x after checking that this layer accepts its values; see `snf_tf.ops.require`."""
+        return x
+
+    def initialize(self, x, context=None, seed=None) -> None:
+        """Sets data-dependent weights from a batch x; most layers have none."""
+
+    def diagnostics(self, x: tf.Tensor, z: tf.Tensor) -> Mapping[str, Any]:
+        """Returns named scalars for history and TensorBoard.
+
+        Args:
+            x: An input of the layer.
+            z: Its output.
+        """
+        return {}
+
+    def inverse_angles(self, x: tf.Tensor, z: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        """Compares inverses, where the layer keeps one: name -> degrees; see `diagnostics`."""
+        return {}
+
+    @property
+    def estimated_weights(self) -> tuple[keras.Variable, ...]:
+        """The weights whose gradient in training is an estimate."""
+        return ()
+
+    def widen(self, x) -> tf.Tensor:
+        """Returns x in `log_det_dtype`."""
         return tf.cast(x, self.log_det_dtype)
 
-    def _latents(self, z) -> tf.Tensor:
-        """Checks the argument of `inverse`, and casts it to `log_det_dtype`."""
+    def call_dtype(self, training: bool) -> str:
+        """Returns the dtype of a call: the compute dtype in training, otherwise `log_det_dtype`."""
+        return self.compute_dtype if training else self.log_det_dtype
+
+    def repeat(self, log_det, x) -> tf.Tensor:
+        """Returns a log-det that is the same for every row of x, `(batch,)`."""
+        return tf.fill(tf.shape(x)[:1], self.widen(log_det))
+
+    def add_weight(self, *args, autocast: bool = False, **kwargs) -> keras.Variable:
+        """Adds a weight, as in Keras, that is not cast to half precision."""
+        return super().add_weight(*args, autocast=autocast, **kwargs)
+
+    def add_noise_counter(self) -> None:
+        """Adds the weight `noise_calls`, by which training calls without a seed draw new noise."""
+        self.noise_calls = self.add_weight(
+            name="noise_calls",
+            shape=(),
+            initializer="zeros",
+            dtype="int64",
+            trainable=False,
+            aggregation="only_first_replica",
+        )
+        self._count_of_optional_weights = 1
+
+    def next_seed(self, seed: int = 0, first_row: int | tf.Tensor = 0) -> tf.Tensor:
+        """Returns a row seed that no earlier call has returned, and counts the call."""
+        calls = tf.convert_to_tensor(self.noise_calls)
+        self.noise_calls.assign(calls + 1)
+        return ops.row_seed(seed, calls, first_row)
+
+    def load_own_variables(self, store: Mapping[str, Any]) -> None:
+        """Loads the layer's own weights; called by Keras."""
+        own = self._trainable_variables + self._non_trainable_variables
+        missing = len(own) - len(store.keys())
+        if 0 < missing <= self._count_of_optional_weights:
+            for index, weight in enumerate(own[:-missing]):
+                weight.assign(store[f"{index}"])
+            return
+        super().load_own_variables(store)
+
+    def _checked_latents(self, z):
         if not self.built:
             raise ValueError(
                 f"{type(self).__name__}.inverse needs a layer that has been called once, or built "
-                f"by "
-                f"layer.build((None,) + event_shape). Received: a layer that is not built"
+                "by layer.build((None,) + event_shape). Received: a layer that is not built"
             )
-        z = self._widen(z)
+        z = self.widen(z)
         if z.shape.rank is not None and tuple(z.shape[1:]) != self.latent_shape:
             raise ValueError(
                 f"{type(self).__name__}.inverse takes latents of shape (batch,) + "
@@ -137,23 +212,17 @@ class FlowLayer(keras.layers.Layer):
             )
         return z
 
-    def _repeat(self, log_det, x) -> tf.Tensor:
-        """A log-det that is the same for every example of x, for each of them."""
-        return tf.fill(tf.shape(x)[:1], self._widen(log_det))
 
+def follow(steps: Generator[Step, None, tf.Tensor], visit: Callable[[Step], None]) -> tf.Tensor:
+    """Runs the `steps` of a layer or a flow to their end, and returns the last z.
 
-def sum_event(values: tf.Tensor) -> tf.Tensor:
-    """Sums over all axes but the batch: `(batch,) + event_shape` -> `(batch,)`."""
-    return tf.reduce_sum(values, axis=list(range(1, values.shape.rank)))
-
-
-def follow(steps: Generator, visit: Callable) -> tf.Tensor:
-    """Runs the `steps` of a layer or a flow to their end, calls `visit(layer, x, z, log_det)` for
-    each, and returns the last z.
+    Args:
+        steps: What `Bijection.steps` returns.
+        visit: Is called with every `Step`.
     """
     while True:
         try:
             step = next(steps)
         except StopIteration as end:
             return end.value
-        visit(*step)
+        visit(step)

@@ -1,109 +1,105 @@
-"""How a self normalizing layer keeps its inverse kernel up to date without learning it.
+"""How a self normalizing layer keeps its inverse kernel: the base classes of all methods."""
 
-A method says what the gradient of log|det| is with respect to the kernel, in every training call,
-from an inverse kernel that it brings up to date there; it is a weight that is not trained, as are
-the numbers that the method keeps. The likelihood's gradient is then whole, not halved as in SNF Eq.
-3, and there is no penalty. With several replicas every one computes the same update, and the first
-one's is kept.
-"""
+from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import keras
 import tensorflow as tf
 
+from snf_tf import ops
+from snf_tf.layers.options import Option
 
-class InverseMethod:
-    """What `SelfNormalizingDense` and `SelfNormalizingConv2D` ask of a method other than "learned".
+if TYPE_CHECKING:
+    from snf_tf.layers.self_normalizing.layer import SelfNormalizing
 
-    Args:
-        **options: The arguments of the subclass' constructor, for `get_config`.
+
+class StateWeight(NamedTuple):
+    """A number, or an array, that a layer stores for its method; it is not trained."""
+
+    shape: tuple[int, ...] = ()
+    dtype: str | None = None
+    initial: float = 0.0
+
+
+COUNT = StateWeight(dtype="int64")
+NUMBER = StateWeight(dtype="float32")
+
+
+class TrainingCall(NamedTuple):
+    """What a method found in a training call; the layer stores it.
+
+    Attributes:
+        z: Output of the layer.
+        log_det: `(batch,)` zeros, of which only the gradient means anything.
+        loss: A scalar to be added to the losses, or None.
+        inverse_kernel: The new inverse kernel; None, if it is trained.
+        state: New values of some of the method's numbers, by name.
     """
 
-    def __init__(self, **options):
-        self.options = options
+    z: tf.Tensor
+    log_det: tf.Tensor
+    loss: tf.Tensor | None = None
+    inverse_kernel: tf.Tensor | None = None
+    state: Mapping[str, tf.Tensor] = {}
 
-    def build(self, layer: keras.layers.Layer) -> None:
-        """Adds to a layer the numbers that the method keeps: scalars in `layer.inverse_state`, by
-        their names.
+
+class InverseMethod(Option):
+    """A way to keep an inverse kernel.
+
+    A method holds options alone. It names the numbers that it needs, and finds their new values;
+    the layer stores them in `inverse_state`, and saves them.
+
+    Attributes:
+        trains_inverse: Whether the inverse kernel is trained by gradient.
+    """
+
+    trains_inverse = False
+
+    def initial_state(self, layer: SelfNormalizing) -> dict[str, StateWeight]:
+        """Names the numbers that the method needs.
+
+        Raises:
+            ValueError: If the method does not fit the layer.
         """
         raise NotImplementedError
 
-    def log_det_gradient(self, layer: keras.layers.Layer, x: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
-        """Updates the layer's inverse kernel, and returns the gradient of log|det| with respect to
-        the kernel.
-        """
+    def training_call(self, layer: SelfNormalizing, x: tf.Tensor) -> TrainingCall:
+        """Computes a training call of the layer, for x in the compute dtype. Assigns nothing."""
         raise NotImplementedError
 
-    def get_config(self):
-        return dict(self.options)
 
-    @classmethod
-    def from_config(cls, config):
-        return cls(**config)
+class Update(NamedTuple):
+    """A new inverse kernel, d log|det| / d kernel by it, and new values of the state."""
+
+    inverse_kernel: tf.Tensor
+    log_det_gradient: tf.Tensor
+    state: Mapping[str, tf.Tensor]
 
 
-def get(method, methods: dict[str, type[InverseMethod]]) -> InverseMethod | None:
-    """Looks up a method by its name, or takes one as it is; None for "learned".
+class ClosedForm(InverseMethod):
+    """A method that computes the inverse kernel in every training call.
 
-    Raises:
-        ValueError: If there is no such method among `methods`.
+    The likelihood's gradient is whole, not halved as in SNF Eq. 3, and there is no penalty. Every
+    replica computes the same update, and the first one's is kept.
     """
-    if isinstance(method, str) and method in methods:
-        return methods[method]()
-    if method != "learned" and not isinstance(method, tuple(methods.values())):
-        names = ", ".join(map(repr, ["learned", *methods]))
-        classes = ", ".join(f"snf_tf.layers.{cls.__name__}" for cls in methods.values())
-        raise ValueError(
-            f"inverse_method must be one of {names}, or a {classes}. Received: "
-            f"inverse_method={method!r}"
-        )
-    return None if method == "learned" else method
+
+    def update(self, layer: SelfNormalizing, x: tf.Tensor, z: tf.Tensor) -> Update:
+        """Computes the new inverse kernel, from the layer's input x and output z."""
+        raise NotImplementedError
+
+    def training_call(self, layer, x):
+        z = layer.affine(x)
+        inverse_kernel, gradient, state = self.update(layer, x, z)
+        log_det = ops.log_det_by_gradient(layer.widen(layer.kernel), gradient, x)
+        return TrainingCall(z, log_det, inverse_kernel=inverse_kernel, state=state)
 
 
-def serialize(method):
-    """What `get_config` holds of a method, or of its name."""
-    return (
-        keras.saving.serialize_keras_object(method) if isinstance(method, InverseMethod) else method
-    )
-
-
-def deserialize(method):
-    """The method, or its name, of what `get_config` holds."""
-    return keras.saving.deserialize_keras_object(method) if isinstance(method, dict) else method
-
-
-def kept_weight(layer, name, shape, initializer="zeros", dtype=None):
-    """Adds a weight that is not trained, and of which replicas keep the first one's value."""
-    return layer.add_weight(
-        name=name,
-        shape=shape,
-        initializer=initializer,
-        dtype=dtype,
-        trainable=False,
-        autocast=False,
-        aggregation="only_first_replica",
-    )
-
-
-def add_scalars(layer, **dtypes):
-    """Adds the scalars of `layer.inverse_state`, and the number of updates."""
-    dtypes |= {"inverse_updates": "int32"}
-    layer.inverse_state = {
-        name: kept_weight(layer, name, (), dtype=dtype) for name, dtype in dtypes.items()
-    }
-
-
-def record(layer, **values):
-    """Ends an update: assigns numbers, and adds to counts."""
-    for name, value in (values | {"inverse_updates": 1}).items():
-        variable = layer.inverse_state[name]
-        value = tf.cast(value, variable.dtype)
-        variable.assign(variable + value if variable.dtype == "int32" else value)
-
-
-def say(layer, condition, *message):
-    """Says something in the log of standard error, if a condition holds when the graph runs."""
+def log_if(layer: SelfNormalizing, condition: tf.Tensor, *message: Any) -> None:
+    """Prints a message to standard error, if a condition holds when the graph runs."""
     tf.cond(
-        condition, lambda: tf.print(f"{layer.name}:", *message, output_stream=sys.stderr), tf.no_op
+        condition,
+        lambda: tf.print(f"{layer.name}:", *message, output_stream=sys.stderr),
+        tf.no_op,
     )

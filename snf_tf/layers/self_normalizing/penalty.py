@@ -1,47 +1,46 @@
-"""What dense and convolutional self normalizing layers share: the reconstruction penalty and its
-weight lambda (SNF Eq. 3).
-"""
+"""Penalties on the reconstruction error of a learned inverse (SNF Eq. 3)."""
+
+from collections.abc import Mapping
 
 import keras
 import tensorflow as tf
 
 from snf_tf import ops
+from snf_tf.layers.options import Option
+from snf_tf.layers.self_normalizing.inverse_method import StateWeight
 
 
-def check_reconstruction_weight(reconstruction_weight: float | None, inverse_method) -> None:
-    """Checks the constructor's arguments.
+@keras.saving.register_keras_serializable("snf_tf")
+class FixedPenalty(Option):
+    """Multiplies the reconstruction error by a constant, the lambda of SNF Eq. 3.
+
+    Args:
+        weight: Initial value of the layer's `reconstruction_weight`, which is not trained.
 
     Raises:
-        ValueError: If reconstruction_weight is negative, or given where no inverse is learned.
+        ValueError: If weight is negative, or no number.
+
+    Example:
+        >>> penalty = snf_tf.layers.FixedPenalty(10.0)
+        >>> method = snf_tf.layers.LearnedInverse(penalty=penalty)
+        >>> layer = snf_tf.layers.SelfNormalizingDense(inverse_method=method)
+        >>> layer.build((None, 3))
+        >>> float(layer.reconstruction_weight)
+        10.0
     """
-    if reconstruction_weight is not None and inverse_method != "learned":
-        raise ValueError(
-            'Only inverse_method="learned" has a penalty: leave out reconstruction_weight. '
-            f"Received: reconstruction_weight={reconstruction_weight}, "
-            f"inverse_method={inverse_method!r}"
-        )
-    if reconstruction_weight is not None and not reconstruction_weight >= 0:
-        raise ValueError(
-            f"reconstruction_weight must not be negative. Received: "
-            f"reconstruction_weight={reconstruction_weight}"
-        )
 
+    def __init__(self, weight: float = 1.0):
+        if not (isinstance(weight, int | float) and weight >= 0):
+            raise ValueError(
+                "reconstruction_weight must not be negative. "
+                f"Received: reconstruction_weight={weight!r}"
+            )
+        super().__init__(weight=weight)
 
-def add_reconstruction_weight(
-    layer: keras.layers.Layer, initial_value: float | None
-) -> keras.Variable:
-    """Adds lambda to a layer, as a scalar weight that is not trained; 1 by default."""
-    return layer.add_weight(
-        name="reconstruction_weight",
-        shape=(),
-        initializer=keras.initializers.Constant(1.0 if initial_value is None else initial_value),
-        trainable=False,
-        autocast=False,
-    )
+    def initial_state(self) -> dict[str, StateWeight]:
+        """Names the weight that the layer stores."""
+        return {"reconstruction_weight": StateWeight(initial=self.options["weight"])}
 
-
-def add_reconstruction_loss(layer: keras.layers.Layer, error: tf.Tensor) -> None:
-    """Adds lambda times the mean over the batch of the squared reconstruction errors, `(batch,)`,
-    to a layer's losses.
-    """
-    layer.add_loss(tf.cast(layer.reconstruction_weight, error.dtype) * ops.batch_mean(error))
+    def loss(self, error: tf.Tensor, state: Mapping[str, keras.Variable]) -> tf.Tensor:
+        """Computes `reconstruction_weight` times the mean over the batch of errors `(batch,)`."""
+        return tf.cast(state["reconstruction_weight"], error.dtype) * ops.batch_mean(error)

@@ -1,5 +1,6 @@
 """1 x 1 convolutions `z = x @ kernel` at every pixel, without bias."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -11,7 +12,7 @@ from snf_tf.layers.flow_layer import FlowLayer
 from snf_tf.layers.options import deserialized, resolve
 from snf_tf.layers.parameterizations import PLU, Householder, Parameterization, Plain
 
-_PARAMETERIZATIONS = {"plain": Plain, "plu": PLU, "householder": Householder}
+_PARAMETERIZATIONS: Mapping[str, type] = {"plain": Plain, "plu": PLU, "householder": Householder}
 
 
 @keras.saving.register_keras_serializable("snf_tf")

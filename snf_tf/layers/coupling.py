@@ -1,5 +1,6 @@
 """Couplings: a part of an event is transformed, with parameters that the rest gives."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -11,8 +12,8 @@ from snf_tf.layers.options import deserialized, resolve
 from snf_tf.layers.transforms import Additive, Affine, LogScale, Transform
 from snf_tf.networks import default_conditioner
 
-_TRANSFORMS = {"affine": Affine, "additive": Additive}
-_MASKS = {"channels": Channels}
+_TRANSFORMS: Mapping[str, type] = {"affine": Affine, "additive": Additive}
+_MASKS: Mapping[str, type] = {"channels": Channels}
 
 
 @keras.saving.register_keras_serializable("snf_tf")

@@ -66,12 +66,13 @@ class FlowLayer(Bijection):
             ValueError: If a dimension but the batch is unknown, or there is none.
         """
         shape = tuple(input_shape)
-        if len(shape) < 2 or None in shape[1:]:
+        event_shape = tuple(size for size in shape[1:] if size is not None)
+        if not event_shape or len(event_shape) < len(shape) - 1:
             raise ValueError(
                 f"{type(self).__name__} needs inputs of shape (batch,) + event_shape with every "
                 f"dimension of the event known. Received: input_shape={shape}"
             )
-        self.event_shape = shape[1:]
+        self.event_shape = event_shape
         self.latent_shape = self.compute_latent_shape(self.event_shape)
         self.input_spec = keras.layers.InputSpec(shape=(None, *self.event_shape))
         if self._initializes_from_data:
@@ -89,7 +90,7 @@ class FlowLayer(Bijection):
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...], **_):
         """Returns the shapes of `(z, log_det)`."""
-        latent_shape = self.compute_latent_shape(tuple(input_shape[1:]))
+        latent_shape = self.compute_latent_shape(tuple(size or 0 for size in input_shape[1:]))
         return (input_shape[0], *latent_shape), (input_shape[0],)
 
     def compute_output_spec(self, x, context=None, training=False, **_):

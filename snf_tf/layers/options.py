@@ -1,6 +1,6 @@
 """Options of layers: objects that Keras can save, with short names for their defaults."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Self
 
 import keras
@@ -46,7 +46,7 @@ def deserialized(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def resolve(option: Any, names: Mapping[str, Callable[[], Any]], argument: str) -> Any:
+def resolve(option: Any, names: Mapping[str, type], argument: str) -> Any:
     """Returns an option as an object: as given, or made by default where its name is given.
 
     Args:

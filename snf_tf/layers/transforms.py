@@ -4,7 +4,7 @@ A transform takes values of any shape, and parameters with one more axis, the la
 `(batch,) + event_shape + (count_of_parameters,)`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import keras
 import tensorflow as tf
@@ -83,7 +83,7 @@ class ExpScale(LogScale):
         return h
 
 
-_SCALES: Mapping[str, Callable[[], LogScale]] = {
+_SCALES: Mapping[str, type] = {
     "sigmoid": SigmoidScale,
     "tanh": TanhScale,
     "exp": ExpScale,

@@ -1,6 +1,6 @@
 """What dense and convolutional self normalizing layers share."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import keras
@@ -9,7 +9,6 @@ import tensorflow as tf
 from snf_tf import ops
 from snf_tf.layers.flow_layer import FlowLayer
 from snf_tf.layers.options import deserialized, resolve
-from snf_tf.layers.self_normalizing.inverse_method import InverseMethod
 from snf_tf.layers.self_normalizing.learned import LearnedInverse
 from snf_tf.layers.self_normalizing.penalty import FixedPenalty
 
@@ -32,7 +31,7 @@ class SelfNormalizing(FlowLayer):
     """
 
     has_approximate_inverse = True
-    inverse_methods: ClassVar[Mapping[str, Callable[[], InverseMethod]]]
+    inverse_methods: ClassVar[Mapping[str, type]]
 
     def __init__(self, *args, reconstruction_weight=None, inverse_method="learned", **kwargs):
         super().__init__(*args, **kwargs)
@@ -40,7 +39,8 @@ class SelfNormalizing(FlowLayer):
             if inverse_method != "learned":
                 raise ValueError(
                     'Only inverse_method="learned" has a penalty: leave out '
-                    "reconstruction_weight, or give LearnedInverse(FixedPenalty(weight)). Received: "
+                    "reconstruction_weight, or give LearnedInverse(FixedPenalty(weight)). "
+                    "Received: "
                     f"reconstruction_weight={reconstruction_weight}, "
                     f"inverse_method={inverse_method!r}"
                 )

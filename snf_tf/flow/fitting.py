@@ -4,10 +4,10 @@ import keras
 import tensorflow as tf
 
 from snf_tf import _compat, ops
-from snf_tf.evaluation import evaluate, split_context
+from snf_tf.flow.likelihood import evaluate, split_context
 
 
-class FlowTrainer(_compat.BuiltBeforeFit, keras.Model):
+class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
     """The `compile`, `fit` and `evaluate` of `snf_tf.Flow`, which gives it `check_data` and all
     else that is called here.
     """
@@ -80,11 +80,7 @@ class FlowTrainer(_compat.BuiltBeforeFit, keras.Model):
                 "context goes into the dataset, as (x, "
                 "context)."
             )
-        waiting = [
-            leaf.name
-            for leaf in self.leaves()
-            if hasattr(leaf, "initialized") and not leaf.initialized > 0
-        ]
+        waiting = [leaf.name for leaf in self.leaves() if leaf.needs_initialization]
         if waiting:
             raise ValueError(
                 f"Call flow.initialize(batch) first: {', '.join(waiting)} must be initialized by "

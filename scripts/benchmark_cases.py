@@ -79,7 +79,7 @@ def _convolutional(batch):
 
         def call(self, x, context=None, training=False):
             z = ops.affine_conv2d(x, self.kernel, self.bias)
-            return z, self._repeat(ops.conv2d_log_det_dense(self.kernel, self.event_shape), x)
+            return z, self.repeat(ops.conv2d_log_det_dense(self.kernel, self.event_shape), x)
 
     def dense():
         flow = models.convolutional(linear="exact")

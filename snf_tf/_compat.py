@@ -4,8 +4,11 @@ Keras has no public name for what is done here. All was seen to work with keras 
 2.21 and tensorflow-probability 0.25; `tests/test_compat.py` tells when a new version changes it.
 """
 
+import threading
+
 import keras
 import tensorflow as tf
+from keras.src.trainers import compile_utils
 
 
 def clip_after_sum(optimizer: keras.optimizers.Optimizer) -> None:
@@ -84,3 +87,51 @@ class BuiltBeforeFit:
         if not self.optimizer.built:
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)
+
+
+def less_is_better(*names: str) -> compile_utils.MetricsList:
+    """Returns what tells Keras' callbacks that of these logs less is better.
+
+    Publicly only `loss` has a direction. Seen with keras 3.15.1: EarlyStopping and its like look
+    for `_direction` in the metrics of a MetricsList.
+    """
+    metrics = [keras.metrics.Mean(name) for name in names]
+    for metric in metrics:
+        metric._direction = "down"
+    return compile_utils.MetricsList(metrics)
+
+
+class _LossesOfThread:
+    """The part of a list that `Layer.add_loss` and `Layer.losses` use, for each thread its own."""
+
+    def __init__(self):
+        self._thread = threading.local()
+
+    @property
+    def _losses(self):
+        if "losses" not in self._thread.__dict__:
+            self._thread.losses = []
+        return self._thread.losses
+
+    def extend(self, losses):
+        self._losses.extend(losses)
+
+    def clear(self):
+        self._losses.clear()
+
+    def __getitem__(self, index):
+        return self._losses[index]
+
+    def __deepcopy__(self, memo):
+        return _LossesOfThread()
+
+
+def separate_losses(model: keras.Model) -> None:
+    """Gives every thread its own losses of `add_loss`, in a model and all its layers.
+
+    Replicas of a MirroredStrategy are threads that take turns: with one list, the second would
+    count the losses of the first. Seen with keras 3.15.1: `_losses`, `_flatten_layers`.
+    """
+    for layer in model._flatten_layers():
+        if not isinstance(layer._losses, _LossesOfThread):
+            layer._losses = _LossesOfThread()

@@ -96,6 +96,11 @@ class FlowBijector(tfp.bijectors.Bijector):
                 f"layer.build((None,) + event_shape). "
                 f"Received: layer={layer!r}, which is not built"
             )
+        if unbuilt := layer.unbuilt_parts():
+            raise ValueError(
+                "as_bijector takes a flow that was called once on a batch and its context. "
+                f"Received: not built yet: {', '.join(unbuilt)}"
+            )
         self._parts = layer.bijections_after_noise()
         if not self._parts:
             raise ValueError(f"What is random is no bijection. Received: {layer.name}")
@@ -103,7 +108,14 @@ class FlowBijector(tfp.bijectors.Bijector):
         self._data_shape = self._parts[0].event_shape
         # TensorFlow's own variables: TFP and tf.Module do not see those of Keras, nor that one is
         # frozen.
-        self._trained = [weight.value for weight in layer.trainable_weights]
+        leaves = [leaf for part in self._parts for leaf in part.leaves()]
+        unused = {id(weight) for leaf in leaves for weight in leaf.training_only_weights}
+        self._trained = [
+            weight.value
+            for part in self._parts
+            for weight in part.trainable_weights
+            if id(weight) not in unused
+        ]
         super().__init__(
             forward_min_event_ndims=len(self._latent_shape),
             inverse_min_event_ndims=len(self._data_shape),
@@ -143,17 +155,22 @@ class FlowBijector(tfp.bijectors.Bijector):
 
     def _forward_log_det_jacobian(self, z, context=None):
         rows, context, batch_shape = self._rows(z, context, self._latent_shape)
-        log_dets = [part(x, context=context)[1] for part, x in self._steps_to_data(rows, context)]
+        log_dets = [
+            part(x, context=context if part.takes_context else None)[1]
+            for part, x in self._steps_to_data(rows, context)
+        ]
         return tf.reshape(-self._sum(log_dets), batch_shape)
 
     def _steps_to_latents(self, x, context):
         for part in self._parts:
-            x, log_det = part(tf.reshape(x, (-1, *part.event_shape)), context=context)
+            given = context if part.takes_context else None
+            x, log_det = part(tf.reshape(x, (-1, *part.event_shape)), context=given)
             yield x, log_det
 
     def _steps_to_data(self, z, context):
         for part in reversed(self._parts):
-            z = part.inverse(tf.reshape(z, (-1, *part.latent_shape)), context=context)
+            given = context if part.takes_context else None
+            z = part.inverse(tf.reshape(z, (-1, *part.latent_shape)), context=given)
             yield part, z
 
     def _sum(self, log_dets):
@@ -170,6 +187,11 @@ class FlowBijector(tfp.bijectors.Bijector):
             )
         batch_rank = x.shape.rank - len(event_shape)
         if context is not None:
+            if not any(part.takes_context for part in self._parts):
+                raise ValueError(
+                    f"{self.name} takes no context: leave it out. "
+                    f"Received: a context of shape {context.shape}"
+                )
             context = tf.convert_to_tensor(context)
             context = tf.reshape(context, tf.concat([[-1], tf.shape(context)[batch_rank:]], 0))
         return tf.reshape(x, (-1, *event_shape)), context, tf.shape(x)[:batch_rank]

@@ -40,6 +40,12 @@ def export(flow: Flow, directory: str | os.PathLike) -> None:
         >>> model.sample(n=3, seed=0).shape, model.log_prob(tf.zeros((5, 2))).shape
         (TensorShape([3, 2]), TensorShape([5]))
     """
+    flow.require_built("export")
+    if waiting := [leaf.name for leaf in flow.leaves() if leaf.needs_initialization]:
+        raise ValueError(
+            f"export takes a flow that is initialized: call flow.initialize(batch). "
+            f"Received: {', '.join(waiting)} wait for data"
+        )
     directory = Path(directory)
     if directory.exists():
         raise FileExistsError(
@@ -49,31 +55,68 @@ def export(flow: Flow, directory: str | os.PathLike) -> None:
     shutil.rmtree(unfinished, ignore_errors=True)
     endpoints = Endpoints(flow)
     directory.parent.mkdir(parents=True, exist_ok=True)
-    # A served flow has no use for gradients, which would make it several times as large.
-    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-    tf.saved_model.save(endpoints, str(unfinished), endpoints.signatures(), options)
+    endpoints.save(str(unfinished))
     os.replace(unfinished, directory)
 
 
-class Endpoints(tf.Module):
+class Endpoints:
     """The methods of an exported flow; with the weights that the flow has now.
 
-    - `sample(n, seed, temperature=1.0)`: `(n,) + event_shape`, by the learned inverse where there
-        is one.
+    - `sample(n, seed, temperature=1.0)`: `(n,) + event_shape`, by the approximate inverses that the
+      layers keep, where there are any.
     - `sample_exact(n, seed, temperature=1.0)`: the same by the exact inverse.
     - `log_prob(x, seed=0, first_row=0)`: `(batch,)`, exact, in nats. Row i gets the noise of (seed,
-        first_row + i).
+      first_row + i).
     - `encode(x, seed=0, first_row=0)`: latents `(batch, D)`.
-    - `decode(z)`: data, by the exact inverse.
+    - `decode(z)`: data, by the exact inverse; `decode_approximate(z)`: by the kept inverses.
 
     All agree with the flow's methods of the same seed. x may be uint8, int32, int64, float32 or
     float64, of any batch size. Log-determinants that do not depend on the data were computed when
     the object was made (SNF Eq. 7): after a change of weights make another one.
 
+    A loaded SavedModel has the same methods. Its `sample` and `sample_exact` take Python numbers,
+    or int64 tensors, without tracing. Its `log_prob` and `encode` take any dtype of x; there
+    TensorFlow traces anew for every Python seed: give `tf.constant(seed, tf.int64)`.
+
     Raises:
         tf.errors.InvalidArgumentError: In every method, if an argument has the wrong shape or
-        values.
+            values.
     """
+
+    def __init__(self, flow: Flow):
+        self._functions = _Functions(flow)
+        self._dtype = tf.as_dtype(flow.log_det_dtype)
+
+    def sample(self, n, seed, temperature=1.0) -> tf.Tensor:
+        return self._functions.sample(*self._draw(n, seed, temperature))
+
+    def sample_exact(self, n, seed, temperature=1.0) -> tf.Tensor:
+        return self._functions.sample_exact(*self._draw(n, seed, temperature))
+
+    def log_prob(self, x, seed=0, first_row=0) -> tf.Tensor:
+        return self._functions.log_prob(tf.convert_to_tensor(x), _count(seed), _count(first_row))
+
+    def encode(self, x, seed=0, first_row=0) -> tf.Tensor:
+        return self._functions.encode(tf.convert_to_tensor(x), _count(seed), _count(first_row))
+
+    def decode(self, z) -> tf.Tensor:
+        return self._functions.decode(tf.cast(z, self._dtype))
+
+    def decode_approximate(self, z) -> tf.Tensor:
+        return self._functions.decode_approximate(tf.cast(z, self._dtype))
+
+    def save(self, directory: str) -> None:
+        """Writes the SavedModel."""
+        # A served flow has no use for gradients, which would make it several times as large.
+        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+        tf.saved_model.save(self._functions, directory, self._functions.signatures(), options)
+
+    def _draw(self, n, seed, temperature):
+        return _count(n), _count(seed), tf.cast(temperature, self._dtype)
+
+
+class _Functions(tf.Module):
+    """The traced functions of `Endpoints`, which a SavedModel holds."""
 
     def __init__(self, flow: Flow):
         super().__init__(name=flow.name)
@@ -82,10 +125,8 @@ class Endpoints(tf.Module):
         constant = tf.constant(constant_log_dets(flow).numpy())
         dtype, shape = tf.as_dtype(flow.log_det_dtype), flow.event_shape
         batch, latents = tf.TensorSpec((None, *shape), dtype), tf.TensorSpec(None, dtype, "z")
-        number, temperature = (
-            tf.TensorSpec((), tf.int64, "n"),
-            tf.TensorSpec((), dtype, "temperature"),
-        )
+        number = tf.TensorSpec((), tf.int64, "n")
+        temperature = tf.TensorSpec((), dtype, "temperature")
         row_seed = tf.TensorSpec((3,), tf.int64)
 
         # Traced once; the methods around them take data of every dtype.
@@ -96,46 +137,42 @@ class Endpoints(tf.Module):
 
         @tf.function(input_signature=[batch, row_seed])
         def latents_of(x, seed):
-            return tf.cast(flow(x, seed=seed)[0], dtype)
+            return tf.cast(flow.forward(flow.check_data(x), seed=seed)[0], dtype)
 
         def samples(exact):
+            # A signature: without one TensorFlow traces anew for every Python number.
             @tf.function(input_signature=[number, _SEED, temperature])
-            def draw(n, seed, temperature):
+            def method(n, seed, temperature=1.0):
                 n = _require(n >= 1, n, "n must be at least 1.")
                 temperature = _require(
-                    temperature >= 0, temperature, "temperature must be a number, and not negative."
+                    temperature >= 0,
+                    temperature,
+                    "temperature must be a number, and not negative.",
                 )
                 return flow.sample(n, exact=exact, temperature=temperature, seed=seed)
-
-            @tf.function
-            def method(n, seed, temperature=1.0):
-                return draw(tf.cast(n, tf.int64), tf.cast(seed, tf.int64), temperature)
 
             return method
 
         def on_rows(function):
             @tf.function
             def method(x, seed=0, first_row=0):
-                return function(
-                    tf.cast(_of_shape(x, shape, "x"), dtype),
-                    ops.row_seed(seed, first_row=first_row),
-                )
+                x = tf.cast(_of_shape(x, shape, "x"), dtype)
+                return function(x, ops.row_seed(seed, first_row=first_row))
 
             return method
 
-        @tf.function(input_signature=[latents])
-        def decode(z):
-            z = _of_shape(z, flow.latent_shape, "z")
-            return flow.decode(
-                ops.require(tf.reduce_all(tf.math.is_finite(z)), z, "z must be finite.")
-            )
+        def decoded(exact):
+            @tf.function(input_signature=[latents])
+            def method(z):
+                z = _of_shape(z, flow.latent_shape, "z")
+                z = ops.require(tf.reduce_all(tf.math.is_finite(z)), z, "z must be finite.")
+                return flow.decode(z, exact=exact)
 
-        self.sample, self.sample_exact, self.decode = (
-            samples(exact=False),
-            samples(exact=True),
-            decode,
-        )
+            return method
+
+        self.sample, self.sample_exact = samples(exact=False), samples(exact=True)
         self.log_prob, self.encode = on_rows(log_prob_of), on_rows(latents_of)
+        self.decode, self.decode_approximate = decoded(exact=True), decoded(exact=False)
         self._dtype = dtype
         self._data_dtype = dtype if flow.is_bijection else tf.uint8
 
@@ -145,24 +182,27 @@ class Endpoints(tf.Module):
         There x is uint8 where the flow takes images, all arguments are needed, and results have
         names.
         """
-        temperature = tf.TensorSpec((), self._dtype, "temperature")
-        for seed in _COUNTS:
+        for seed, method, kind in itertools.product(
+            _COUNTS, (self.log_prob, self.encode), _NUMBERS
+        ):
             seed = tf.TensorSpec((), seed, "seed")
-            for method, kind in itertools.product((self.log_prob, self.encode), _NUMBERS):
-                method.get_concrete_function(tf.TensorSpec(None, kind, "x"), seed, _FIRST_ROW)
-            for method, kind in itertools.product((self.sample, self.sample_exact), _COUNTS):
-                method.get_concrete_function(tf.TensorSpec((), kind, "n"), seed, temperature)
+            method.get_concrete_function(tf.TensorSpec(None, kind, "x"), seed, _FIRST_ROW)
         data = tf.TensorSpec(None, self._data_dtype, "x"), _SEED, _FIRST_ROW
-        draw = tf.TensorSpec((), tf.int64, "n"), _SEED, temperature
         log_prob = self.log_prob.get_concrete_function(*data)
         return {
             "serving_default": log_prob,
             "log_prob": log_prob,
             "encode": self.encode.get_concrete_function(*data),
-            "sample": self.sample.get_concrete_function(*draw),
-            "sample_exact": self.sample_exact.get_concrete_function(*draw),
+            "sample": self.sample.get_concrete_function(),
+            "sample_exact": self.sample_exact.get_concrete_function(),
             "decode": self.decode.get_concrete_function(),
+            "decode_approximate": self.decode_approximate.get_concrete_function(),
         }
+
+
+def _count(number):
+    """Returns a count or a seed as an int64 tensor: TensorFlow traces anew for Python numbers."""
+    return tf.cast(number, tf.int64) if tf.is_tensor(number) else tf.constant(number, tf.int64)
 
 
 def _of_shape(x, event_shape, name):

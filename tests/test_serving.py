@@ -26,7 +26,8 @@ before = set(sys.modules)
 model = tf.saved_model.load(directory)
 x = np.load(inputs)
 results = {
-    "sample": model.sample(n=5, seed=3), "tensors": model.sample(tf.constant(5), tf.constant(3)),
+    "sample": model.sample(n=5, seed=3),
+    "tensors": model.sample(tf.constant(5, tf.int64), tf.constant(3, tf.int64)),
     "cold": model.sample(5, 3, 0.5), "sample_exact": model.sample_exact(5, seed=3),
     "log_prob": model.log_prob(x, seed=2), "one": model.log_prob(x[:1], 2),
     "later": model.log_prob(x[4:], 2, 4),
@@ -161,3 +162,46 @@ def test_images_of_a_nested_flow():
     assert endpoints.signatures()["log_prob"].structured_input_signature[0][0].dtype == tf.uint8
     assert likelihood.round_trip_error(flow, images()) < 0.1
     assert len(layer_statistics(flow, tf.constant(images()))) == 14
+
+
+@pytest.mark.parametrize("loaded", [True, False])
+def test_python_numbers_trace_nothing(loaded, model):
+    """1,000 requests of 1,000 seeds, temperatures and sizes."""
+    endpoints = model[loaded]
+    functions = endpoints if loaded else endpoints._functions
+    endpoints.sample(1, 0, 1.0)
+    before = functions.sample.experimental_get_tracing_count()
+    for index in range(1000):
+        endpoints.sample(1 + index % 3, index, temperature=0.5 + index / 1000)
+    assert functions.sample.experimental_get_tracing_count() == before
+    flow = vector_flow()
+    flow.sample(1, seed=0)
+    before = [f.experimental_get_tracing_count() for f in (flow._latents, flow._decode)]
+    for index in range(1000):
+        flow.sample(1 + index % 3, seed=index, temperature=0.5 + index / 1000)
+    after = [f.experimental_get_tracing_count() for f in (flow._latents, flow._decode)]
+    # A second size makes the batch axis unknown.
+    assert all(b - a <= 1 for a, b in zip(before, after, strict=True))
+
+
+def test_seeds_of_log_prob_in_process_trace_nothing(model):
+    endpoints, x = model[False], images()
+    endpoints.log_prob(x)
+    before = endpoints._functions.log_prob.experimental_get_tracing_count()
+    values = [endpoints.log_prob(x, seed=seed, first_row=seed)[0] for seed in range(100)]
+    assert endpoints._functions.log_prob.experimental_get_tracing_count() == before
+    assert len({float(value) for value in values}) > 90
+
+
+@pytest.mark.parametrize("loaded", [True, False])
+def test_decoding_by_the_kept_inverse(loaded, model):
+    z = tf.random.stateless_normal((3, 16), (0, 0))
+    exact, approximate = model[loaded].decode(z), model[loaded].decode_approximate(z)
+    assert np.abs(exact - approximate).max() > 1e-3
+    np.testing.assert_allclose(approximate, exact, atol=20)
+
+
+def test_an_uninitialized_flow_is_not_exported(tmp_path):
+    flow = snf_tf.Flow([layers.ActNorm()], event_shape=(3,))
+    with pytest.raises(ValueError, match="act_norm wait for data"):
+        serving.export(flow, tmp_path / "model")

@@ -1,16 +1,21 @@
 """How Keras trains and evaluates a flow."""
 
+import itertools
+
 import keras
 import tensorflow as tf
 
 from snf_tf import _compat, ops
-from snf_tf.flow.likelihood import evaluate, split_context
+from snf_tf.flow import elements
+from snf_tf.flow.likelihood import evaluate, predict
+from snf_tf.flow.monitoring import FitMonitor
+
+# Rows that are checked at once.
+_SLICE = 1000
 
 
 class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
-    """The `compile`, `fit` and `evaluate` of `snf_tf.Flow`, which gives it `check_data` and all
-    else that is called here.
-    """
+    """The `compile`, `fit`, `evaluate` and `predict` of `snf_tf.Flow`."""
 
     def compile(
         self,
@@ -64,63 +69,137 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
         self.optimizer.build(self.trainable_variables)
 
     def fit(
-        self, x=None, y=None, sample_weight=None, class_weight=None, validation_data=None, **kwargs
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        sample_weight=None,
+        class_weight=None,
+        validation_data=None,
+        context=None,
+        callbacks=None,
+        shuffle=None,
+        **kwargs,
     ):
-        """Trains; as `keras.Model.fit`, on a dataset of batches x or `(x, context)`, or on an array
-        x.
+        """Trains; as `keras.Model.fit`.
+
+        The history has `surrogate`, also as `loss`; with validation data the exact `val_nll`, also
+        as `val_loss`, and `val_bits_per_dim`; and `inverse_error`, the largest of any layer, where
+        inverses are learned.
+
+        Args:
+            x: An array; or a `tf.data.Dataset`, a `keras.utils.PyDataset` or a generator, whose
+                elements are batches x, `(x, context)`, or dicts of `x` and, where given, `context`
+                and `sample_weight`.
+            y: Must be None.
+            batch_size: Batch size where x is an array; by default 32.
+            sample_weight: `(N,)`, where x is an array: factors of the examples' -log p(x).
+            class_weight: Must be None.
+            validation_data: The same kinds as x; arrays may be `(x, context)`.
+            context: `(N, ...)`, where x is an array.
+            callbacks: As in Keras.
+            shuffle: Whether to shuffle arrays; by default True.
+            **kwargs: As in `keras.Model.fit`.
 
         Raises:
-            ValueError: If a layer waits for `flow.initialize`, x has the wrong shape, or an array
-                holds what the flow cannot take, or labels or weights are given.
-                tf.errors.InvalidArgumentError, if a dataset holds what the flow cannot take.
+            ValueError: If a layer waits for `flow.initialize` or for a context to be built, x has
+                the wrong shape, an array holds what the flow cannot take, no layer takes the
+                context, or labels are given.
+            tf.errors.InvalidArgumentError: If a dataset holds what the flow cannot take, or the
+                loss of a step is not finite.
+            FloatingPointError: At the end of an epoch whose loss is not finite, with XLA.
         """
-        if any(given is not None for given in (y, sample_weight, class_weight)):
+        if y is not None or class_weight is not None:
             raise ValueError(
-                "A Flow is fitted to x alone: leave out y, sample_weight and class_weight. A "
-                "context goes into the dataset, as (x, "
-                "context)."
+                "A Flow is fitted to x alone: leave out y and class_weight. What it is conditioned "
+                f"on is given as context=. Received: y={type(y).__name__}, "
+                f"class_weight={class_weight}"
             )
-        waiting = [leaf.name for leaf in self.leaves() if leaf.needs_initialization]
-        if waiting:
+        if waiting := [leaf.name for leaf in self.leaves() if leaf.needs_initialization]:
             raise ValueError(
                 f"Call flow.initialize(batch) first: {', '.join(waiting)} must be initialized by "
-                f"data."
+                "data."
             )
-        if isinstance(x, tf.data.Dataset | tf.distribute.DistributedDataset):
-            # A dataset shuffles for itself; Keras warns of its own default.
-            kwargs.setdefault("shuffle", False)
-        if isinstance(x, tf.data.Dataset):
-            # Values are checked in the pipeline: XLA would drop checks from the training step.
-            x = x.map(self._checked)
-        elif not isinstance(x, tf.distribute.DistributedDataset):
-            x = self._check_array(x)
-        return super().fit(x, validation_data=validation_data, **kwargs)
+        if elements.is_stream(x):
+            if context is not None or sample_weight is not None:
+                raise ValueError(
+                    "context and sample_weight go with arrays; a dataset has them in its elements, "
+                    f"as a dict. Received: x={type(x).__name__}"
+                )
+            data = self._checked_stream(x)
+        else:
+            arrays = self._checked_arrays(elements.as_arrays(x, context, sample_weight))
+            # Another order in every call, the same in a flow that was saved and loaded.
+            order = None if shuffle is False else self.seed + int(self.noise_calls)
+            data = elements.array_batches(arrays, batch_size or 32, order)
+        if isinstance(validation_data, tuple | list):
+            validation_data = elements.as_arrays(tuple(validation_data)).as_dict()
+        if self.traced_version != self.version:
+            # Keras would go on with the step of what the layers were before.
+            self.train_function, self.traced_version = None, self.version
+        if not isinstance(callbacks, keras.callbacks.CallbackList):
+            callbacks = [FitMonitor(), *(callbacks or [])]
+        return super().fit(
+            data,
+            validation_data=validation_data,
+            callbacks=callbacks,
+            # Data sets shuffle for themselves; Keras warns of its own default.
+            shuffle=False,
+            **kwargs,
+        )
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Adds the mean of -log p(x) to the losses of the layers; called by Keras."""
         z, log_det = y_pred
+        nll = -(self.base_log_prob(z) + log_det)
+        weight = elements.unpack(x).sample_weight
+        if weight is not None:
+            nll *= tf.cast(weight, nll.dtype)
         # Keras divides what is added here among replicas, whose gradients it sums; what
         # compute_loss returns it does not divide.
-        self.add_loss(-ops.batch_mean(self.base_log_prob(z) + log_det))
+        self.add_loss(ops.batch_mean(nll))
         loss = ops.finite_or_stop(super().compute_loss(x=x, y_pred=y_pred, training=training))
-        rows, _ = _replica_rows(z)
-        # Means over shards of unequal size: each counts by its rows.
-        return (
-            loss
-            if rows is None
-            else loss * tf.cast(tf.size(rows) * tf.shape(z)[0] / tf.reduce_sum(rows), loss.dtype)
-        )
+        rows, _ = ops.replica_rows(z)
+        if rows is None:
+            return loss
+        # Shards of unequal size count by their rows: in the reported mean Keras does so.
+        return ops.scale_gradient(loss, tf.size(rows) * tf.shape(z)[0] / tf.reduce_sum(rows))
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        """Calls the training loss by its name, `surrogate`; called by Keras."""
+        """Calls the training loss by its name, `surrogate`, too; called by Keras."""
         logs = super().compute_metrics(x, y, y_pred, sample_weight)
         if isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy):
             # Keras averages over axis 0 there, which a scalar does not have.
             logs = {name: tf.reshape(value, [1]) for name, value in logs.items()}
-        return {"surrogate" if name == "loss" else name: value for name, value in logs.items()}
+        return logs
+
+    def get_metrics_result(self):
+        """Returns the means of the epoch so far; called by Keras."""
+        mean = next(metric for metric in super().metrics if metric.name == "loss")
+        replica = tf.distribute.get_replica_context()
+        if replica is None or replica.num_replicas_in_sync == 1:
+            loss = mean.result()
+        else:
+            # A step reports what the first replica returns.
+            sums = [tf.convert_to_tensor(variable) for variable in (mean.total, mean.count)]
+            loss = tf.math.divide_no_nan(*replica.all_reduce(tf.distribute.ReduceOp.SUM, sums))
+        return {"surrogate": loss, "loss": loss}
+
+    @property
+    def metrics(self):
+        """Keras' metrics, and the names of which less is better."""
+        return [*super().metrics, _compat.less_is_better("nll", "bits_per_dim", "surrogate")]
 
     def evaluate(
-        self, x=None, y=None, batch_size=None, steps=None, sample_weight=None, seed=None, **kwargs
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        steps=None,
+        sample_weight=None,
+        context=None,
+        seed=None,
+        **kwargs,
     ):
         """Computes exact likelihoods over a whole dataset, partial batches and all.
 
@@ -129,70 +208,109 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
         of `log_prob` over all rows.
 
         Args:
-            x: A dataset of batches x or `(x, context)`, or an array.
+            x: As in `fit`.
             y: Must be None.
             batch_size: Batch size where x is an array; by default 100.
             steps: Number of batches; all by default.
-            sample_weight: Must be None.
+            sample_weight: As in `fit`; the means are weighted by it.
+            context: As in `fit`.
             seed: Seed of the noise, an integer; None is 0.
             **kwargs: Not used; Keras hands more.
 
         Returns:
-            A dict of floats. `nll`: mean of -log_prob, in nats. `bits_per_dim`. Where a layer has a
-            learned inverse, `reconstruction_error`: the sum over layers of the squared error of x
-            reconstructed from z, a mean over the dataset.
+            A dict of floats. `nll`: mean of -log_prob, in nats. `bits_per_dim`. Where a layer keeps
+            an approximate inverse, `reconstruction_error`: the sum over layers of the squared error
+            of x reconstructed from z, a mean over the dataset.
 
         Raises:
-            ValueError: If the dataset is empty, x is not such as the flow takes, or y or weights
-                are given.
+            ValueError: If the dataset is empty, x is not such as the flow takes, or y is given.
         """
-        if y is not None or sample_weight is not None:
+        if y is not None:
             raise ValueError(
-                "A Flow is evaluated on x alone: leave out y and sample_weight. A context goes "
-                "into the dataset, as (x, context)."
+                "A Flow is evaluated on x alone: leave out y. What it is conditioned on is given "
+                f"as context=. Received: y={type(y).__name__}"
             )
-        if not isinstance(x, tf.data.Dataset):
-            x = tf.data.Dataset.from_tensor_slices(self._check_array(x)).batch(batch_size or 100)
-        return evaluate(self, x.take(-1 if steps is None else steps), seed)
+        data = self._evaluation_batches(x, context, sample_weight, batch_size)
+        return evaluate(self, itertools.islice(data, steps), seed)
 
-    def training_seed(self, x):
-        """The row seed of this training step and of this replica's rows of the global batch."""
-        optimizer = getattr(self, "optimizer", None)
-        _, first_row = _replica_rows(x)
-        # Not `iterations`, which stands still while gradients are accumulated, nor that of an
-        # optimizer that scales the loss.
-        step = (
-            0 if optimizer is None else getattr(optimizer, "inner_optimizer", optimizer)._iterations
-        )
-        return ops.row_seed(self.seed, step, first_row)
+    def predict(
+        self, x, batch_size=None, verbose=0, steps=None, callbacks=None, context=None, seed=None
+    ):
+        """Computes latents and exact log-densities of a whole dataset.
 
-    def _checked(self, *element):
-        """Checks an element of a dataset, and hides a context from Keras, which would take it for
-        targets.
+        Row i of the dataset gets the noise of (seed, i), whatever the batch size.
+
+        Args:
+            x: As in `fit`.
+            batch_size: Batch size where x is an array; by default 100.
+            verbose: Not used; Keras has it.
+            steps: Number of batches; all by default.
+            callbacks: Not used; Keras has it.
+            context: As in `fit`.
+            seed: Seed of the noise, an integer; None is 0.
+
+        Returns:
+            `(z, log_prob)`, arrays of shape `(N, D)` and `(N,)`; log_prob is in nats.
+
+        Raises:
+            ValueError: As in `evaluate`.
         """
-        x, context = split_context(element)
+        data = self._evaluation_batches(x, context, None, batch_size)
+        return predict(self, itertools.islice(data, steps), seed)
+
+    def training_seed(self, x) -> tf.Tensor:
+        """Returns a new row seed, for this replica's rows of the global batch."""
+        return self.next_seed(self.seed, ops.replica_rows(x)[1])
+
+    def _evaluation_batches(self, x, context, sample_weight, batch_size):
+        if elements.is_stream(x):
+            return elements.iterate(x)
+        arrays = elements.as_arrays(x, context, sample_weight)
+        self._check_event(arrays.x)
+        return elements.array_batches(arrays, batch_size or 100)
+
+    def _checked_stream(self, x):
+        """Checks the elements of a stream; as dicts, or Keras would take contexts for targets."""
+        if isinstance(x, tf.distribute.DistributedDataset):
+            return x
+        if isinstance(x, tf.data.Dataset):
+            self._build_by(lambda: next(iter(x)))
+            # In the pipeline: XLA would drop checks from the training step.
+            return x.map(
+                lambda *element: self._checked(element if len(element) > 1 else element[0])
+            )
+        if isinstance(x, keras.utils.PyDataset):
+            self._build_by(lambda: x[0])
+            return elements.CheckedPyDataset(x, self._checked)
+        first = next(x)
+        self._build_by(lambda: first)
+        # Keras takes tuples alone of a generator.
+        return ((self._checked(element),) for element in itertools.chain([first], x))
+
+    def _checked(self, element):
+        x, context, weight = elements.unpack(element)
         x = self.check_data(x)
-        return x if context is None else ((x, context),)
+        return elements.Element(x, self.check_context(context, x), weight).as_dict()
 
-    def _check_array(self, x):
-        try:
-            x = tf.convert_to_tensor(x)
-        except (TypeError, ValueError) as error:
+    def _checked_arrays(self, arrays):
+        self._check_event(arrays.x)
+        for first in range(0, len(arrays.x), _SLICE):
+            rows = slice(first, first + _SLICE)
+            x = self.check_data(arrays.x[rows])
+            self.check_context(None if arrays.context is None else arrays.context[rows], x)
+        self._build_by(lambda: elements.Element(*(v if v is None else v[:1] for v in arrays)))
+        return arrays
+
+    def _check_event(self, x):
+        if not tf.TensorShape(x.shape).is_compatible_with((None, *self.event_shape)):
             raise ValueError(
-                f"A Flow takes a tf.data.Dataset of batches x or (x, context), or one array x. "
-                f"Received: {type(x).__name__}"
-            ) from error
-        return self.check_data(x)
+                f"This Flow takes x of shape (batch,) + {self.event_shape}. "
+                f"Received: x.shape={tuple(x.shape)}"
+            )
 
-
-def _replica_rows(x):
-    """The rows of the global batch: how many each replica has, None with one replica; and which is
-    the first of this one.
-    """
-    replica = tf.distribute.get_replica_context()
-    if replica is None or replica.num_replicas_in_sync == 1:
-        return None, 0
-    index = replica.replica_id_in_sync_group
-    mine = tf.one_hot(index, replica.num_replicas_in_sync, dtype=tf.int32) * tf.shape(x)[0]
-    rows = replica.all_reduce(tf.distribute.ReduceOp.SUM, mine)
-    return rows, tf.reduce_sum(rows[:index])
+    def _build_by(self, first):
+        """Builds networks that wait for a context, by a first element."""
+        if self.unbuilt_parts():
+            x, context, _ = elements.unpack(first())
+            self(x[:1], context=None if context is None else context[:1])
+        self.require_built("fit")

@@ -3,34 +3,34 @@
 import math
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from snf_tf import ops
+from snf_tf import _compat, ops
+from snf_tf.flow.elements import unpack
 from snf_tf.flow.fitting import FlowFitting
+from snf_tf.flow.inference import FlowInference
 from snf_tf.layers.bijection import Bijection, follow
+from snf_tf.layers.tf_variables import weights_in_use
 
 
 @keras.saving.register_keras_serializable("snf_tf")
-class Flow(Bijection, FlowFitting):
+class Flow(FlowInference, FlowFitting):
     """A sequence of bijections from data to latents, and a base distribution of the latents.
 
-    A flow keeps the contract of its layers (`snf_tf.layers.FlowLayer`): `z, log_det = flow(x)`, `x
-    = flow.inverse(z)`. It trains by `flow.compile(optimizer=...)` and `flow.fit(dataset)`, where an
-    element of the dataset is a batch x, or `(x, context)`.
+    A flow keeps the contract of its layers (`snf_tf.layers.Bijection`): `z, log_det = flow(x)`,
+    `x = flow.inverse(z)`. It trains by `flow.compile(optimizer=...)` and `flow.fit(data)`.
 
     Training minimises, as a mean over the batch, -log p(x) plus what the layers add. With layers
-    that estimate the gradient of their log-determinant the value of this sum is no likelihood; it
-    is called `surrogate` in logs. `evaluate`, `log_prob` and, with validation data, the `val_nll`
-    of `fit` are exact.
+    that estimate the gradient of their log-determinant this sum is no likelihood; logs call it
+    `surrogate`. `evaluate`, `log_prob` and, with validation data, the `val_nll` of `fit` are exact.
 
     Args:
         bijections: Layers from data to latents.
         event_shape: Shape of one x.
-        base: Distribution of the latents, flat vectors `(batch, D)`: an object with `log_prob(z) ->
-            (batch,)` and `sample(shape, seed)`, such as a TFP distribution. None is the standard
-            normal. To `save` a flow with another base, that has to be one that Keras can serialize;
-            `save_weights` works with any.
+        base: Distribution of the latents, flat vectors `(batch, D)`: an object with
+            `log_prob(z) -> (batch,)` and `sample(shape, seed)`, such as a TFP distribution, whose
+            variables become weights of the flow. None is the standard normal. To `save` a flow with
+            another base, Keras must be able to serialize the base; `save_weights` works with any.
         seed: Seed of the noise in training: a step's noise is a function of (seed, step, row of the
             global batch).
         **kwargs: As in `keras.Model`.
@@ -73,8 +73,9 @@ class Flow(Bijection, FlowFitting):
                 f"event_shape={event_shape!r}"
             )
         self.event_shape = tuple(event_shape)
-        self.base = base
+        self._base = base
         self.seed = seed
+        self.traced_version = 0
         self.build((None, *self.event_shape))
 
     def build(self, input_shape):
@@ -100,10 +101,20 @@ class Flow(Bijection, FlowFitting):
                 )
             shape = bijection.latent_shape
         self.latent_shape = (math.prod(shape),)
+        if isinstance(self._base, tf.Module):
+            spec = tf.TensorSpec((1, *self.latent_shape), self.log_det_dtype)
+            self._base_weights = weights_in_use(self.base_log_prob, spec, self._base.variables)
         self.initialized = self.add_weight(
             name="initialized", shape=(), initializer="zeros", trainable=False, dtype="float32"
         )
+        self.add_noise_counter()
+        _compat.separate_losses(self)
         self.built = True
+
+    @property
+    def base(self):
+        """The distribution of the latents; None is the standard normal. It cannot be replaced."""
+        return self._base
 
     # The contract of a layer.
 
@@ -114,14 +125,21 @@ class Flow(Bijection, FlowFitting):
             x: `(batch,) + event_shape`.
             context: Handed to every layer.
             training: Whether layers may use their estimators.
-            seed: Seed of the noise: an integer, or a row seed of `snf_tf.ops.row_seed`. None: in a
-                compiled flow's training the step, otherwise 0.
+            seed: Seed of the noise: an integer, or a row seed of `snf_tf.ops.row_seed`. None:
+                another one in every training call, otherwise 0.
         """
-        if isinstance(x, tuple | list):
-            x, context = x
-        if training and seed is None:
-            seed = self.training_seed(x)
-        return self._forward(self.check_data(x), context, training, seed)
+        if isinstance(x, dict | tuple | list):
+            x, given, _ = unpack(x)
+            context = given if context is None else context
+        x = self.check_data(x)
+        return self.forward(x, self.check_context(context, x), training, seed)
+
+    def forward(self, x, context=None, training=False, seed=None):
+        """Does what a call does, for x and context that are checked."""
+        log_dets: list[tf.Tensor] = []
+        steps = self.steps(x, context, training, seed)
+        z = follow(steps, lambda step: log_dets.append(step.log_det))
+        return z, self._sum(log_dets)
 
     def call_inverse(self, z, context=None, exact=True):
         x = tf.reshape(z, (-1, *self.bijections[-1].latent_shape))
@@ -130,7 +148,7 @@ class Flow(Bijection, FlowFitting):
         return x
 
     def steps(self, x, context=None, training=False, seed=None):
-        seed = ops.row_seed(seed)
+        seed = self.training_seed(x) if training and seed is None else ops.row_seed(seed)
         for index, bijection in enumerate(self.bijections):
             noise = ops.fold_in(seed, index) if bijection.takes_seed else None
             x = yield from bijection.steps(x, context, training, noise)
@@ -161,6 +179,17 @@ class Flow(Bijection, FlowFitting):
     @property
     def has_approximate_inverse(self):
         return any(bijection.has_approximate_inverse for bijection in self.bijections)
+
+    @property
+    def takes_context(self):
+        return any(bijection.takes_context for bijection in self.bijections)
+
+    @property
+    def version(self):
+        return sum(bijection.version for bijection in self.bijections)
+
+    def unbuilt_parts(self):
+        return [name for bijection in self.bijections for name in bijection.unbuilt_parts()]
 
     @property
     def needs_initialization(self):
@@ -195,124 +224,12 @@ class Flow(Bijection, FlowFitting):
         for index, bijection in enumerate(self.bijections):
             # A layer sees what the layers before it give once they are initialized.
             noise = {"seed": ops.fold_in(seed, index)} if bijection.takes_seed else {}
-            bijection.initialize(x, context, **noise)
+            given = context if bijection.takes_context else None
+            bijection.initialize(x, given, **noise)
             if index < len(self.bijections) - 1:
-                z, _ = bijection(x, context=context, **noise)
+                z, _ = bijection(x, context=given, **noise)
                 x = tf.reshape(z, (-1, *bijection.latent_shape))
         self.initialized.assign(1.0)
-
-    # Likelihood, latents, samples.
-
-    def log_prob(self, x, context=None, seed=None):
-        """Computes the exact log-density of data.
-
-        Args:
-            x: `(batch,) + event_shape`.
-            context: Handed to every layer.
-            seed: Seed of the dequantization noise, an integer; None is 0, so that two calls agree.
-                Row i gets the noise of (seed, i).
-
-        Returns:
-            `(batch,)`, in nats. For images log p(x + u) on the scale of 0..255, whose mean over u
-            bounds log P(x) from below.
-
-        Raises:
-            ValueError: If x has the wrong shape, holds NaN, or does not fit the first layer.
-        """
-        return self._log_prob(self.check_data(x), context, ops.row_seed(seed))
-
-    def encode(self, x, context=None, seed=None):
-        """Maps data `(batch,) + event_shape` to latents `(batch, D)`, float32 at least; arguments
-        and errors as in `log_prob`.
-        """
-        return self._encode(self.check_data(x), context, ops.row_seed(seed))
-
-    def decode(self, z, context=None, exact=True):
-        """Maps latents `(batch, D)` to data; images are floats in [0, 256).
-
-        Args:
-            z: `(batch, D)`.
-            context: Handed to every layer.
-            exact: Whether to use the exact inverses, or the learned ones where there are any.
-        """
-        z = tf.convert_to_tensor(z)
-        if z.shape.rank is not None and tuple(z.shape[1:]) != self.latent_shape:
-            raise ValueError(
-                f"decode takes latents of shape (batch,) + {self.latent_shape}. Received: "
-                f"z.shape={z.shape}"
-            )
-        return self._decode(z, context, exact)
-
-    def sample(self, n, context=None, exact=False, temperature=1.0, seed=None):
-        """Draws samples.
-
-        Args:
-            n: How many, an integer of at least 1.
-            context: Handed to every layer.
-            exact: Whether to use the exact inverses, or the learned ones where there are any.
-            temperature: Factor on the latents.
-            seed: An integer; None draws one from TensorFlow's global generator.
-
-        Returns:
-            `(n,) + event_shape`; images are floats in [0, 256).
-
-        Raises:
-            ValueError: If n is not an integer of at least 1, or temperature is negative.
-        """
-        if not tf.is_tensor(n) and not (isinstance(n, int | np.integer) and n >= 1):
-            raise ValueError(f"n must be an integer of at least 1. Received: n={n}")
-        if not tf.is_tensor(temperature):
-            if not temperature >= 0:
-                raise ValueError(
-                    f"temperature must not be negative. Received: temperature={temperature}"
-                )
-            temperature = tf.constant(temperature, tf.float64)
-        if seed is None:
-            seed = tf.random.uniform((), maxval=tf.int64.max, dtype=tf.int64)
-        return self._sample(
-            tf.convert_to_tensor(n), context, exact, temperature, tf.cast(seed, tf.int64)
-        )
-
-    # TensorFlow Probability takes seconds to import, and only these two need it.
-
-    @property
-    def bijector(self):
-        """The flow as a TFP bijector, from latents to data, or to dequantized data; see
-        `snf_tf.bijectors.as_bijector`.
-        """
-        from snf_tf.bijectors import as_bijector
-
-        return as_bijector(self)
-
-    @property
-    def distribution(self):
-        """The flow as a TFP distribution of data, or of dequantized data; see
-        `snf_tf.bijectors.as_distribution`.
-        """
-        from snf_tf.bijectors import as_distribution
-
-        return as_distribution(self)
-
-    def check_data(self, x):
-        """Converts data to a tensor, if they are such as this flow takes: of its shape, finite, and
-        right for its first layer.
-
-        Raises:
-            ValueError: If they are not. In a graph values are checked when it runs; see
-                `snf_tf.ops.require`.
-        """
-        x = tf.convert_to_tensor(x)
-        if not x.shape.is_compatible_with((None, *self.event_shape)):
-            raise ValueError(
-                f"This Flow takes x of shape (batch,) + {self.event_shape}. Received: "
-                f"x.shape={x.shape}"
-            )
-        x = tf.ensure_shape(x, (None, *self.event_shape))
-        if x.dtype.is_floating:
-            x = ops.require(
-                tf.reduce_all(tf.math.is_finite(x)), x, "The data given to a Flow must be finite."
-            )
-        return self.bijections[0].check_data(x)
 
     # Serialization.
 
@@ -333,42 +250,23 @@ class Flow(Bijection, FlowFitting):
             config[name] = keras.saving.deserialize_keras_object(config[name], custom_objects)
         return cls(**config)
 
-    # The computations.
+    def load_weights(self, filepath, **kwargs):
+        """Loads weights; as in Keras.
 
-    @tf.function(reduce_retracing=True)
-    def _log_prob(self, x, context, seed):
-        z, log_det = self._forward(x, context, False, seed)
-        return self.base_log_prob(z) + log_det
+        Raises:
+            ValueError: If networks wait for a context to be built.
+        """
+        self.require_built("load_weights")
+        super().load_weights(filepath, **kwargs)
 
-    @tf.function(reduce_retracing=True)
-    def _encode(self, x, context, seed):
-        return tf.cast(self._forward(x, context, False, seed)[0], self.log_det_dtype)
+    def save_weights(self, filepath, **kwargs):
+        """Saves weights; as in Keras.
 
-    @tf.function(reduce_retracing=True)
-    def _decode(self, z, context, exact):
-        return self.inverse(z, context, exact)
-
-    @tf.function(reduce_retracing=True)
-    def _sample(self, n, context, exact, temperature, seed):
-        dtype = self.log_det_dtype
-        seed = tf.bitcast(seed, tf.int32)
-        if self.base is None:
-            z = tf.random.stateless_normal([n, *self.latent_shape], seed=seed, dtype=dtype)
-        else:
-            z = tf.cast(self.base.sample(n, seed=seed), dtype)
-        return self.inverse(tf.cast(temperature, dtype) * z, context, exact)
-
-    def _forward(self, x, context, training, seed):
-        """Latents `(batch, D)`, and the sum of the layers' log-dets."""
-        log_dets: list[tf.Tensor] = []
-        steps = self.steps(x, context, training, seed)
-        z = follow(steps, lambda step: log_dets.append(step.log_det))
-        return z, self._sum(log_dets)
+        Raises:
+            ValueError: If networks wait for a context to be built.
+        """
+        self.require_built("save_weights")
+        super().save_weights(filepath, **kwargs)
 
     def _sum(self, log_dets):
         return tf.add_n([tf.cast(log_det, self.log_det_dtype) for log_det in log_dets])
-
-    def base_log_prob(self, z):
-        """Log-density (nats) of latents `(batch, D)` under the base distribution: `(batch,)`."""
-        z = tf.cast(z, self.log_det_dtype)
-        return ops.standard_normal_log_prob(z) if self.base is None else self.base.log_prob(z)

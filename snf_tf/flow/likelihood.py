@@ -1,6 +1,8 @@
 """Exact likelihoods over whole datasets."""
 
 import math
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -8,25 +10,45 @@ from scipy.special import logsumexp
 
 from snf_tf import ops
 from snf_tf.layers.bijection import follow
+from snf_tf.layers.flow_layer import sum_event
 
 
-def evaluate(flow, dataset: tf.data.Dataset, seed: int | None = None) -> dict[str, float]:
-    """Evaluates a flow on every row of a dataset; see `snf_tf.Flow.evaluate`."""
+def evaluate(flow, data: Iterable[Any], seed: int | None = None) -> dict[str, float]:
+    """Evaluates a flow on every row of batches; see `snf_tf.Flow.evaluate`."""
     constant = constant_log_dets(flow)
-    rows, totals = 0, tf.zeros(2, tf.float64)
-    for element in dataset:
-        x, context = split_context(element if isinstance(element, tuple) else (element,))
-        totals += _batch_totals(
-            flow, flow.check_data(x), context, ops.row_seed(seed, first_row=rows), constant
-        )
-        rows += int(x.shape[0])
+    rows, totals = 0, tf.zeros(3, tf.float64)
+    for element in data:
+        x, context, weight = flow.check_element(element)
+        weight = tf.ones(len(x), tf.float64) if weight is None else tf.cast(weight, tf.float64)
+        noise = ops.row_seed(seed, first_row=rows)
+        totals += _batch_totals(flow, x, context, noise, constant, weight, flow.version)
+        rows += len(x)
     if rows == 0:
         raise ValueError(
             "evaluate needs at least one row of data. Received: a dataset without a batch"
         )
-    nll, error = (total / rows for total in totals.numpy().tolist())
-    results = {"nll": nll, "bits_per_dim": ops.bits_per_dim(nll, math.prod(flow.event_shape))}
-    return results | ({"reconstruction_error": error} if flow.has_approximate_inverse else {})
+    nll, error, weight = totals.numpy().tolist()
+    if not weight > 0:
+        raise ValueError(f"sample_weight must have a positive sum. Received: a sum of {weight}")
+    results = {"nll": nll / weight}
+    results["bits_per_dim"] = ops.bits_per_dim(results["nll"], math.prod(flow.event_shape))
+    return results | (
+        {"reconstruction_error": error / weight} if flow.has_approximate_inverse else {}
+    )
+
+
+def predict(flow, data: Iterable[Any], seed: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Computes latents and log-densities of every row of batches; see `snf_tf.Flow.predict`."""
+    rows, latents, log_probs = 0, [], []
+    for element in data:
+        x, context, _ = flow.check_element(element)
+        z, log_prob = flow.latents_and_log_prob(x, context, ops.row_seed(seed, first_row=rows))
+        latents.append(z.numpy())
+        log_probs.append(log_prob.numpy())
+        rows += len(x)
+    if not latents:
+        raise ValueError("predict needs at least one batch of data. Received: an empty dataset")
+    return np.concatenate(latents), np.concatenate(log_probs)
 
 
 def likelihoods(
@@ -77,18 +99,6 @@ def likelihoods(
     return results
 
 
-def split_context(element: tuple) -> tuple[tf.Tensor, tf.Tensor | None]:
-    """Brings an element of a dataset, `(x,)` or `(x, context)`, to `(x, context)`, where context
-    can be None.
-    """
-    if len(element) > 2:
-        raise ValueError(
-            f"The elements of a dataset must be x or (x, context). Received: a tuple of "
-            f"{len(element)}"
-        )
-    return element if len(element) == 2 else (element[0], None)
-
-
 @tf.function
 def constant_log_dets(flow) -> tf.Tensor:
     """The sum of all log-dets that do not depend on the data, a scalar in float64."""
@@ -104,25 +114,27 @@ def exact_log_prob(flow, x, seed, constant) -> tf.Tensor:
 
 
 def _log_prob_and_error(flow, x, seed, constant, context):
+    """Computes log_prob, `(batch,)`, and the layers' squared reconstruction errors, `(batch,)`."""
     log_prob, error = [constant], [tf.zeros((), tf.float64)]
 
     def add(step):
         layer, h, z, log_det = step
+        # A log-det that `constant` holds is not used: TensorFlow drops its computation then.
         if not layer.log_det_is_constant:
             log_prob.append(tf.cast(log_det, tf.float64))
         if layer.has_approximate_inverse:
             difference = layer.inverse(z, context, exact=False) - layer.widen(h)
-            error.append(tf.reduce_sum(tf.cast(tf.square(difference), tf.float64)))
+            error.append(sum_event(tf.cast(tf.square(difference), tf.float64)))
 
     latents = follow(flow.steps(x, context, seed=seed), add)
-    return sum(log_prob) + tf.cast(flow.base_log_prob(latents), tf.float64), tf.add_n(error)
+    return sum(log_prob) + tf.cast(flow.base_log_prob(latents), tf.float64), sum(error)
 
 
 @tf.function(reduce_retracing=True)
-def _batch_totals(flow, x, context, seed, constant) -> tf.Tensor:
-    """Sums of -log_prob and of the layers' squared reconstruction errors over a batch."""
+def _batch_totals(flow, x, context, seed, constant, weight, version) -> tf.Tensor:
+    """Computes weighted sums over a batch: of -log_prob, of reconstruction errors, of weights."""
     log_prob, error = _log_prob_and_error(flow, x, seed, constant, context)
-    return tf.stack([-tf.reduce_sum(log_prob), error])
+    return tf.stack([-tf.reduce_sum(w) for w in (weight * log_prob, -weight * error, -weight)])
 
 
 def round_trip_error(flow, x: tf.Tensor, exact: bool = True) -> float:

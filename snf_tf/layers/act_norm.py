@@ -38,6 +38,7 @@ class ActNorm(FlowLayer):
         True
     """
 
+    takes_context = False
     log_det_is_constant = True
 
     def build(self, input_shape):

@@ -14,6 +14,8 @@ class _Activation(FlowLayer):
     `log_det_dtype`.
     """
 
+    takes_context = False
+
     def call(self, x, context=None, training=False):
         value, log_slope = self._function(self.widen(x))
         return tf.cast(value, self.call_dtype(training)), sum_event(log_slope)

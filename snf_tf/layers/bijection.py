@@ -36,6 +36,8 @@ class Bijection(keras.layers.Layer):
     Attributes:
         event_shape: Shape of one x; set in build.
         latent_shape: Shape of one z; set in build.
+        takes_context: Whether the context may matter. A flow of which no layer takes a context
+            refuses one.
         takes_seed: Whether `call` takes `seed=`, a row seed of `snf_tf.ops.row_seed`.
         is_bijection: Whether z determines x. False for dequantizers.
         log_det_kind: "exact" or "estimate": of the call with `training=False`.
@@ -45,6 +47,7 @@ class Bijection(keras.layers.Layer):
 
     event_shape: tuple[int, ...]
     latent_shape: tuple[int, ...]
+    takes_context = True
     takes_seed = False
     is_bijection = True
     log_det_kind = "exact"
@@ -52,6 +55,7 @@ class Bijection(keras.layers.Layer):
     has_approximate_inverse = False
     # Own weights, the last ones, that a file from before they existed may lack.
     _count_of_optional_weights = 0
+    _changes = 0
 
     @property
     def has_learned_inverse(self) -> bool:
@@ -148,6 +152,33 @@ class Bijection(keras.layers.Layer):
     def inverse_angles(self, x: tf.Tensor, z: tf.Tensor) -> Mapping[str, tf.Tensor]:
         """Compares inverses, where the layer keeps one: name -> degrees; see `diagnostics`."""
         return {}
+
+    def inverse_error(self) -> tf.Tensor | None:
+        """Estimates |E v| / |v| of a learned inverse on random v; None where nothing is learned.
+
+        E is the identity minus the layer, without bias, and its learned inverse in turn. From 1 on
+        the gradient of log|det| that uses the inverse cannot be trusted.
+        """
+        return None
+
+    def unbuilt_parts(self) -> list[str]:
+        """Returns the names of networks that wait for a first context to be built."""
+        return []
+
+    @property
+    def version(self) -> int:
+        """A number that grows with every change of a public attribute; traces depend on it."""
+        return self._changes
+
+    def __setattr__(self, name, value):
+        if not name.startswith("_") and self.__dict__.get("built", False):
+            self._changes += 1
+        super().__setattr__(name, value)
+
+    @property
+    def training_only_weights(self) -> tuple[keras.Variable, ...]:
+        """The trainable weights on which no exact number depends."""
+        return ()
 
     @property
     def estimated_weights(self) -> tuple[keras.Variable, ...]:

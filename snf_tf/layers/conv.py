@@ -38,6 +38,7 @@ class ExactConv2D(FlowLayer):
         True
     """
 
+    takes_context = False
     log_det_is_constant = True
 
     def __init__(self, kernel_size, kernel_initializer=None, **kwargs):

@@ -42,6 +42,7 @@ class InvertibleConv1x1(FlowLayer):
         True
     """
 
+    takes_context = False
     log_det_is_constant = True
 
     def __init__(

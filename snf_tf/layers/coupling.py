@@ -69,8 +69,9 @@ class Coupling(FlowLayer):
         self.conditioner = self.given_conditioner or default_conditioner(
             x1_shape, outputs, self.width, self.dtype_policy
         )
-        if not self.conditioner.built:
-            self.conditioner.build((None, *x1_shape))
+        self._waits_for_context = not _is_built(self.conditioner) and not _build(
+            self.conditioner, keras.KerasTensor((None, *x1_shape), self.log_det_dtype)
+        )
 
     def call(self, x, context=None, training=False):
         x1, x2 = self.mask.split(self.widen(x))
@@ -81,6 +82,13 @@ class Coupling(FlowLayer):
     def call_inverse(self, z, context=None, exact=True):
         x1, z2 = self.mask.split(z)
         return self.mask.merge(x1, self.transform.inverse(z2, self._parameters(x1, context, False)))
+
+    @property
+    def takes_context(self):
+        return self.given_conditioner is not None
+
+    def unbuilt_parts(self):
+        return [self.conditioner.name] if self._waits_for_context else []
 
     @property
     def log_det_is_constant(self):
@@ -111,7 +119,15 @@ class Coupling(FlowLayer):
                 f"Received: a context of shape {context.shape}"
             )
         inputs = x1 if context is None else [x1, self.widen(context)]
-        h = self.conditioner(inputs, training=training)
+        try:
+            h = self.conditioner(inputs, training=training)
+        except (TypeError, ValueError, AttributeError, IndexError) as error:
+            received = "no context" if context is None else f"a context of shape {context.shape}"
+            raise ValueError(
+                f"The conditioner of {self.name} cannot be called on x1, of shape {x1.shape}, and "
+                f"the context: give the context that it takes. Received: {received}. {error}"
+            ) from error
+        self._waits_for_context = False
         if tuple(h.shape[1:]) != self._parameters_shape:
             raise ValueError(
                 f"The conditioner of {self.name} must map x1, of shape (batch,) + "
@@ -158,3 +174,16 @@ class AffineCoupling(Coupling):
         config = super().get_config()
         del config["transform"], config["mask"]
         return config | {"scale": keras.saving.serialize_keras_object(self.transform.scale)}
+
+
+def _is_built(network):
+    return network.built and all(layer.built for layer in network._flatten_layers())
+
+
+def _build(network, x1):
+    """Builds a network by a symbolic call on x1 alone; False, if it takes more than that."""
+    try:
+        network(x1)
+    except Exception:
+        return False
+    return True

@@ -41,6 +41,7 @@ class EmergingConv2D(FlowLayer):
         >>> x = layer.inverse(z)
     """
 
+    takes_context = False
     log_det_is_constant = True
 
     def __init__(self, kernel_size=3, kernel_initializer=None, **kwargs):

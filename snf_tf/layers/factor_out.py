@@ -56,6 +56,17 @@ class FactorOut(FlowLayer):
         self.conditional = conditional
 
     @property
+    def takes_context(self):
+        return self.inner.takes_context
+
+    @property
+    def version(self):
+        return self._changes + self.inner.version
+
+    def unbuilt_parts(self):
+        return self.inner.unbuilt_parts()
+
+    @property
     def takes_seed(self):
         return self.inner.takes_seed
 

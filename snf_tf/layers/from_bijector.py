@@ -1,11 +1,10 @@
 """A bijector of TensorFlow Probability as a layer."""
 
-import weakref
-
 import keras
 import tensorflow as tf
 
 from snf_tf.layers.flow_layer import FlowLayer
+from snf_tf.layers.tf_variables import weights_in_use
 
 
 @keras.saving.register_keras_serializable("snf_tf")
@@ -33,6 +32,8 @@ class FromBijector(FlowLayer):
         >>> z.numpy().tolist(), len(layer.trainable_weights)
         ([[1.0, 1.0]], 1)
     """
+
+    takes_context = False
 
     def __init__(self, bijector, **kwargs):
         super().__init__(**kwargs)
@@ -68,25 +69,12 @@ class FromBijector(FlowLayer):
                         f"{self._given!r}"
                     )
             super().build(input_shape)
-            # Networks make their variables when they are first called; a graph captures those that
-            # it uses, seen by TFP or not.
+            # Networks make their variables when they are first called.
             self._both_ways(tf.zeros((1, *self.event_shape), self._dtype))
-            graph = tf.function(self._both_ways).get_concrete_function(
-                tf.TensorSpec((1, *self.event_shape), self._dtype)
+            spec = tf.TensorSpec((1, *self.event_shape), self._dtype)
+            self._variables = weights_in_use(
+                self._both_ways, spec, self.bijector.variables, made, self.trainable
             )
-        shown = self.bijector.variables
-        # What a graph captures is one replica's part of a variable, with the same id.
-        whole = {variable._unique_id: variable for variable in (*graph.variables, *made, *shown)}
-        found = [
-            whole[variable._unique_id]
-            for variable in {v._unique_id: v for v in (*graph.variables, *shown)}.values()
-        ]
-        _check_strategy(found)
-        # In the order in which they were made, the same for every bijector that a function makes:
-        # files hold no names.
-        self._variables = [
-            _keras_variable(variable, self.trainable) for variable in sorted(found, key=_age)
-        ]
 
     def compute_latent_shape(self, event_shape):
         if len(event_shape) < self.bijector.inverse_min_event_ndims:
@@ -141,39 +129,6 @@ class FromBijector(FlowLayer):
         """log|det dz/dx|, `(batch,)`, for a bijector that may have the same for all."""
         log_det = self.bijector.inverse_log_det_jacobian(x, event_ndims=len(self.event_shape))
         return tf.broadcast_to(log_det, tf.shape(x)[:1])
-
-
-# A variable that two layers share is one for Keras, too; each wrapper keeps its variable, and with
-# it the key, alive.
-_wrappers: weakref.WeakValueDictionary[int, keras.Variable] = weakref.WeakValueDictionary()
-
-
-def _keras_variable(variable: tf.Variable, trainable: bool) -> keras.Variable:
-    """A Keras variable of the same storage."""
-    tracked = _wrappers.get(id(variable))
-    if tracked is None:
-        name = variable.name.removesuffix(":0").replace("/", "_")
-        tracked = keras.Variable(
-            variable, trainable=variable.trainable and trainable, dtype=variable.dtype, name=name
-        )
-        # TFP's autoregressive networks keep their masks by constraints.
-        tracked.constraint = variable.constraint
-        _wrappers[id(variable)] = tracked
-    return tracked
-
-
-def _check_strategy(variables):
-    outside = [v.name for v in variables if not isinstance(v, tf.distribute.DistributedValues)]
-    if tf.distribute.get_strategy().num_replicas_in_sync > 1 and outside:
-        raise ValueError(
-            "The bijector's variables were made outside of the scope of the strategy: give "
-            "FromBijector a function that makes the "
-            f"bijector. Received: variables {', '.join(outside)}"
-        )
-
-
-def _age(variable: tf.Variable) -> int:
-    return int(variable._unique_id.rpartition("_")[2])
 
 
 def _is_bijector(value):

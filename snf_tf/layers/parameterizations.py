@@ -7,6 +7,7 @@ import numpy as np
 import scipy.linalg
 import tensorflow as tf
 
+from snf_tf import ops
 from snf_tf.layers.options import Option
 
 
@@ -60,7 +61,7 @@ class Plain(Parameterization):
         return weights["kernel"]
 
     def log_det(self, weights):
-        return tf.linalg.slogdet(weights["kernel"][0, 0])[1]
+        return ops.log_abs_det(weights["kernel"][0, 0])
 
 
 @keras.saving.register_keras_serializable("snf_tf")

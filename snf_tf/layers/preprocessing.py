@@ -27,7 +27,8 @@ class Dequantize(FlowLayer):
 
     Call arguments:
         x: `(batch,) + event_shape`, of an integer dtype, or floats with integer values.
-        seed: An integer, or a row seed as of `snf_tf.ops.row_seed`; None is 0.
+        seed: An integer, or a row seed of `snf_tf.ops.row_seed`. None: another one in every
+            training call, otherwise 0.
 
     Raises:
         ValueError: If bins is not a positive integer; and in a call, if x holds NaN, or values that
@@ -42,6 +43,7 @@ class Dequantize(FlowLayer):
 
     takes_seed = True
     is_bijection = False
+    takes_context = False
     log_det_is_constant = True
 
     def __init__(self, bins=256, **kwargs):
@@ -50,8 +52,14 @@ class Dequantize(FlowLayer):
             raise ValueError(f"bins must be a positive integer. Received: bins={bins}")
         self.bins = bins
 
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.add_noise_counter()
+
     def call(self, x, context=None, training=False, seed=None):
         x = self.widen(self.check_data(x))
+        if training and seed is None:
+            seed = self.next_seed(first_row=ops.replica_rows(x)[1])
         z = x + ops.uniform_rows(ops.row_seed(seed), tf.shape(x), self.log_det_dtype)
         # Where x + u is rounded up to x + 1, u is taken to be 0.
         return tf.where(z < x + 1, z, x), self.repeat(0.0, x)
@@ -96,6 +104,7 @@ class Scale(FlowLayer):
         (array([[1., 2.]], dtype=float32), array([-1.3862944], dtype=float32))
     """
 
+    takes_context = False
     log_det_is_constant = True
 
     def __init__(self, scale=1 / 256, **kwargs):
@@ -138,6 +147,8 @@ class Logit(FlowLayer):
         >>> layer.inverse(z).numpy().round(4)
         array([[-0. ,  0.5]], dtype=float32)
     """
+
+    takes_context = False
 
     def __init__(self, alpha=1e-6, **kwargs):
         super().__init__(**kwargs)

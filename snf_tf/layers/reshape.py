@@ -11,6 +11,7 @@ from snf_tf.layers.flow_layer import FlowLayer
 class _Reshape(FlowLayer):
     """A permutation of elements."""
 
+    takes_context = False
     log_det_is_constant = True
 
     def constant_log_det(self):

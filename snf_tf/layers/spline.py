@@ -38,6 +38,8 @@ class SplineActivation(FlowLayer):
         [[-20.0, 0.5]]
     """
 
+    takes_context = False
+
     def __init__(self, bins=5, bound=10.0, **kwargs):
         super().__init__(**kwargs)
         if not (isinstance(bins, int) and 2 <= bins < 1000):

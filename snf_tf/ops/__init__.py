@@ -34,9 +34,11 @@ from snf_tf.ops.inverse_kernels import (
     unit_rows,
 )
 from snf_tf.ops.likelihood import batch_mean, bits_per_dim, standard_normal_log_prob
+from snf_tf.ops.log_abs_det import log_abs_det
 from snf_tf.ops.monotone import monotone_inverse
 from snf_tf.ops.random import fold_in, row_seed, uniform_rows
 from snf_tf.ops.refinement import refined_conv2d_solve, refined_matmul_solve
+from snf_tf.ops.replicas import replica_rows, scale_gradient
 from snf_tf.ops.spline import (
     rational_quadratic_spline,
     rational_quadratic_spline_inverse,
@@ -67,6 +69,7 @@ __all__ = [
     "leaky_relu",
     "leaky_relu_inverse",
     "least_squares_inverse_kernel",
+    "log_abs_det",
     "log_det_by_gradient",
     "monotone_inverse",
     "multiplicity",
@@ -77,9 +80,11 @@ __all__ = [
     "refined_conv2d_solve",
     "refined_matmul_solve",
     "relative_gradient_matmul",
+    "replica_rows",
     "require",
     "resize_kernel",
     "row_seed",
+    "scale_gradient",
     "self_normalizing_conv2d",
     "self_normalizing_matmul",
     "smooth_leaky_relu",

@@ -31,7 +31,7 @@ def test_likelihoods_are_those_of_the_flow():
 def test_importance_weighted_bound_falls_to_the_probability():
     """Of one pixel of 4 values under a normal density, where P(x) is known."""
     flow = snf_tf.Flow([layers.Dequantize(bins=4), layers.Scale(0.5)], event_shape=(1,))
-    x = np.random.RandomState(0).randint(0, 4, (200, 1)).astype("uint8")
+    x = np.random.RandomState(0).randint(0, 4, (2000, 1)).astype("uint8")
     truth = -np.log(norm.cdf((x + 1) / 2) - norm.cdf(x / 2)).mean()
     endpoints = serving.Endpoints(flow)
     few, many = (
@@ -39,7 +39,8 @@ def test_importance_weighted_bound_falls_to_the_probability():
         for draws in (2, 200)
     )
     nll = likelihood.likelihoods(endpoints, x)["nll"]
-    assert truth < many < few < nll
+    # The bounds hold in the mean over draws.
+    assert truth - 1e-3 < many < few < nll
     assert many == pytest.approx(truth, abs=2e-3)
 
 

@@ -12,6 +12,9 @@ from snf_tf.layers.options import deserialized, resolve
 from snf_tf.layers.self_normalizing.learned import LearnedInverse
 from snf_tf.layers.self_normalizing.penalty import FixedPenalty
 
+# Random vectors by which the error of a learned inverse is estimated.
+_PROBES = 16
+
 
 class SelfNormalizing(FlowLayer):
     """Adds to an exact linear layer, the next base class, an inverse kernel by which it trains.
@@ -114,6 +117,19 @@ class SelfNormalizing(FlowLayer):
             raise AttributeError(f"{self.name} has no reconstruction_weight") from None
 
     @property
+    def training_only_weights(self):
+        return (self.inverse_kernel,) if self.inverse_method.trains_inverse else ()
+
+    def inverse_error(self):
+        if not self.inverse_method.trains_inverse:
+            return None
+        v = tf.random.stateless_normal(
+            (_PROBES, *self.event_shape), (0, 0), dtype=self.log_det_dtype
+        )
+        back = self.times_inverse_kernel(self.affine(v) - self.widen(self.bias))
+        return tf.norm(v - back) / tf.norm(v)
+
+    @property
     def estimated_weights(self):
         return (self.kernel,)
 
@@ -129,6 +145,8 @@ class SelfNormalizing(FlowLayer):
             for name, weight in self.inverse_state.items()
             if not weight.shape and name != "reconstruction_weight"
         }
+        if self.inverse_method.trains_inverse:
+            state["inverse_error"] = self.inverse_error()
         return {
             **super().diagnostics(x, z),
             "reconstruction_error": tf.reduce_sum(tf.square(error)) / len(x),

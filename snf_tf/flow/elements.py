@@ -1,0 +1,148 @@
+"""What a flow is fitted and evaluated on: arrays, data sets, generators, in one form."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+_NAMES = ("x", "context", "sample_weight")
+
+
+class Element(NamedTuple):
+    """A batch.
+
+    Attributes:
+        x: `(batch,) + event_shape`.
+        context: `(batch, ...)`, or None.
+        sample_weight: `(batch,)`, or None.
+    """
+
+    x: Any
+    context: Any = None
+    sample_weight: Any = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns what is given, by name: Keras takes it for the inputs of a model."""
+        return {name: value for name, value in self._asdict().items() if value is not None}
+
+
+def unpack(element: Any) -> Element:
+    """Reads an element of a data set: x, `(x, context)`, or a dict.
+
+    Raises:
+        ValueError: If it is none of these.
+    """
+    if isinstance(element, Element):
+        return element
+    if isinstance(element, Mapping):
+        if "x" not in element or not set(element) <= set(_NAMES):
+            raise ValueError(
+                "An element that is a dict has x and, where given, context and sample_weight. "
+                f"Received: a dict of {', '.join(map(str, element))}"
+            )
+        return Element(**element)
+    if isinstance(element, tuple | list):
+        if not 1 <= len(element) <= 2:
+            raise ValueError(
+                "The elements of a dataset must be x, (x, context), or a dict of x, context and "
+                f"sample_weight. Received: a tuple of {len(element)}"
+            )
+        return Element(*element)
+    return Element(element)
+
+
+def is_stream(x: Any) -> bool:
+    """Whether x yields batches itself, and is no array."""
+    is_dataset = isinstance(x, tf.data.Dataset | tf.distribute.DistributedDataset)
+    return is_dataset or isinstance(x, keras.utils.PyDataset | Iterator)
+
+
+def as_arrays(x: Any, context: Any = None, sample_weight: Any = None) -> Element:
+    """Returns data that are whole in memory as arrays, which are not copied where they are such.
+
+    Raises:
+        ValueError: If they are no arrays, or differ in their numbers of rows.
+    """
+    given = unpack(x) if isinstance(x, Mapping | tuple) else Element(x)
+    extra = {"context": context, "sample_weight": sample_weight}
+    given = given._replace(**{name: value for name, value in extra.items() if value is not None})
+    try:
+        arrays = {name: np.asarray(value) for name, value in given.as_dict().items()}
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "A Flow takes arrays, a tf.data.Dataset, a keras.utils.PyDataset or a generator of "
+            f"batches. Received: {type(x).__name__}"
+        ) from error
+    for name, array in arrays.items():
+        if array.dtype == object or array.ndim == 0:
+            raise ValueError(
+                f"{name} must be an array of numbers, one row an example, a tf.data.Dataset, a "
+                f"keras.utils.PyDataset or a generator of batches. Received: {type(x).__name__}"
+            )
+        if len(array) != len(arrays["x"]):
+            raise ValueError(
+                f"{name} must have as many rows as x, {len(arrays['x'])}. "
+                f"Received: {name} of shape {array.shape}"
+            )
+    return Element(**arrays)
+
+
+def array_batches(
+    arrays: Element, batch_size: int, shuffle_seed: int | None = None
+) -> tf.data.Dataset:
+    """Cuts arrays into batches, dicts; a batch is copied from the host when it is drawn.
+
+    Args:
+        arrays: The arrays.
+        batch_size: Rows of a batch; the last one may be smaller.
+        shuffle_seed: Seed of the order, another one in every epoch; None keeps the arrays' order.
+    """
+    named = arrays.as_dict()
+    dtypes = [tf.as_dtype(array.dtype) for array in named.values()]
+
+    def take(rows):
+        return [array.take(rows, axis=0) for array in named.values()]
+
+    def draw(rows):
+        parts = tf.numpy_function(take, [rows], dtypes)
+        for part, array in zip(parts, named.values(), strict=True):
+            part.set_shape((None, *array.shape[1:]))
+        return dict(zip(named, parts, strict=True))
+
+    rows = tf.data.Dataset.range(len(arrays.x))
+    if shuffle_seed is not None:
+        rows = rows.shuffle(max(len(arrays.x), 1), seed=shuffle_seed)
+    return rows.batch(batch_size).map(draw).prefetch(2)
+
+
+class CheckedPyDataset(keras.utils.PyDataset):
+    """A `keras.utils.PyDataset` whose batches are checked, and given as dicts."""
+
+    def __init__(self, dataset: keras.utils.PyDataset, check: Callable[[Any], dict]):
+        super().__init__(workers=dataset.workers, max_queue_size=dataset.max_queue_size)
+        self._dataset = dataset
+        self._check = check
+
+    @property
+    def num_batches(self):
+        return self._dataset.num_batches
+
+    def __getitem__(self, index):
+        return self._check(self._dataset[index])
+
+    def on_epoch_begin(self):
+        self._dataset.on_epoch_begin()
+
+    def on_epoch_end(self):
+        self._dataset.on_epoch_end()
+
+
+def iterate(x: Any) -> Iterable[Any]:
+    """Iterates over the batches of a stream, once."""
+    if isinstance(x, keras.utils.PyDataset):
+        if x.num_batches is None:
+            raise ValueError("A PyDataset needs a length. Received: num_batches=None")
+        return (x[index] for index in range(x.num_batches))
+    return x

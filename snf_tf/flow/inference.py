@@ -1,0 +1,244 @@
+"""What a fitted flow is used for: likelihoods, latents, samples, bijectors."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from snf_tf import ops
+from snf_tf.flow.elements import Element, unpack
+from snf_tf.layers.bijection import Bijection
+
+
+class FlowInference(Bijection):
+    """The uses of `snf_tf.Flow`, exact unless an argument says otherwise."""
+
+    bijections: list[Bijection]
+    base: Any
+
+    def log_prob(self, x, context=None, seed=None, batch_size=None):
+        """Computes the exact log-density of data.
+
+        Args:
+            x: `(batch,) + event_shape`.
+            context: `(batch, ...)`, handed to every layer.
+            seed: Seed of the dequantization noise, an integer; None is 0, so that two calls agree.
+                Row i gets the noise of (seed, i).
+            batch_size: Rows that are computed at once; all by default. It changes no number.
+
+        Returns:
+            `(batch,)`, in nats. For images log p(x + u) on the scale of 0..255, whose mean over u
+            bounds log P(x) from below.
+
+        Raises:
+            ValueError: If x has the wrong shape, holds NaN, or does not fit the first layer; or if
+                no layer takes the context, or it has other rows than x.
+        """
+        return self._by_rows(self._log_prob, x, context, seed, batch_size)
+
+    def encode(self, x, context=None, seed=None, batch_size=None):
+        """Maps data `(batch,) + event_shape` to latents `(batch, D)`, float32 at least.
+
+        Arguments and errors are those of `log_prob`.
+        """
+        return self._by_rows(self._encode, x, context, seed, batch_size)
+
+    def decode(self, z, context=None, exact=True):
+        """Maps latents `(batch, D)` to data; images are floats in [0, 256).
+
+        Args:
+            z: `(batch, D)`.
+            context: `(batch, ...)`, handed to every layer.
+            exact: Whether to use the exact inverses, or the approximate ones where there are any.
+
+        Raises:
+            ValueError: If z has the wrong shape, or the context does not fit.
+        """
+        z = tf.convert_to_tensor(z)
+        if z.shape.rank is not None and tuple(z.shape[1:]) != self.latent_shape:
+            raise ValueError(
+                f"decode takes latents of shape (batch,) + {self.latent_shape}. "
+                f"Received: z.shape={z.shape}"
+            )
+        return self._decode(z, self.check_context(context, z), exact, self.version)
+
+    def sample(
+        self, n, context=None, exact=False, temperature=1.0, seed=None, batch_size=None
+    ) -> tf.Tensor:
+        """Draws samples.
+
+        Args:
+            n: How many, an integer of at least 1.
+            context: `(n, ...)`, or one row for all samples; handed to every layer.
+            exact: Whether to use the exact inverses, or the approximate ones where there are any.
+            temperature: Factor on the latents.
+            seed: An integer; None draws one from TensorFlow's global generator.
+            batch_size: Rows that are decoded at once; all by default. It changes no number.
+
+        Returns:
+            `(n,) + event_shape`; images are floats in [0, 256).
+
+        Raises:
+            ValueError: If n is not an integer of at least 1, temperature is negative, or the
+                context does not fit.
+        """
+        if not tf.is_tensor(n) and not (isinstance(n, int | np.integer) and n >= 1):
+            raise ValueError(f"n must be an integer of at least 1. Received: n={n}")
+        if not tf.is_tensor(temperature):
+            if not temperature >= 0:
+                raise ValueError(
+                    f"temperature must not be negative. Received: temperature={temperature}"
+                )
+            temperature = tf.constant(temperature, tf.float64)
+        if seed is None:
+            seed = tf.random.uniform((), maxval=tf.int64.max, dtype=tf.int64)
+        # As tensors: TensorFlow traces anew for every Python number.
+        z = self._latents(tf.convert_to_tensor(n), temperature, tf.cast(seed, tf.int64))
+        if context is not None:
+            context = tf.convert_to_tensor(context)
+            if context.shape[0] == 1:
+                context = tf.repeat(context, tf.shape(z)[0], axis=0)
+            context = self.check_context(context, z)
+        if batch_size is None:
+            return self._decode(z, context, exact, self.version)
+        parts = [
+            self._decode(z[i : i + batch_size], _rows(context, i, batch_size), exact, self.version)
+            for i in range(0, len(z), batch_size)
+        ]
+        return tf.concat(parts, axis=0)
+
+    # TensorFlow Probability takes seconds to import, and only these two need it.
+
+    @property
+    def bijector(self):
+        """The flow as a TFP bijector, from latents to data; see `snf_tf.bijectors.as_bijector`."""
+        from snf_tf.bijectors import as_bijector
+
+        return as_bijector(self)
+
+    @property
+    def distribution(self):
+        """The flow as a TFP distribution of data; see `snf_tf.bijectors.as_distribution`."""
+        from snf_tf.bijectors import as_distribution
+
+        return as_distribution(self)
+
+    # Checks.
+
+    def check_data(self, x) -> tf.Tensor:
+        """Returns data as a tensor after checking that this flow accepts them.
+
+        Raises:
+            ValueError: If they have the wrong shape, are not finite, or do not fit the first layer.
+                In a graph values are checked when it runs; see `snf_tf.ops.require`.
+        """
+        x = tf.convert_to_tensor(x)
+        if not x.shape.is_compatible_with((None, *self.event_shape)):
+            raise ValueError(
+                f"This Flow takes x of shape (batch,) + {self.event_shape}. "
+                f"Received: x.shape={x.shape}"
+            )
+        x = tf.ensure_shape(x, (None, *self.event_shape))
+        if x.dtype.is_floating:
+            x = ops.require(
+                tf.reduce_all(tf.math.is_finite(x)), x, "The data given to a Flow must be finite."
+            )
+        return self.bijections[0].check_data(x)
+
+    def check_context(self, context, x) -> tf.Tensor | None:
+        """Returns a context as a tensor after checking that it goes with x.
+
+        Raises:
+            ValueError: If no layer takes a context, or its number of rows is not that of x.
+        """
+        if context is None:
+            return None
+        context = tf.convert_to_tensor(context)
+        if not self.takes_context:
+            raise ValueError(
+                "No layer of this Flow takes a context: leave it out (labels in (x, y), too), or "
+                "give a coupling a conditioner that maps [x1, context]. "
+                f"Received: a context of shape {context.shape}"
+            )
+        if context.shape.rank == 0 or not context.shape[:1].is_compatible_with(x.shape[:1]):
+            raise ValueError(
+                f"The context must have as many rows as x, {x.shape[0]}. "
+                f"Received: a context of shape {context.shape}"
+            )
+        if context.shape[0] is None or x.shape[0] is None:
+            same = tf.equal(tf.shape(context)[0], tf.shape(x)[0])
+            context = ops.require(same, context, "The context must have as many rows as x.")
+        return context
+
+    def check_element(self, element) -> Element:
+        """Returns an element of a data set after checking it; see `check_data`, `check_context`."""
+        x, context, weight = unpack(element)
+        x = self.check_data(x)
+        return Element(x, self.check_context(context, x), weight)
+
+    def require_built(self, action: str) -> None:
+        """Raises a ValueError if networks wait for a context to be built."""
+        if unbuilt := self.unbuilt_parts():
+            raise ValueError(
+                f"{action} needs a flow that is built: call it once on a batch and its context, "
+                f"flow.log_prob(x, context=context). Received: not built yet: {', '.join(unbuilt)}"
+            )
+
+    # The computations. A change of a layer changes the version, for which they are traced anew.
+
+    def base_log_prob(self, z) -> tf.Tensor:
+        """Computes the log-density (nats) of latents `(batch, D)` under the base: `(batch,)`."""
+        z = tf.cast(z, self.log_det_dtype)
+        return ops.standard_normal_log_prob(z) if self.base is None else self.base.log_prob(z)
+
+    def latents_and_log_prob(self, x, context, seed) -> tuple[tf.Tensor, tf.Tensor]:
+        """Computes latents `(batch, D)` and log-densities `(batch,)` of checked data."""
+        return self._latents_and_log_prob(x, context, seed, self.version)
+
+    def _by_rows(self, function, x, context, seed, batch_size):
+        x = self.check_data(x)
+        context, seed = self.check_context(context, x), ops.row_seed(seed)
+        if batch_size is None:
+            return function(x, context, seed, self.version)
+        parts = [
+            function(
+                x[i : i + batch_size],
+                _rows(context, i, batch_size),
+                seed + tf.constant([0, 0, i], tf.int64),
+                self.version,
+            )
+            for i in range(0, len(x), batch_size)
+        ]
+        return tf.concat(parts, axis=0)
+
+    @tf.function(reduce_retracing=True)
+    def _latents_and_log_prob(self, x, context, seed, version):
+        z, log_det = self.forward(x, context, seed=seed)
+        return tf.cast(z, self.log_det_dtype), self.base_log_prob(z) + log_det
+
+    @tf.function(reduce_retracing=True)
+    def _log_prob(self, x, context, seed, version):
+        z, log_det = self.forward(x, context, seed=seed)
+        return self.base_log_prob(z) + log_det
+
+    @tf.function(reduce_retracing=True)
+    def _encode(self, x, context, seed, version):
+        return tf.cast(self.forward(x, context, seed=seed)[0], self.log_det_dtype)
+
+    @tf.function(reduce_retracing=True)
+    def _decode(self, z, context, exact, version):
+        return self.inverse(z, context=context, exact=exact)
+
+    @tf.function(reduce_retracing=True)
+    def _latents(self, n, temperature, seed):
+        seed = tf.bitcast(seed, tf.int32)
+        if self.base is None:
+            shape = [n, *self.latent_shape]
+            z = tf.random.stateless_normal(shape, seed=seed, dtype=self.log_det_dtype)
+        else:
+            z = tf.cast(self.base.sample(n, seed=seed), self.log_det_dtype)
+        return tf.cast(temperature, self.log_det_dtype) * z
+
+
+def _rows(context, first, count):
+    return None if context is None else context[first : first + count]

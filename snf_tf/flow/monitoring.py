@@ -1,0 +1,45 @@
+"""What `fit` watches at the end of every epoch: finite losses, and inverses that can be trusted."""
+
+import math
+import warnings
+
+import keras
+
+# Largest relative error of a learned inverse on random vectors whose gradient can be trusted.
+_LARGEST = 0.5
+
+
+class FitMonitor(keras.callbacks.Callback):
+    """Adds `val_loss`, and the largest `inverse_error`, to the logs; warns, or stops training.
+
+    It comes before a user's callbacks, which then find both: Keras' defaults monitor `val_loss`.
+
+    Raises:
+        FloatingPointError: At the end of an epoch whose loss is not finite. XLA leaves out the
+            check of every step.
+    """
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs = {} if logs is None else logs
+        if not math.isfinite(logs.get("surrogate", 0.0)):
+            raise FloatingPointError(
+                f"The loss of epoch {epoch + 1} is not finite, and its weights are lost. Train "
+                "with a lower learning rate or clipped gradients; without jit_compile the first "
+                f"bad step is refused. Received: surrogate={logs['surrogate']}"
+            )
+        if "val_nll" in logs:
+            logs["val_loss"] = logs["val_nll"]
+        errors = {leaf.name: leaf.inverse_error() for leaf in self.model.leaves()}
+        found = {name: float(error) for name, error in errors.items() if error is not None}
+        if not found:
+            return
+        name, logs["inverse_error"] = max(found.items(), key=lambda item: item[1])
+        if not logs["inverse_error"] < _LARGEST:
+            warnings.warn(
+                f"The learned inverse of {name} is off by {logs['inverse_error']:.3g} times the "
+                "length of random vectors: its gradient of log|det| cannot be trusted, and the "
+                "surrogate may fall while the exact nll does not. Data in which some directions "
+                'hardly vary do not teach them. Take inverse_method="projected" or '
+                '"newton_schulz", or an exact layer; for convolutions "least_squares".',
+                stacklevel=2,
+            )

@@ -1,0 +1,223 @@
+"""Everything that a flow is fitted and evaluated on gives the same numbers."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import snf_tf
+from snf_tf import layers
+from snf_tf.flow import elements
+from tests.flows import D, image_flow, images, vector_flow
+
+X = np.random.RandomState(0).randn(12, D).astype("float32")
+CONTEXT = np.random.RandomState(1).randn(12, 2).astype("float32")
+WEIGHT = np.random.RandomState(2).uniform(0.5, 2.0, 12).astype("float32")
+
+
+class Batches(keras.utils.PyDataset):
+    """A PyDataset of x, or of dicts."""
+
+    def __init__(self, data, size=4):
+        super().__init__()
+        self.data, self.size = data, size
+
+    def __len__(self):
+        return len(self.data["x"]) // self.size
+
+    def __getitem__(self, index):
+        rows = slice(index * self.size, (index + 1) * self.size)
+        return {name: value[rows] for name, value in self.data.items()}
+
+
+class Shift(keras.Model):
+    """A subclassed conditioner, whose layers have no shape before it is called."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = keras.layers.Dense(5, activation="tanh")
+        self.outer = keras.layers.Dense(D)
+
+    def call(self, inputs):
+        x1, context = inputs
+        return self.outer(self.inner(keras.ops.concatenate([x1, context], axis=-1)))
+
+
+def conditional_flow():
+    flow = snf_tf.Flow([layers.AffineCoupling(Shift()), layers.ExactDense()], event_shape=(D,))
+    flow.compile(optimizer=keras.optimizers.SGD(0.1))
+    return flow
+
+
+def data_of(kind, given):
+    """The same batches of 4, in their order."""
+    dataset = tf.data.Dataset.from_tensor_slices(given).batch(4)
+    if kind == "dataset":
+        return dataset
+    if kind == "pairs":
+        return dataset.map(lambda element: (element["x"], element["context"]))
+    if kind == "generator":
+        return (batch for _ in range(9) for batch in dataset.as_numpy_iterator())
+    return Batches(given)
+
+
+@pytest.mark.parametrize("kind", ["dataset", "pairs", "generator", "py_dataset"])
+def test_every_kind_trains_alike(kind):
+    given = {"x": X, "context": CONTEXT}
+    results = []
+    for data in ("arrays", kind):
+        keras.utils.set_random_seed(1)
+        flow = conditional_flow()
+        options = {"steps_per_epoch": 3} if kind == "generator" and data == kind else {}
+        if data == "arrays":
+            flow.fit(X, context=CONTEXT, batch_size=4, shuffle=False, epochs=2, verbose=0)
+        else:
+            flow.fit(data_of(kind, given), epochs=2, verbose=0, **options)
+        results.append((flow.get_weights(), flow.evaluate(X, context=CONTEXT)["nll"]))
+        if kind != "generator":
+            other = flow.evaluate(data_of("dataset" if data == "arrays" else kind, given))
+            assert other["nll"] == pytest.approx(results[-1][1], rel=1e-6)
+    for one, two in zip(*(weights for weights, _ in results), strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
+
+
+def test_weights_count_examples():
+    """A weight of 2 is an example that is there twice; in the mean over the batch, by SGD."""
+    flows = []
+    twice = np.concatenate([X, X[:6]])
+    for x, weight, rate in ((twice, None, 0.18), (X, np.repeat([2.0, 1.0], 6), 0.12)):
+        keras.utils.set_random_seed(1)
+        flow = vector_flow()
+        flow.bijections[0].reconstruction_weight.assign(0.0)
+        flow.bijections[2].reconstruction_weight.assign(0.0)
+        flow.compile(optimizer=keras.optimizers.SGD(rate / 10))
+        flow.fit(x, sample_weight=weight, batch_size=20, epochs=3, verbose=0)
+        flows.append(flow)
+    for one, two in zip(*(flow.get_weights() for flow in flows), strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)
+    nll = flows[0].evaluate(twice)["nll"]
+    weighted = flows[0].evaluate(X, sample_weight=np.repeat([2.0, 1.0], 6))["nll"]
+    assert weighted == pytest.approx(nll, rel=1e-6)
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 12])
+def test_batch_size_changes_no_number(batch_size):
+    flow, x = image_flow(), images()
+    z, log_prob = flow.predict(x, batch_size=batch_size, seed=3)
+    np.testing.assert_allclose(log_prob, flow.log_prob(x, seed=3), rtol=1e-5)
+    np.testing.assert_allclose(z, flow.encode(x, seed=3), rtol=1e-4, atol=1e-4)
+    parts = flow.log_prob(x, seed=3, batch_size=batch_size), flow.log_prob(x, seed=3)
+    np.testing.assert_allclose(*parts, rtol=1e-5)
+    parts = flow.encode(x, seed=3, batch_size=batch_size), flow.encode(x, seed=3)
+    np.testing.assert_allclose(*parts, rtol=1e-4, atol=1e-4)
+    parts = flow.sample(12, seed=3, batch_size=batch_size), flow.sample(12, seed=3)
+    np.testing.assert_allclose(*parts, rtol=1e-3, atol=0.05)
+
+
+def test_predict_takes_the_context_and_every_kind():
+    flow = conditional_flow()
+    expected = flow.log_prob(X, context=CONTEXT)
+    given = {"x": X, "context": CONTEXT}
+    for kind in ("dataset", "pairs", "generator", "py_dataset"):
+        _, log_prob = flow.predict(data_of(kind, given), steps=3)
+        np.testing.assert_allclose(log_prob, expected, rtol=1e-5)
+    np.testing.assert_allclose(flow.predict(X, context=CONTEXT)[1], expected, rtol=1e-5)
+
+
+def test_evaluate_reads_the_batches_that_it_needs():
+    read = []
+
+    def batches():
+        for index in range(5):
+            read.append(index)
+            yield X
+
+    vector_flow().evaluate(batches(), steps=1)
+    assert read == [0]
+
+
+def test_one_row_of_context_is_for_all_samples():
+    flow = conditional_flow()
+    flow.log_prob(X, context=CONTEXT)
+    one = flow.sample(7, context=CONTEXT[:1], seed=1)
+    np.testing.assert_allclose(one, flow.sample(7, context=np.repeat(CONTEXT[:1], 7, 0), seed=1))
+
+
+def test_arrays_are_not_copied():
+    arrays = elements.as_arrays(X, CONTEXT)
+    assert arrays.x is X
+    assert arrays.context is CONTEXT
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda f: f.log_prob(X, context=CONTEXT), "No layer of this Flow takes a context"),
+        (lambda f: f.fit(X, context=CONTEXT, verbose=0), "No layer of this Flow takes a context"),
+        (lambda f: f.sample(3, context=CONTEXT), "No layer of this Flow takes a context"),
+        (lambda f: f.bijector.inverse(X, context=CONTEXT), "takes no context"),
+        (
+            lambda f: f.fit(tf.data.Dataset.from_tensors((X, np.zeros(12))), verbose=0),
+            "No layer of this Flow takes a context.*labels",
+        ),
+        (lambda f: f.evaluate(X, sample_weight=np.ones(5)), "sample_weight must have as many rows"),
+        (lambda f: f.evaluate({"x": X, "label": X}), "has x and, where given, context"),
+        (lambda f: f.fit("data", verbose=0), "must be an array of numbers"),
+        (lambda f: f.predict(tf.data.Dataset.from_tensors(X).take(0)), "an empty dataset"),
+    ],
+)
+def test_what_does_not_fit_is_refused(call, message):
+    flow = vector_flow()
+    flow.compile(optimizer="sgd")
+    with pytest.raises(ValueError, match=message):
+        call(flow)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda f: f.log_prob(X), "give the context that it takes. Received: no context"),
+        (lambda f: f.log_prob(X, context=CONTEXT[:5]), "as many rows as x, 12"),
+        (lambda f: f.sample(4, context=CONTEXT[:3]), "as many rows as x, 4"),
+        (lambda f: f.fit(X, context=CONTEXT[:5], verbose=0), "context must have as many rows as x"),
+    ],
+)
+def test_a_wrong_context_is_named(call, message):
+    flow = conditional_flow()
+    flow.log_prob(X, context=CONTEXT)
+    with pytest.raises(ValueError, match=message):
+        call(flow)
+
+
+def test_networks_that_wait_for_a_context(tmp_path):
+    flow = conditional_flow()
+    for call in (
+        lambda: flow.load_weights(tmp_path / "flow.weights.h5"),
+        lambda: flow.save_weights(tmp_path / "flow.weights.h5"),
+        lambda: flow.bijector,
+        lambda: snf_tf.serving.export(flow, tmp_path / "exported"),
+    ):
+        with pytest.raises(ValueError, match="not built yet: shift"):
+            call()
+    flow.fit(X, context=CONTEXT, verbose=0)
+    assert len(flow.trainable_variables) == 6
+    flow.save_weights(tmp_path / "flow.weights.h5")
+    other = conditional_flow()
+    other.log_prob(X, context=CONTEXT)
+    other.load_weights(tmp_path / "flow.weights.h5")
+    np.testing.assert_array_equal(
+        other.log_prob(X, context=CONTEXT), flow.log_prob(X, context=CONTEXT)
+    )
+
+
+def test_a_subclassed_network_without_context_is_built_with_the_flow():
+    class Network(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(D)
+
+        def call(self, x):
+            return self.dense(x)
+
+    flow = snf_tf.Flow([layers.AffineCoupling(Network())], event_shape=(D,))
+    assert len(flow.trainable_variables) == len(flow.bijector.trainable_variables) == 2

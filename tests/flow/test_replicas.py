@@ -1,0 +1,57 @@
+"""What is reported with several replicas is what one device reports."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+SCRIPT = """
+import sys
+import keras, numpy as np, tensorflow as tf
+replicas, method, rows = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 8)
+import snf_tf
+from snf_tf import layers
+devices = [f"CPU:{i}" for i in range(replicas)]
+strategy = tf.distribute.MirroredStrategy(devices) if replicas > 1 else tf.distribute.get_strategy()
+keras.utils.set_random_seed(0)
+with strategy.scope():
+    flow = snf_tf.Flow(
+        [layers.SelfNormalizingDense(inverse_method=method), layers.SmoothLeakyReLU(),
+         layers.SelfNormalizingDense(inverse_method=method)], event_shape=(4,))
+    for layer in flow.bijections[::2]:
+        layer.kernel.assign(layer.kernel + np.random.RandomState(1).randn(4, 4) * 0.3)
+    flow.compile(optimizer=keras.optimizers.SGD(0.01))
+x = np.random.RandomState(0).randn(2 * rows, 4).astype("float32")
+seen = []
+callback = keras.callbacks.LambdaCallback(on_train_batch_end=lambda b, logs: seen.append(logs))
+history = flow.fit(tf.data.Dataset.from_tensor_slices(x).batch(rows), epochs=2, verbose=0,
+                   callbacks=[callback])
+print("RESULT", *history.history["surrogate"], *history.history["loss"],
+      *[logs["surrogate"] for logs in seen], *flow.get_weights()[0].ravel())
+"""
+
+
+def results(replicas, method, rows):
+    command = [sys.executable, "-c", SCRIPT, str(replicas), method, str(rows)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    line = next(line for line in done.stdout.splitlines() if line.startswith("RESULT"))
+    return np.array(line.split()[1:], float)
+
+
+@pytest.mark.parametrize(
+    ("replicas", "method", "rows"),
+    [
+        (2, "learned", 16),
+        (2, "projected", 15),
+        pytest.param(4, "learned", 14, marks=pytest.mark.slow),
+        pytest.param(8, "learned", 19, marks=pytest.mark.slow),
+        pytest.param(8, "projected", 16, marks=pytest.mark.slow),
+    ],
+)
+def test_the_surrogate_is_that_of_one_device(replicas, method, rows):
+    one, several = (results(count, method, rows) for count in (1, replicas))
+    np.testing.assert_allclose(several, one, rtol=1e-5, atol=1e-6)

@@ -128,9 +128,12 @@ class Flow(FlowInference, FlowFitting):
             seed: Seed of the noise: an integer, or a row seed of `snf_tf.ops.row_seed`. None:
                 another one in every training call, otherwise 0.
         """
-        if isinstance(x, dict | tuple | list):
-            x, given, _ = unpack(x)
-            context = given if context is None else context
+        if isinstance(x, dict):
+            # `fit` has checked these: a check would stop a GPU in every step.
+            x, context, _ = unpack(x)
+            return self.forward(x, context, training, seed)
+        if isinstance(x, tuple | list):
+            x, context, _ = unpack(x)
         x = self.check_data(x)
         return self.forward(x, self.check_context(context, x), training, seed)
 

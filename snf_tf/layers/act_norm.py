@@ -25,8 +25,8 @@ class ActNorm(FlowLayer):
         initialized: 1 once it is, else 0; not trained, stored with the weights.
 
     Raises:
-        ValueError: When it is called or inverted before it is initialized; in a graph a
-            tf.errors.InvalidArgumentError.
+        ValueError: When it is called or inverted before it is initialized; of a graph, when it is
+            traced.
 
     Example:
         >>> layer = snf_tf.layers.ActNorm()
@@ -79,27 +79,22 @@ class ActNorm(FlowLayer):
         self.log_scale.assign(-0.5 * tf.math.log(variance))
 
     def call(self, x, context=None, training=False):
-        z = (self._checked(self.widen(x)) + self.widen(self.bias)) * tf.exp(
-            self.widen(self.log_scale)
-        )
+        self._require_initialized()
+        z = (self.widen(x) + self.widen(self.bias)) * tf.exp(self.widen(self.log_scale))
         return tf.cast(z, self.call_dtype(training)), self.repeat(self.constant_log_det(), x)
 
     def call_inverse(self, z, context=None, exact=True):
-        return self._checked(z) * tf.exp(-self.widen(self.log_scale)) - self.widen(self.bias)
+        self._require_initialized()
+        return z * tf.exp(-self.widen(self.log_scale)) - self.widen(self.bias)
 
     def constant_log_det(self):
         return math.prod(self.event_shape[:-1]) * tf.reduce_sum(self.widen(self.log_scale))
 
-    def _checked(self, x):
-        message = (
-            f"{self.name} must be initialized first, by flow.initialize(batch) or "
-            "layer.initialize(batch)."
-        )
-        if not tf.executing_eagerly():
-            with tf.control_dependencies(
-                [tf.raw_ops.Assert(condition=self.initialized > 0, data=[message])]
-            ):
-                return tf.identity(x)
-        if not self.initialized > 0:
-            raise ValueError(f"{message} Received: a layer that is not")
-        return x
+    def _require_initialized(self):
+        # When a graph is traced, not when it runs: the weights stay initialized.
+        with tf.init_scope():
+            if self.needs_initialization:
+                raise ValueError(
+                    f"{self.name} must be initialized first, by flow.initialize(batch) or "
+                    "layer.initialize(batch). Received: a layer that is not"
+                )

@@ -171,7 +171,8 @@ class Bijection(keras.layers.Layer):
         return self._changes
 
     def __setattr__(self, name, value):
-        if not name.startswith("_") and self.__dict__.get("built", False):
+        # Keras sets `built` in every call.
+        if not name.startswith("_") and name != "built" and self.__dict__.get("built", False):
             self._changes += 1
         super().__setattr__(name, value)
 

@@ -56,3 +56,17 @@ def test_a_changed_layer_is_traced_anew():
     assert flow.evaluate(X)["nll"] == pytest.approx(-np.mean(expected), rel=1e-6)
     history = flow.fit(X, batch_size=60, verbose=0).history
     assert history["surrogate"][0] == pytest.approx(-np.mean(expected), rel=1e-6)
+
+
+def test_use_changes_no_version():
+    """Calls, training and evaluation trace nothing anew."""
+    flow = Flow([layers.SelfNormalizingDense(), layers.SplineActivation()], event_shape=(2,))
+    flow.compile(optimizer="sgd")
+    before = flow.version
+    for _ in range(2):
+        flow(tf.constant(X))
+        flow.fit(X, verbose=0)
+        flow.evaluate(X)
+        flow.log_prob(X)
+    assert flow.version == before
+    assert flow._log_prob.experimental_get_tracing_count() == 1

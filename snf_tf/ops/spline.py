@@ -13,11 +13,13 @@ All take x as `(batch,) + event_shape` and parameters of shape `event_shape + (n
 rows of x, or `(batch,) + event_shape + (n,)`, one set for each row.
 """
 
+import functools
 import math
 
 import tensorflow as tf
 
 _MINIMUM = 1e-3
+_POWERS = [2**exponent for exponent in range(31)]
 
 
 def spline_knots(
@@ -36,11 +38,15 @@ def spline_knots(
 
     Returns:
         `(x, y, slopes)`, each `(bins + 1,) + shape`.
+
+    Example:
+        >>> x, y, slopes = snf_tf.ops.spline_knots(tf.zeros(4), tf.zeros(4), tf.zeros(3), 2.0)
+        >>> x.numpy().tolist()
+        [-2.0, -1.0, 0.0, 1.0, 2.0]
     """
-    parameters = (unnormalized_widths, unnormalized_heights, unnormalized_derivatives)
-    last = unnormalized_widths.shape.rank - 1
-    order = [last, *range(last)]
-    x, y, slopes = (tf.transpose(knots, order) for knots in _knots(*parameters, bound))
+    knots = _knots(unnormalized_widths, unnormalized_heights, unnormalized_derivatives, bound)
+    last = knots.shape.rank - 1
+    x, y, slopes = tf.unstack(tf.transpose(knots, [0, last, *range(1, last)]))
     return x, y, slopes
 
 
@@ -74,11 +80,7 @@ def rational_quadratic_spline(
         [[0.25, -3.0]]
     """
     parameters = (unnormalized_widths, unnormalized_heights, unnormalized_derivatives)
-    flat, parameters = _flatten(x, parameters)
-    knots = _knots(*parameters, bound)
-    outside, position = _split(flat, bound)
-    value, log_slope = _evaluate(position, *_bins_at(position, knots[0], knots))
-    value, log_slope = tf.where(outside, flat, value), tf.where(outside, 0.0, log_slope)
+    value, log_slope = _share(_spline, x, parameters, bound)
     return tf.reshape(value, (-1, *x.shape[1:])), tf.reshape(log_slope, (-1, *x.shape[1:]))
 
 
@@ -94,25 +96,30 @@ def rational_quadratic_spline_inverse(
     Arguments and errors as in `rational_quadratic_spline`, with z for x; returns x.
     """
     parameters = (unnormalized_widths, unnormalized_heights, unnormalized_derivatives)
-    flat, parameters = _flatten(z, parameters)
-    knots = _knots(*parameters, bound)
-    outside, position = _split(flat, bound)
-    left, right, bottom, top, d, next_d = _bins_at(position, knots[1], knots)
-    width, height, rise = right - left, top - bottom, position - bottom
-    s = height / width
-    c = d + next_d - 2 * s
-    a = height * (s - d) + rise * c
-    b = height * d - rise * c
-    twice = 2 * s * rise
-    # Positive for every increasing spline; rounding alone can push it below 0.
-    discriminant = tf.maximum(tf.square(b) + 2 * a * twice, 0)
-    x = left + width * twice / (b + tf.sqrt(discriminant))
-    return tf.reshape(tf.where(outside, flat, x), (-1, *z.shape[1:]))
+    if _have_rows(parameters, z):
+        parameters = tuple(map(_pad_rows, parameters))
+    x = _share(_inverse_spline, _pad_rows(z), parameters, bound)
+    x = tf.reshape(x, (-1, *z.shape[1:]))[: tf.shape(z)[0]]
+    x.set_shape(z.shape)
+    return x
 
 
-def _flatten(x, parameters):
-    """Returns x as `(rows, splines)` and the parameters as `(splines, n)`."""
-    has_rows = parameters[0].shape.rank > x.shape.rank
+def _pad_rows(x):
+    """Adds rows of zeros up to a power of two: XLA compiles for every number of rows anew."""
+    rows = tf.shape(x)[:1, None]
+    exponent = tf.raw_ops.LowerBound(sorted_inputs=[_POWERS], values=rows)
+    padded = tf.pad(x, (2**exponent - rows) * tf.constant([[0, 1]] + [[0, 0]] * (x.shape.rank - 1)))
+    padded.set_shape((None, *x.shape[1:]))
+    return padded
+
+
+def _have_rows(parameters, x):
+    return parameters[0].shape.rank > x.shape.rank
+
+
+def _share(function, x, parameters, bound):
+    """Calls a function with x as `(rows, splines)`, the parameters as `(splines, n)`, and bound."""
+    has_rows = _have_rows(parameters, x)
     shape = x.shape if has_rows else x.shape[1:]
     for parameter in parameters:
         if not parameter.shape[:-1].is_compatible_with(shape):
@@ -121,81 +128,118 @@ def _flatten(x, parameters):
                 f"event_shape + (n,). Received: a parameter of shape {parameter.shape} for x of "
                 f"shape {x.shape}. Reshape the parameter."
             )
-    flat = tf.reshape(x, (1, -1) if has_rows else (-1, math.prod(shape)))
-    return flat, [tf.reshape(parameter, (-1, parameter.shape[-1])) for parameter in parameters]
+    splines = None if has_rows else math.prod(shape)
+    bins = parameters[0].shape[-1]
+    flat = tf.reshape(x, (1, -1) if has_rows else (-1, splines))
+    parameters = [tf.reshape(parameter, (-1, parameter.shape[-1])) for parameter in parameters]
+    return _traced(function, splines, bins, bound, x.dtype)(flat, *parameters)
 
 
-def _split(x, bound):
-    """Returns which x lie outside the bound, and x with 0 for those."""
-    # The comparison is False for NaN, which thus stays NaN.
-    outside = tf.abs(x) >= bound
-    return outside, tf.where(outside, 0.0, x)
+# Layers of one shape share one graph: most of a flow's start-up is the tracing of its splines.
+@functools.lru_cache(maxsize=64)
+def _traced(function, splines, bins, bound, dtype):
+    shapes = [(None, splines), *((splines, count) for count in (bins, bins, bins - 1))]
+    signature = [tf.TensorSpec(shape, dtype) for shape in shapes]
+    # XLA wins where no gradient sums by bin.
+    return tf.function(
+        functools.partial(function, bound=bound),
+        input_signature=signature,
+        jit_compile=function is _inverse_spline,
+    )
+
+
+def _spline(x, widths, heights, derivatives, bound):
+    knots = _knots(widths, heights, derivatives, bound)
+    return _evaluate(x, _is_outside(x, bound), *_bins_at(x, knots, knots[0]))
+
+
+def _inverse_spline(z, widths, heights, derivatives, bound):
+    knots = _knots(widths, heights, derivatives, bound)
+    outside = _is_outside(z, bound)
+    left, right, bottom, top, d, next_d = _bins_at(z, knots, knots[1])
+    # Any point of the bin keeps values and gradients finite where z lies outside.
+    rise = tf.where(outside, top, z) - bottom
+    width, height = right - left, top - bottom
+    s = height / width
+    c = d + next_d - 2 * s
+    a = height * (s - d) + rise * c
+    b = height * d - rise * c
+    twice = 2 * s * rise
+    # Positive for every increasing spline; rounding alone can push it below 0.
+    discriminant = tf.maximum(tf.square(b) + 2 * a * twice, 0)
+    x = left + width * twice / (b + tf.sqrt(discriminant))
+    return tf.where(outside, z, x)
+
+
+def _is_outside(x, bound):
+    # False for NaN, which thus stays NaN.
+    return tf.abs(x) >= bound
 
 
 def _knots(widths, heights, derivatives, bound):
-    """As `spline_knots`, with the knots on the last axis."""
+    """Returns x, y and slopes at the knots, `(3,) + shape + (bins + 1,)`."""
     sizes = tf.nn.softmax(tf.stack([widths, heights]))
     sizes = 2 * bound * (_MINIMUM + (1 - _MINIMUM * widths.shape[-1]) * sizes[..., :-1])
-    inner = tf.cumsum(sizes, axis=-1) - bound
-    # The ends are exact, whatever the sum of the sizes is rounded to.
-    end = tf.fill(tf.shape(inner[..., :1]), tf.cast(bound, sizes.dtype))
-    x, y = tf.unstack(tf.concat([-end, inner, end], axis=-1))
     slopes = _MINIMUM + tf.math.softplus(derivatives + math.log(math.exp(1 - _MINIMUM) - 1))
-    one = tf.ones_like(slopes[..., :1])
-    return x, y, tf.concat([one, slopes, one], axis=-1)
+    inner = tf.concat([tf.cumsum(sizes, axis=-1) - bound, slopes[None]], axis=0)
+    # The ends are exact, whatever the sum of the sizes is rounded to.
+    size = tf.fill(tf.shape(slopes[..., :1]), tf.cast(bound, slopes.dtype))
+    one = tf.ones_like(size)
+    return tf.concat([tf.stack([-size, -size, one]), inner, tf.stack([size, size, one])], axis=-1)
 
 
-def _bins_at(position, edges, knots):
-    """Returns left, right, bottom, top and both slopes of the bin that each position falls in.
+def _bins_at(x, knots, edges):
+    """Returns left, right, bottom, top and both slopes of the bin that each x falls in.
 
     Args:
-        position: `(rows, splines)`.
-        edges: The knots that the bins lie between, `(splines, bins + 1)`.
-        knots: x, y and slopes, `(splines, bins + 1)` each.
+        x: `(rows, splines)`; the first or last bin is taken for those outside.
+        knots: `(3, splines, bins + 1)`.
+        edges: The knots between which x is looked for, `(splines, bins + 1)`.
     """
-    inner = tf.transpose(edges[:, 1:-1])[:, None]
     # In int64: TensorFlow computes with int32 on the host, even where there is a GPU.
-    bins = tf.reduce_sum(tf.cast(position >= inner, tf.int64), axis=0)
-    count = edges.shape[-1] - 1
-    index = bins + count * tf.range(tf.shape(edges, tf.int64)[0])
-    table = tf.stack([side for knot in knots for side in (knot[:, :-1], knot[:, 1:])], axis=-1)
-    return _look_up(tf.reshape(table, (-1, 6)), index)
+    beyond = tf.cast(x >= tf.transpose(edges[:, 1:-1])[:, None], tf.int64)
+    first = (edges.shape[-1] - 1) * tf.range(tf.shape(edges, tf.int64)[0])
+    sides = tf.stack([knots[..., :-1], knots[..., 1:]], axis=1)
+    return _look_up(tf.reshape(sides, (6, -1)), first + tf.reduce_sum(beyond, axis=0))
 
 
 @tf.custom_gradient
 def _look_up(table, index):
-    """Returns the columns of `table[index]`, with a gradient of one sum over equal indices."""
-    columns = table.shape[1]
+    """Returns the rows of a table at the columns given, with a gradient of one sum by column."""
+    rows = table.shape[0]
 
     def grad(*cotangents):
-        entries = tf.shape(table, tf.int64)[0]
-        # Column by column: interleaving them costs more than the sum.
-        starts = entries * tf.range(columns, dtype=tf.int64)[:, None, None]
+        # Row after row: interleaving them costs more than the sum.
+        starts = tf.shape(table, tf.int64)[1] * tf.range(rows, dtype=tf.int64)[:, None, None]
         sums = tf.math.unsorted_segment_sum(
             tf.stack(cotangents), index + starts, tf.size(table, tf.int64)
         )
-        return tf.transpose(tf.reshape(sums, (columns, -1))), None
+        return tf.reshape(sums, tf.shape(table)), None
 
-    return tf.unstack(tf.gather(table, index), axis=-1), grad
+    return tf.unstack(tf.gather(tf.transpose(table), index), axis=-1), grad
 
 
 @tf.custom_gradient
-def _evaluate(x, left, right, bottom, top, d, next_d):
+def _evaluate(x, outside, left, right, bottom, top, d, next_d):
     """Returns value and log-slope at x in the bin given, with the gradient in closed form."""
+
     # Autodiff takes twice the operations. `grad` uses the arguments alone, so that its own gradient
     # is right.
     def terms():
         width, height = right - left, top - bottom
-        s, t = height / width, (x - left) / width
+        s, t = height / width, (tf.where(outside, left, x) - left) / width
         u, e, c = t * (1 - t), s - d, d + next_d - 2 * s
-        slope = d + t * (2 * e + c * t)
-        return width, height, s, t, u, e, c, t * (d + e * t), s + c * u, slope
+        numerator, denominator = t * (d + e * t), s + c * u
+        return width, height, s, t, u, e, c, numerator, denominator, d + t * (2 * e + c * t)
 
     def grad(d_value, d_log_slope):
         width, height, s, t, u, e, c, numerator, denominator, slope = terms()
+        zero = tf.zeros_like(x)
+        d_inside = tf.where(outside, zero, d_value)
+        d_log_slope = tf.where(outside, zero, d_log_slope)
         ratio = numerator / denominator
         d_slope = d_log_slope / slope
-        d_numerator = d_value * height / denominator
+        d_numerator = d_inside * height / denominator
         d_denominator = -ratio * d_numerator - 2 * d_log_slope / denominator
         # By numerator = s t^2 + d u, denominator = s + c u, slope = d (1-t)^2 + next_d t^2 + 2 s u.
         d_c = d_denominator * u
@@ -207,9 +251,11 @@ def _evaluate(x, left, right, bottom, top, d, next_d):
         d_t += d_denominator * c * (1 - 2 * t)
         d_x, d_rise = d_t / width, d_s / width
         d_width = -(t * d_x + s * d_rise)
-        d_top = d_value * ratio + d_rise
-        return d_x, -d_x - d_width, d_width, d_value - d_top, d_top, d_d, d_next_d
+        d_top = d_inside * ratio + d_rise
+        d_sides = -d_x - d_width, d_width, d_inside - d_top, d_top, d_d, d_next_d
+        return tf.where(outside, d_value, d_x), None, *d_sides
 
     _, height, s, _, _, _, _, numerator, denominator, slope = terms()
     value = bottom + height * numerator / denominator
-    return (value, tf.math.log(slope * tf.square(s / denominator))), grad
+    log_slope = tf.math.log(slope * tf.square(s / denominator))
+    return (tf.where(outside, x, value), tf.where(outside, tf.zeros_like(x), log_slope)), grad

@@ -114,12 +114,8 @@ def _pad_rows(x):
 
 
 def _have_rows(parameters, x):
-    return parameters[0].shape.rank > x.shape.rank
-
-
-def _share(function, x, parameters, bound):
-    """Calls a function with x as `(rows, splines)`, the parameters as `(splines, n)`, and bound."""
-    has_rows = _have_rows(parameters, x)
+    """Returns whether every row of x has its own parameters, after a check of the shapes."""
+    has_rows = parameters[0].shape.rank > x.shape.rank
     shape = x.shape if has_rows else x.shape[1:]
     for parameter in parameters:
         if not parameter.shape[:-1].is_compatible_with(shape):
@@ -128,7 +124,13 @@ def _share(function, x, parameters, bound):
                 f"event_shape + (n,). Received: a parameter of shape {parameter.shape} for x of "
                 f"shape {x.shape}. Reshape the parameter."
             )
-    splines = None if has_rows else math.prod(shape)
+    return has_rows
+
+
+def _share(function, x, parameters, bound):
+    """Calls a function with x as `(rows, splines)`, the parameters as `(splines, n)`, and bound."""
+    has_rows = _have_rows(parameters, x)
+    splines = None if has_rows else math.prod(x.shape[1:])
     bins = parameters[0].shape[-1]
     flat = tf.reshape(x, (1, -1) if has_rows else (-1, splines))
     parameters = [tf.reshape(parameter, (-1, parameter.shape[-1])) for parameter in parameters]
@@ -183,7 +185,7 @@ def _knots(widths, heights, derivatives, bound):
     slopes = _MINIMUM + tf.math.softplus(derivatives + math.log(math.exp(1 - _MINIMUM) - 1))
     inner = tf.concat([tf.cumsum(sizes, axis=-1) - bound, slopes[None]], axis=0)
     # The ends are exact, whatever the sum of the sizes is rounded to.
-    size = tf.fill(tf.shape(slopes[..., :1]), tf.cast(bound, slopes.dtype))
+    size = tf.fill(tf.shape(slopes[..., :1]), tf.constant(bound, slopes.dtype))
     one = tf.ones_like(size)
     return tf.concat([tf.stack([-size, -size, one]), inner, tf.stack([size, size, one])], axis=-1)
 

@@ -31,7 +31,7 @@ def spline_knots(
     """Computes the knots of splines from unconstrained parameters.
 
     Args:
-        unnormalized_widths: `shape + (bins,)`; shape is the event's, or the batch's and the event's.
+        unnormalized_widths: `shape + (bins,)`; shape is `event_shape` or `(batch,) + event_shape`.
         unnormalized_heights: `shape + (bins,)`.
         unnormalized_derivatives: `shape + (bins - 1,)`.
         bound: The splines are the identity outside [-bound, bound].
@@ -73,9 +73,9 @@ def rational_quadratic_spline(
         ValueError: If the shapes of x and the parameters do not match.
 
     Example:
-        >>> widths, heights, derivatives = (tf.zeros((2, n)) for n in (5, 5, 4))
+        >>> parameters = [tf.zeros((2, n)) for n in (5, 5, 4)]
         >>> x = tf.constant([[0.25, -3.0]])
-        >>> z, log_slope = snf_tf.ops.rational_quadratic_spline(x, widths, heights, derivatives, 1.0)
+        >>> z, log_slope = snf_tf.ops.rational_quadratic_spline(x, *parameters, 5.0)
         >>> z.numpy().tolist()
         [[0.25, -3.0]]
     """

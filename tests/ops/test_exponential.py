@@ -14,7 +14,9 @@ SHAPE = (4, 5, 2)
 
 def kernel_of_norm(norm, size=(3, 3), seed=0):
     kernel = np.random.RandomState(seed).randn(*size, SHAPE[2], SHAPE[2])
-    return kernel * norm / np.linalg.norm(np.array(ops.conv2d_matrix(tf.constant(kernel), SHAPE)), 2)
+    return (
+        kernel * norm / np.linalg.norm(np.array(ops.conv2d_matrix(tf.constant(kernel), SHAPE)), 2)
+    )
 
 
 def plain_series(x, kernel):
@@ -148,7 +150,8 @@ def test_the_number_of_terms_is_fixed():
 
     x, kernel = tf.zeros((2, *SHAPE)), tf.zeros((3, 3, 2, 2))
     types = {
-        operation.type for operation in function.get_concrete_function(x, kernel).graph.get_operations()
+        operation.type
+        for operation in function.get_concrete_function(x, kernel).graph.get_operations()
     }
     assert not types & {"While", "StatelessWhile", "Assert", "If", "StatelessIf"}
 
@@ -172,7 +175,9 @@ def test_a_new_direction_is_found():
     vector = ops.conv2d_singular_vector(tf.constant(first), tf.zeros((1, *SHAPE), tf.float64), 20)
     for _ in range(5):
         vector = ops.conv2d_singular_vector(tf.constant(first + 2 * second), vector, 2)
-    np.testing.assert_allclose(ops.conv2d_norm(tf.constant(first + 2 * second), vector), 2, rtol=1e-2)
+    np.testing.assert_allclose(
+        ops.conv2d_norm(tf.constant(first + 2 * second), vector), 2, rtol=1e-2
+    )
 
 
 def test_zero_kernels_do_no_harm():

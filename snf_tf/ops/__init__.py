@@ -22,7 +22,13 @@ from snf_tf.ops.conv import (
     self_normalizing_conv2d,
 )
 from snf_tf.ops.dense import affine_matmul, relative_gradient_matmul, self_normalizing_matmul
-from snf_tf.ops.exponential import conv2d_norm, conv2d_trace, exponential_conv2d
+from snf_tf.ops.exponential import (
+    conv2d_norm,
+    conv2d_singular_vector,
+    conv2d_trace,
+    exponential_conv2d,
+    exponential_terms,
+)
 from snf_tf.ops.inverse_kernels import (
     angle,
     conv2d_log_det_gradient,
@@ -58,10 +64,12 @@ __all__ = [
     "conv2d_log_det_gradient",
     "conv2d_matrix",
     "conv2d_norm",
+    "conv2d_singular_vector",
     "conv2d_solve",
     "conv2d_solve_dense",
     "conv2d_trace",
     "exponential_conv2d",
+    "exponential_terms",
     "finite_or_stop",
     "flip",
     "fold_in",

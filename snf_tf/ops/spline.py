@@ -9,10 +9,11 @@ In a bin of width w, height h and slope s = h / w, with t = (x - x_k) / w, e = s
 d_{k+1} - 2 s, the value is `y_k + h t (d_k + e t) / (s + c t (1 - t))` (Eq. 4), its slope `s^2 (d_k
 + 2 e t + c t^2) / (s + c t (1 - t))^2` (Eq. 5).
 
-All take x as `(batch,) + event_shape` and parameters of shape `event_shape + (n,)`.
+All take x as `(batch,) + event_shape` and parameters of shape `event_shape + (n,)`, shared by the
+rows of x, or `(batch,) + event_shape + (n,)`, one set for each row.
 """
 
-import itertools
+import functools
 import math
 
 import tensorflow as tf
@@ -30,30 +31,23 @@ def spline_knots(
     """Computes the knots of splines from unconstrained parameters.
 
     Args:
-        unnormalized_widths: `event_shape + (bins,)`.
-        unnormalized_heights: `event_shape + (bins,)`.
-        unnormalized_derivatives: `event_shape + (bins - 1,)`.
+        unnormalized_widths: `shape + (bins,)`; shape is `event_shape` or `(batch,) + event_shape`.
+        unnormalized_heights: `shape + (bins,)`.
+        unnormalized_derivatives: `shape + (bins - 1,)`.
         bound: The splines are the identity outside [-bound, bound].
 
     Returns:
-        `(x, y, slopes)`, each `(bins + 1,) + event_shape`.
+        `(x, y, slopes)`, each `(bins + 1,) + shape`.
+
+    Example:
+        >>> x, y, slopes = snf_tf.ops.spline_knots(tf.zeros(4), tf.zeros(4), tf.zeros(3), 2.0)
+        >>> x.numpy().tolist()
+        [-2.0, -1.0, 0.0, 1.0, 2.0]
     """
-    sizes, derivatives = (
-        tf.stack([unnormalized_widths, unnormalized_heights]),
-        unnormalized_derivatives,
-    )
-    bins, last = sizes.shape[-1], derivatives.shape.rank - 1
-    # The knots come first from here on: every operation then runs along the elements.
-    sizes = tf.transpose(sizes, [last + 1, *range(last + 1)])
-    sizes = tf.exp(sizes - tf.reduce_max(sizes, axis=0))
-    sizes = 2 * bound * (_MINIMUM + (1 - _MINIMUM * bins) / tf.reduce_sum(sizes, axis=0) * sizes)
-    # The ends are exact, whatever the sum of the sizes is rounded to.
-    start = tf.fill(tf.shape(sizes)[1:], tf.cast(-bound, sizes.dtype))
-    inner = itertools.accumulate([start, *tf.unstack(sizes)[:-1]])
-    x, y = tf.unstack(tf.stack([*inner, -start]), axis=1)
-    slopes = _MINIMUM + tf.math.softplus(derivatives + math.log(math.exp(1 - _MINIMUM) - 1))
-    end = tf.ones_like(x[:1])
-    return x, y, tf.concat([end, tf.transpose(slopes, [last, *range(last)]), end], axis=0)
+    knots = _knots(unnormalized_widths, unnormalized_heights, unnormalized_derivatives, bound)
+    last = knots.shape.rank - 1
+    x, y, slopes = tf.unstack(tf.transpose(knots, [0, last, *range(1, last)]))
+    return x, y, slopes
 
 
 def rational_quadratic_spline(
@@ -63,12 +57,30 @@ def rational_quadratic_spline(
     unnormalized_derivatives: tf.Tensor,
     bound: float,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Evaluates splines (Durkan et al. 2019, Eqs. 4, 5): value and log-slope, of the shape of x.
-    Arguments as in `spline_knots`.
+    """Evaluates splines (Durkan et al. 2019, Eqs. 4, 5).
+
+    Args:
+        x: `(batch,) + event_shape`.
+        unnormalized_widths: `event_shape + (bins,)` or `(batch,) + event_shape + (bins,)`.
+        unnormalized_heights: The same shape.
+        unnormalized_derivatives: The same shape, with bins - 1 for bins.
+        bound: The splines are the identity outside [-bound, bound].
+
+    Returns:
+        `(value, log_slope)`, each of the shape of x. Where x is not a number, neither are they.
+
+    Raises:
+        ValueError: If the shapes of x and the parameters do not match.
+
+    Example:
+        >>> parameters = [tf.zeros((2, n)) for n in (5, 5, 4)]
+        >>> x = tf.constant([[0.25, -3.0]])
+        >>> z, log_slope = snf_tf.ops.rational_quadratic_spline(x, *parameters, 5.0)
+        >>> z.numpy().tolist()
+        [[0.25, -3.0]]
     """
-    weights = (unnormalized_widths, unnormalized_heights, unnormalized_derivatives)
-    flat, weights = _flatten(x, weights)
-    value, log_slope = _spline(flat, weights, bound)
+    parameters = (unnormalized_widths, unnormalized_heights, unnormalized_derivatives)
+    value, log_slope = _share(_spline, x, parameters, bound)
     return tf.reshape(value, (-1, *x.shape[1:])), tf.reshape(log_slope, (-1, *x.shape[1:]))
 
 
@@ -79,11 +91,15 @@ def rational_quadratic_spline_inverse(
     unnormalized_derivatives: tf.Tensor,
     bound: float,
 ) -> tf.Tensor:
-    """Inverts splines in closed form (Durkan et al. 2019, Eqs. 6-8). Arguments as in
-    `spline_knots`.
+    """Inverts splines in closed form (Durkan et al. 2019, Eqs. 6-8).
+
+    Arguments and errors as in `rational_quadratic_spline`, with z for x; returns x.
     """
-    weights = (unnormalized_widths, unnormalized_heights, unnormalized_derivatives)
-    x = tf.slice(_inverse_spline(_pad_rows(z), weights, bound), [0] * z.shape.rank, tf.shape(z))
+    parameters = (unnormalized_widths, unnormalized_heights, unnormalized_derivatives)
+    if _have_rows(parameters, z):
+        parameters = tuple(map(_pad_rows, parameters))
+    x = _share(_inverse_spline, _pad_rows(z), parameters, bound)
+    x = tf.reshape(x, (-1, *z.shape[1:]))[: tf.shape(z)[0]]
     x.set_shape(z.shape)
     return x
 
@@ -97,63 +113,151 @@ def _pad_rows(x):
     return padded
 
 
-def _flatten(x, weights):
-    """All elements of an event on one axis, over which TensorFlow broadcasts fastest."""
-    elements = math.prod(x.shape[1:])
-    return tf.reshape(x, (-1, elements)), [
-        tf.reshape(weight, (elements, weight.shape[-1])) for weight in weights
-    ]
+def _have_rows(parameters, x):
+    """Returns whether every row of x has its own parameters, after a check of the shapes."""
+    has_rows = parameters[0].shape.rank > x.shape.rank
+    shape = x.shape if has_rows else x.shape[1:]
+    for parameter in parameters:
+        if not parameter.shape[:-1].is_compatible_with(shape):
+            raise ValueError(
+                "The parameters of a spline have the shape event_shape + (n,) or (batch,) + "
+                f"event_shape + (n,). Received: a parameter of shape {parameter.shape} for x of "
+                f"shape {x.shape}. Reshape the parameter."
+            )
+    return has_rows
 
 
-def _spline(x, weights, bound):
-    knots_x, knots_y, slopes = spline_knots(*weights, bound=bound)
-    inside, position = _inside(x, knots_x)
-    left, width, bottom, height, s, d, c = _bins_at(position, knots_x, knots_x, knots_y, slopes)
-    t = (position - left) / width
-    e = s - d
-    denominator = s + c * (t * (1 - t))
-    value = bottom + height * (t * (d + e * t)) / denominator
-    log_slope = tf.math.log((d + t * (2 * e + c * t)) * tf.square(s / denominator))
-    return tf.where(inside, value, x), tf.where(inside, log_slope, tf.zeros_like(x))
+def _share(function, x, parameters, bound):
+    """Calls a function with x as `(rows, splines)`, the parameters as `(splines, n)`, and bound."""
+    has_rows = _have_rows(parameters, x)
+    splines = None if has_rows else math.prod(x.shape[1:])
+    bins = parameters[0].shape[-1]
+    flat = tf.reshape(x, (1, -1) if has_rows else (-1, splines))
+    parameters = [tf.reshape(parameter, (-1, parameter.shape[-1])) for parameter in parameters]
+    return _traced(function, splines, bins, bound, x.dtype)(flat, *parameters)
 
 
-# One loop for all of it: without XLA a sample spends most of its time here.
-@tf.function(jit_compile=True)
-def _inverse_spline(latents, weights, bound):
-    z, weights = _flatten(latents, weights)
-    knots_x, knots_y, slopes = spline_knots(*weights, bound=bound)
-    inside, position = _inside(z, knots_y)
-    left, width, bottom, height, s, d, c = _bins_at(position, knots_y, knots_x, knots_y, slopes)
-    rise = position - bottom
+# Layers of one shape share one graph: most of a flow's start-up is the tracing of its splines.
+@functools.lru_cache(maxsize=64)
+def _traced(function, splines, bins, bound, dtype):
+    shapes = [(None, splines), *((splines, count) for count in (bins, bins, bins - 1))]
+    signature = [tf.TensorSpec(shape, dtype) for shape in shapes]
+    # XLA wins where no gradient sums by bin.
+    return tf.function(
+        functools.partial(function, bound=bound),
+        input_signature=signature,
+        jit_compile=function is _inverse_spline,
+    )
+
+
+def _spline(x, widths, heights, derivatives, bound):
+    knots = _knots(widths, heights, derivatives, bound)
+    return _evaluate(x, _is_outside(x, bound), *_bins_at(x, knots, knots[0]))
+
+
+def _inverse_spline(z, widths, heights, derivatives, bound):
+    knots = _knots(widths, heights, derivatives, bound)
+    outside = _is_outside(z, bound)
+    left, right, bottom, top, d, next_d = _bins_at(z, knots, knots[1])
+    # Any point of the bin keeps values and gradients finite where z lies outside.
+    rise = tf.where(outside, top, z) - bottom
+    width, height = right - left, top - bottom
+    s = height / width
+    c = d + next_d - 2 * s
     a = height * (s - d) + rise * c
     b = height * d - rise * c
     twice = 2 * s * rise
     # Positive for every increasing spline; rounding alone can push it below 0.
     discriminant = tf.maximum(tf.square(b) + 2 * a * twice, 0)
-    x = tf.where(inside, left + width * twice / (b + tf.sqrt(discriminant)), z)
-    return tf.reshape(x, tf.shape(latents))
+    x = left + width * twice / (b + tf.sqrt(discriminant))
+    return tf.where(outside, z, x)
 
 
-def _inside(x, knots):
-    """Which x lie on the spline, and those, with 0 for the others."""
-    inside = (x > knots[0]) & (x < knots[-1])
-    return inside, tf.where(inside, x, tf.zeros_like(x))
+def _is_outside(x, bound):
+    # False for NaN, which thus stays NaN.
+    return tf.abs(x) >= bound
 
 
-def _bins_at(position, edges, knots_x, knots_y, slopes):
-    """Left, width, bottom, height, s, d and c of the formulas above, for the bin between `edges`
-    that each position falls in.
+def _knots(widths, heights, derivatives, bound):
+    """Returns x, y and slopes at the knots, `(3,) + shape + (bins + 1,)`."""
+    sizes = tf.nn.softmax(tf.stack([widths, heights]))
+    sizes = 2 * bound * (_MINIMUM + (1 - _MINIMUM * widths.shape[-1]) * sizes[..., :-1])
+    slopes = _MINIMUM + tf.math.softplus(derivatives + math.log(math.exp(1 - _MINIMUM) - 1))
+    inner = tf.concat([tf.cumsum(sizes, axis=-1) - bound, slopes[None]], axis=0)
+    # The ends are exact, whatever the sum of the sizes is rounded to.
+    size = tf.fill(tf.shape(slopes[..., :1]), tf.constant(bound, slopes.dtype))
+    one = tf.ones_like(size)
+    return tf.concat([tf.stack([-size, -size, one]), inner, tf.stack([size, size, one])], axis=-1)
+
+
+def _bins_at(x, knots, edges):
+    """Returns left, right, bottom, top and both slopes of the bin that each x falls in.
+
+    Args:
+        x: `(rows, splines)`; the first or last bin is taken for those outside.
+        knots: `(3, splines, bins + 1)`.
+        edges: The knots between which x is looked for, `(splines, bins + 1)`.
     """
-    width, height = knots_x[1:] - knots_x[:-1], knots_y[1:] - knots_y[:-1]
-    s, d = height / width, slopes[:-1]
-    tables = (knots_x[:-1], width, knots_y[:-1], height, s, d, d + slopes[1:] - 2 * s)
-    beyond = [position >= edge for edge in tf.unstack(edges[1:-1])]
-    # By comparison with every edge: the gradient of a gather would scatter.
-    found = []
-    for table in tables:
-        first, *others = tf.unstack(table)
-        entry = tf.broadcast_to(first, tf.shape(position))
-        for is_beyond, other in zip(beyond, others, strict=True):
-            entry = tf.where(is_beyond, other, entry)
-        found.append(entry)
-    return found
+    # In int64: TensorFlow computes with int32 on the host, even where there is a GPU.
+    beyond = tf.cast(x >= tf.transpose(edges[:, 1:-1])[:, None], tf.int64)
+    first = (edges.shape[-1] - 1) * tf.range(tf.shape(edges, tf.int64)[0])
+    sides = tf.stack([knots[..., :-1], knots[..., 1:]], axis=1)
+    return _look_up(tf.reshape(sides, (6, -1)), first + tf.reduce_sum(beyond, axis=0))
+
+
+@tf.custom_gradient
+def _look_up(table, index):
+    """Returns the rows of a table at the columns given, with a gradient of one sum by column."""
+    rows = table.shape[0]
+
+    def grad(*cotangents):
+        # Row after row: interleaving them costs more than the sum.
+        starts = tf.shape(table, tf.int64)[1] * tf.range(rows, dtype=tf.int64)[:, None, None]
+        sums = tf.math.unsorted_segment_sum(
+            tf.stack(cotangents), index + starts, tf.size(table, tf.int64)
+        )
+        return tf.reshape(sums, tf.shape(table)), None
+
+    return tf.unstack(tf.gather(tf.transpose(table), index), axis=-1), grad
+
+
+@tf.custom_gradient
+def _evaluate(x, outside, left, right, bottom, top, d, next_d):
+    """Returns value and log-slope at x in the bin given, with the gradient in closed form."""
+
+    # Autodiff takes twice the operations. `grad` uses the arguments alone, so that its own gradient
+    # is right.
+    def terms():
+        width, height = right - left, top - bottom
+        s, t = height / width, (tf.where(outside, left, x) - left) / width
+        u, e, c = t * (1 - t), s - d, d + next_d - 2 * s
+        numerator, denominator = t * (d + e * t), s + c * u
+        return width, height, s, t, u, e, c, numerator, denominator, d + t * (2 * e + c * t)
+
+    def grad(d_value, d_log_slope):
+        width, height, s, t, u, e, c, numerator, denominator, slope = terms()
+        zero = tf.zeros_like(x)
+        d_inside = tf.where(outside, zero, d_value)
+        d_log_slope = tf.where(outside, zero, d_log_slope)
+        ratio = numerator / denominator
+        d_slope = d_log_slope / slope
+        d_numerator = d_inside * height / denominator
+        d_denominator = -ratio * d_numerator - 2 * d_log_slope / denominator
+        # By numerator = s t^2 + d u, denominator = s + c u, slope = d (1-t)^2 + next_d t^2 + 2 s u.
+        d_c = d_denominator * u
+        d_d = d_numerator * u + d_slope * tf.square(1 - t) + d_c
+        d_next_d = d_slope * tf.square(t) + d_c
+        d_s = d_numerator * tf.square(t) + d_denominator - 2 * d_c
+        d_s += 2 * (d_slope * u + d_log_slope / s)
+        d_t = d_numerator * (d + 2 * e * t) + 2 * d_slope * (e + c * t)
+        d_t += d_denominator * c * (1 - 2 * t)
+        d_x, d_rise = d_t / width, d_s / width
+        d_width = -(t * d_x + s * d_rise)
+        d_top = d_inside * ratio + d_rise
+        d_sides = -d_x - d_width, d_width, d_inside - d_top, d_top, d_d, d_next_d
+        return tf.where(outside, d_value, d_x), None, *d_sides
+
+    _, height, s, _, _, _, _, numerator, denominator, slope = terms()
+    value = bottom + height * numerator / denominator
+    log_slope = tf.math.log(slope * tf.square(s / denominator))
+    return (tf.where(outside, x, value), tf.where(outside, tf.zeros_like(x), log_slope)), grad

@@ -154,3 +154,142 @@ def test_gradient_of_the_inverse_spline(spline_parameters):
         np.testing.assert_allclose(
             tape.gradient(x, parameter), forward.gradient(weighted, parameter), rtol=1e-7, atol=1e-9
         )
+
+
+def spline_case(dtype, rows=7, bins=5, has_rows=False, event=(3, 2)):
+    random = np.random.RandomState(2)
+    x = random.uniform(-4, 4, (rows, *event))
+    shape = (rows, *event) if has_rows else event
+    parameters = [random.randn(*shape, count) for count in (bins, bins, bins - 1)]
+    return tf.constant(x, dtype), [tf.constant(parameter, dtype) for parameter in parameters]
+
+
+def with_gradients(function, x, parameters):
+    """Returns the results of a spline function, and gradients of their sum with weights."""
+    with tf.GradientTape() as tape:
+        tape.watch([x, *parameters])
+        results = tf.nest.flatten(function(x, *parameters, 3.0))
+        weights = np.cos(np.arange(np.prod(x.shape[1:]))).reshape(x.shape[1:])
+        loss = sum(tf.reduce_sum(tf.constant(weights, x.dtype) * result) for result in results)
+    return results + tape.gradient(loss, [x, *parameters])
+
+
+FUNCTIONS = [ops.rational_quadratic_spline, ops.rational_quadratic_spline_inverse]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_splines_with_parameters_for_every_row(function, dtype):
+    x, parameters = spline_case(dtype, has_rows=True)
+    results = with_gradients(function, x, parameters)
+    by_row = [
+        with_gradients(function, x[row : row + 1], [parameter[row] for parameter in parameters])
+        for row in range(len(x))
+    ]
+    of_parameters = len(results) - 3
+    for index, result in enumerate(results):
+        join = tf.stack if index >= of_parameters else lambda rows: tf.concat(rows, axis=0)
+        expected = join([row[index] for row in by_row])
+        np.testing.assert_allclose(result, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("has_rows", [False, True])
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_float32_splines_are_those_of_float64(function, has_rows):
+    expected = with_gradients(function, *spline_case("float64", 40, 16, has_rows))
+    for value, reference in zip(
+        with_gradients(function, *spline_case("float32", 40, 16, has_rows)), expected, strict=True
+    ):
+        assert value.dtype == tf.float32
+        scale = np.abs(reference).max()
+        np.testing.assert_allclose(value, reference, rtol=1e-3, atol=2e-4 * scale)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("has_rows", [False, True])
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_splines_under_xla(function, has_rows, dtype):
+    x, parameters = spline_case(dtype, has_rows=has_rows)
+    expected = with_gradients(function, x, parameters)
+    tolerance = 1e-10 if dtype == "float64" else 1e-4
+    for jit in (False, True):
+        compiled = tf.function(lambda: with_gradients(function, x, parameters), jit_compile=jit)
+        for value, reference in zip(compiled(), expected, strict=True):
+            np.testing.assert_allclose(value, reference, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_second_gradients_of_splines(function, graph):
+    """Against differences of first gradients."""
+    x, parameters = spline_case("float64", rows=3)
+    directions = [tf.constant(np.random.randn(*value.shape)) for value in (x, *parameters)]
+
+    def first(step):
+        moved, *others = (
+            value + step * direction
+            for value, direction in zip((x, *parameters), directions, strict=True)
+        )
+        gradients = with_gradients(function, moved, others)[-4:]
+        return sum(tf.reduce_sum(tf.sin(gradient)) for gradient in gradients)
+
+    def second():
+        step = tf.zeros((), tf.float64)
+        with tf.GradientTape() as tape:
+            tape.watch(step)
+            value = first(step)
+        return tape.gradient(value, step)
+
+    difference = (first(1e-6) - first(-1e-6)) / 2e-6
+    actual = tf.function(second)() if graph else second()
+    np.testing.assert_allclose(actual, difference, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_splines_of_extreme_values(function, dtype):
+    largest = np.finfo(dtype).max
+    x = np.array([3, -3, 3.5, -1e30, largest, -largest, np.inf, -np.inf, np.nan], dtype)[:, None]
+    _, parameters = spline_case(dtype, event=(1,))
+    results = with_gradients(function, tf.constant(x), parameters)
+    np.testing.assert_array_equal(results[0], x)
+    if function is ops.rational_quadratic_spline:
+        np.testing.assert_array_equal(results[1][:-1], 0 * results[1][:-1])
+        assert np.isnan(results[1][-1])
+    # The parameters have no part in what lies outside.
+    for gradient in with_gradients(function, tf.constant(x[:-3]), parameters)[-3:]:
+        np.testing.assert_array_equal(gradient, 0 * gradient)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("bound", [0.1, 3.0])
+def test_knots_at_the_ends_are_exact(dtype, bound):
+    _, parameters = spline_case(dtype, bins=16, has_rows=True)
+    x, y, slopes = ops.spline_knots(*parameters, bound)
+    assert x.shape == y.shape == slopes.shape == (17, 7, 3, 2)
+    for knots in (x, y):
+        np.testing.assert_array_equal(knots[0], np.full((7, 3, 2), -bound, dtype))
+        np.testing.assert_array_equal(knots[-1], np.full((7, 3, 2), bound, dtype))
+        assert (np.diff(knots, axis=0) > 0).all()
+    for end in (slopes[0], slopes[-1]):
+        np.testing.assert_array_equal(end, np.ones((7, 3, 2)))
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_graphs_of_splines_do_not_grow_with_the_bins(function):
+    counts = []
+    for bins in (3, 30):
+        x, parameters = spline_case("float32", bins=bins)
+        graph = tf.function(lambda x, *p: with_gradients(function, x, p))
+        definition = graph.get_concrete_function(x, *parameters).graph.as_graph_def()
+        counts.append(
+            len(definition.node) + sum(len(f.node_def) for f in definition.library.function)
+        )
+    assert counts[0] == counts[1] < 1200
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_splines_refuse_parameters_of_other_shapes(function):
+    x, parameters = spline_case("float32", has_rows=True)
+    with pytest.raises(ValueError, match=r"Received: a parameter of shape \(6, 3, 2, 5\)"):
+        function(x, *(parameter[:6] for parameter in parameters), 3.0)

@@ -89,16 +89,22 @@ class BuiltBeforeFit:
                 self.optimizer.build(self.trainable_variables)
 
 
+class _LessIsBetter(keras.metrics.Metric):
+    """A name and a direction, without a value."""
+
+    _direction = "down"
+
+    def result(self):
+        return 0.0
+
+
 def less_is_better(*names: str) -> compile_utils.MetricsList:
     """Returns what tells Keras' callbacks that of these logs less is better.
 
     Publicly only `loss` has a direction. Seen with keras 3.15.1: EarlyStopping and its like look
     for `_direction` in the metrics of a MetricsList.
     """
-    metrics = [keras.metrics.Mean(name) for name in names]
-    for metric in metrics:
-        metric._direction = "down"
-    return compile_utils.MetricsList(metrics)
+    return compile_utils.MetricsList([_LessIsBetter(name=name) for name in names])
 
 
 class _LossesOfThread:

@@ -1,5 +1,7 @@
 """What is taken from Keras' private names does what it says."""
 
+import threading
+
 import keras
 import numpy as np
 import pytest
@@ -110,3 +112,31 @@ def test_built_before_fit():
     model.fit(batches, steps_per_epoch=2, verbose=0)
     # Of the first batch and the second; none is lost.
     assert float(model.weight.numpy()) == -11.0
+
+
+def test_less_is_better_is_understood_by_early_stopping():
+    """Seen with keras 3.15.1."""
+    stop = keras.callbacks.EarlyStopping(monitor="val_nll")
+    stop.set_model(type("Model", (), {"metrics": [_compat.less_is_better("nll")]}))
+    stop._set_monitor_op()
+    assert stop.monitor_op(1.0, 2.0)
+
+
+def test_losses_of_threads_are_separate():
+    """Seen with keras 3.15.1."""
+    model = keras.Sequential([keras.layers.ActivityRegularization(l2=1.0)])
+    model.build((None, 2))
+    _compat.separate_losses(model)
+    found = []
+
+    def call(factor):
+        model(factor * tf.ones((1, 2)))
+        found.append(float(sum(model.losses)))
+
+    model(tf.ones((1, 2)))
+    for factor in (2.0, 3.0):
+        thread = threading.Thread(target=call, args=(factor,))
+        thread.start()
+        thread.join()
+    assert found == [8.0, 18.0]
+    assert float(sum(model.losses)) == 2.0

@@ -220,3 +220,29 @@ def test_what_is_no_bijector_is_refused():
         vector_flow().bijector.forward(tf.zeros((2, 5)))
     with pytest.raises(ValueError, match="must be a TFP distribution"):
         as_distribution(vector_flow(base=object()))
+
+
+@pytest.mark.parametrize("optimizer", ["keras", "tf_keras", "tf"])
+def test_a_self_normalizing_flow_is_a_variational_family(optimizer):
+    """Each variable that the distribution shows has a gradient, as these optimizers want."""
+    import tf_keras
+
+    flow = vector_flow()
+    target = tfd.Sample(tfd.Normal(1.0, 2.0), D)
+    make = {
+        "keras": keras.optimizers.Adam,
+        "tf_keras": tf_keras.optimizers.Adam,
+        "tf": tf.optimizers.Adam,
+    }[optimizer]
+    losses = tfp.vi.fit_surrogate_posterior(
+        target.log_prob,
+        flow.distribution,
+        optimizer=make(1e-2),
+        num_steps=30,
+        sample_size=16,
+        seed=1,
+    )
+    assert losses[-1] < losses[0] - 0.1
+    with tf.GradientTape() as tape:
+        loss = -tf.reduce_sum(flow.distribution.log_prob(tf.ones((2, D))))
+    assert None not in tape.gradient(loss, flow.distribution.trainable_variables)

@@ -58,7 +58,8 @@ def refined_matmul_solve(
 
         def grad(dx, _):
             dy, _ = refined_matmul_solve(dx, tf.transpose(kernel), tf.transpose(inverse_kernel))
-            return dy, -tf.matmul(x, dy, transpose_a=True), None
+            # No number depends on the approximate inverse: some optimizers want to hear that.
+            return dy, -tf.matmul(x, dy, transpose_a=True), tf.zeros_like(inverse_kernel)
 
         return (x, steps), grad
 
@@ -95,7 +96,7 @@ def refined_conv2d_solve(
 
         def grad(dx, _):
             dz, _ = refined_conv2d_solve(dx, flip(kernel), flip(inverse_kernel))
-            return dz, -conv2d_kernel_gradient(x, dz, kernel.shape), None
+            return dz, -conv2d_kernel_gradient(x, dz, kernel.shape), tf.zeros_like(inverse_kernel)
 
         return (x, steps), grad
 

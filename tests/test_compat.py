@@ -83,10 +83,10 @@ def test_averages_follow_updates():
     weight = keras.Variable([0.0])
     optimizer = SGD(1.0, use_ema=True, ema_momentum=0.75, gradient_accumulation_steps=2)
     averages = []
-    for _ in range(4):
+    for _ in range(6):
         optimizer.apply([tf.constant([1.0])], [weight])
         averages.append(float(_compat.weight_averages(optimizer)[0].numpy()[0]))
-    assert averages == [0.0, -0.25, -0.25, -0.6875]
+    assert averages == [0.0, -1.0, -1.0, -1.25, -1.25, -1.6875]
 
 
 def test_built_before_fit():
@@ -99,7 +99,7 @@ def test_built_before_fit():
         def call(self, x):
             return self.weight * x
 
-        def compute_loss(self, y_pred, **_):
+        def compute_loss(self, x, y, y_pred, sample_weight, training):
             self.add_loss(tf.reduce_mean(y_pred))
             return super().compute_loss(y_pred=y_pred)
 

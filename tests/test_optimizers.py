@@ -75,13 +75,14 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-8)])
-@pytest.mark.parametrize("batch_size", [8, 9])
+@pytest.mark.parametrize(
+    ("batch_size", "dtype", "tolerance"), [(8, "float32", 1e-5), (9, "float64", 1e-8)]
+)
 @pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
 def test_clipping_on_two_devices_is_that_of_one(make, batch_size, dtype, tolerance):
     """Twenty steps, of which some are clipped; equal shards, and unequal ones."""
     options = {"dtype": dtype, "steps": 20, "batch_size": batch_size, "scale": 3.0}
-    optimizer = make(global_clipnorm=20.0)
+    optimizer = make(global_clipnorm=5.0)
     clip, norms = optimizer._clip_gradients, []
 
     def watched(gradients):
@@ -90,9 +91,9 @@ def test_clipping_on_two_devices_is_that_of_one(make, batch_size, dtype, toleran
 
     optimizer._clip_gradients = watched
     one = train(optimizer, run_eagerly=True, **options)
-    assert 4 < sum(norm > 20 for norm in norms) < 16
+    assert 4 < sum(norm > 5 for norm in norms) < 16
     with make_strategy(["CPU:0", "CPU:1"]).scope():
-        two = train(make(global_clipnorm=20.0), **options)
+        two = train(make(global_clipnorm=5.0), **options)
     for a, b in zip(two.get_weights(), one.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
 
@@ -114,19 +115,19 @@ def test_on_two_devices(options, run_eagerly):
 
 @pytest.mark.parametrize("run_eagerly", [True, False])
 def test_eagerly_and_under_xla(run_eagerly):
-    weights = []
-    for make in (snf_tf.optimizers.Adam, keras.optimizers.Adam):
-        weight, optimizer = keras.Variable([1.0, 2.0]), make(0.1)
+    def updated(optimizer):
+        weight = keras.Variable([1.0, 2.0])
         optimizer.build([weight])
 
-        def step(weight=weight, optimizer=optimizer):
+        def step():
             optimizer.apply([2 * weight], [weight])
 
-        run = step if run_eagerly else tf.function(step, jit_compile=True)
         for _ in range(3):
-            run()
-        weights.append(weight.numpy())
-    np.testing.assert_allclose(*weights, rtol=1e-6)
+            step() if run_eagerly else tf.function(step, jit_compile=True)()
+        return weight.numpy()
+
+    ours, theirs = updated(snf_tf.optimizers.Adam(0.1)), updated(keras.optimizers.Adam(0.1))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
 
 
 def test_saved_with_a_flow(tmp_path):

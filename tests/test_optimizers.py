@@ -75,8 +75,9 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-8)])
-@pytest.mark.parametrize("batch_size", [8, 9])
+@pytest.mark.parametrize(
+    ("batch_size", "dtype", "tolerance"), [(8, "float32", 1e-5), (9, "float64", 1e-8)]
+)
 @pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
 def test_clipping_on_two_devices_is_that_of_one(make, batch_size, dtype, tolerance):
     """Twenty steps, of which some are clipped; equal shards, and unequal ones."""

@@ -159,6 +159,8 @@ def conv2d_matrix(kernel: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.Te
     """Builds the dense matrix M of a convolution on row vectors: `flatten(conv2d(x, kernel)) =
     flatten(x) @ M`.
 
+    Taps are copied, not multiplied, so that no device rounds them.
+
     Args:
         kernel: `(kh, kw, C, C)`.
         image_shape: `(H, W, C)`.
@@ -167,9 +169,13 @@ def conv2d_matrix(kernel: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.Te
         `(HWC, HWC)`, in the kernel's dtype. It costs O((HWC)^2) memory; log|det| and solves
         O((HWC)^3).
     """
-    size = int(np.prod(image_shape))
-    basis = tf.reshape(tf.eye(size, dtype=kernel.dtype), (size, *image_shape))
-    return tf.reshape(conv2d(basis, kernel), (size, size))
+    height, width, channels = image_shape
+    # Taps of all offsets that occur; those of input pixel p in output pixel i are at p - i.
+    taps = resize_kernel(kernel, (2 * height - 1, 2 * width - 1))
+    rows, columns = (np.subtract.outer(np.arange(n), np.arange(n)) + n - 1 for n in (height, width))
+    matrix = tf.gather(tf.gather(taps, rows, axis=0), columns, axis=2)
+    size = height * width * channels
+    return tf.reshape(tf.transpose(matrix, (0, 2, 4, 1, 3, 5)), (size, size))
 
 
 def conv2d_log_det_dense(kernel: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.Tensor:

@@ -42,8 +42,9 @@ def main(_) -> None:
     import tensorflow as tf
     from tqdm import tqdm
 
-    from snf_tf import evaluation, layer_statistics, serving
+    from snf_tf import serving
     from snf_tf.data import load_dataset
+    from snf_tf.flow import diagnostics, likelihood
     from snf_tf.training import load_run
 
     if _GRADIENT_ANGLE.value and _RUN_DIR.value is None:
@@ -57,25 +58,25 @@ def main(_) -> None:
     dataset = load_dataset()
     examples = getattr(dataset, _SPLIT.value)
     progress = functools.partial(tqdm, unit="batch")
-    results = evaluation.likelihoods(model, examples, _SEED.value, _DRAWS.value, progress=progress)
+    results = likelihood.likelihoods(model, examples, _SEED.value, _DRAWS.value, progress=progress)
     first = examples[:_EXAMPLES]
     if flow is None:
-        results["distance_of_decoded_from_data"] = evaluation.distance_of_decoded(
+        results["distance_of_decoded_from_data"] = likelihood.distance_of_decoded(
             model, first, _SEED.value
         )
     else:
-        results["round_trip_error"] = evaluation.round_trip_error(flow, first)
+        results["round_trip_error"] = likelihood.round_trip_error(flow, first)
         if flow.has_learned_inverse:
-            results["learned_round_trip_error"] = evaluation.round_trip_error(
+            results["learned_round_trip_error"] = likelihood.round_trip_error(
                 flow, first, exact=False
             )
             results["reconstruction_error"] = flow.evaluate(first, seed=_SEED.value)[
                 "reconstruction_error"
             ]
-        _print_layers(layer_statistics.layer_statistics(flow, tf.constant(first)))
+        _print_layers(diagnostics.layer_statistics(flow, tf.constant(first)))
         if _GRADIENT_ANGLE.value:
             print("Angle of the gradient of log|det| to the exact one, in degrees, by inverse:")
-            _print_layers(layer_statistics.inverse_angles(flow, tf.constant(first)))
+            _print_layers(diagnostics.inverse_angles(flow, tf.constant(first)))
     for name, value in results.items():
         print(f"{name:54s} {value:.6g}")
     print(

@@ -42,8 +42,8 @@ def main(_) -> None:
 
     from snf_tf import serving
     from snf_tf.data import load_dataset
-    from snf_tf.plotting import save_grid
     from snf_tf.training import load_run
+    from snf_tf.training.plotting import save_grid
 
     if command_line.one_of(run_dir=_RUN_DIR.value, saved_model=_SAVED_MODEL.value) == "run_dir":
         model = serving.Endpoints(load_run(_RUN_DIR.value, _GIN_BINDINGS.value))

@@ -11,7 +11,7 @@ if _keras.backend.backend() != "tensorflow":
         f"Received: backend={_keras.backend.backend()!r}"
     )
 
-from snf_tf import data, layers, models, ops, optimizers
+from snf_tf import data, layers, models, networks, ops, optimizers, testing
 from snf_tf._version import __version__
 from snf_tf.flow import Flow
 
@@ -22,9 +22,11 @@ __all__ = [
     "data",
     "layers",
     "models",
+    "networks",
     "ops",
     "optimizers",
     "serving",
+    "testing",
 ]
 
 

@@ -6,12 +6,12 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from snf_tf.flow import Flow
-from snf_tf.layers.flow_layer import FlowLayer
+from snf_tf.layers.bijection import Bijection
 
 _fresh = itertools.count()
 
 
-def as_bijector(layer: FlowLayer | Flow, name: str | None = None) -> "FlowBijector":
+def as_bijector(layer: Bijection, name: str | None = None) -> "FlowBijector":
     """Turns a layer or a flow into a TFP bijector, which shares its weights.
 
     TFP's `forward` is the direction of sampling: `bijector.forward(z)` is the exact
@@ -88,7 +88,7 @@ class FlowBijector(tfp.bijectors.Bijector):
     batch shape of the data.
     """
 
-    def __init__(self, layer: FlowLayer | Flow, name: str | None = None):
+    def __init__(self, layer: Bijection, name: str | None = None):
         parameters = {"layer": layer, "name": name}
         if not layer.built:
             raise ValueError(
@@ -96,7 +96,9 @@ class FlowBijector(tfp.bijectors.Bijector):
                 f"layer.build((None,) + event_shape). "
                 f"Received: layer={layer!r}, which is not built"
             )
-        self._parts = _bijections(layer)
+        self._parts = layer.bijections_after_noise()
+        if not self._parts:
+            raise ValueError(f"What is random is no bijection. Received: {layer.name}")
         self._latent_shape = layer.latent_shape
         self._data_shape = self._parts[0].event_shape
         # TensorFlow's own variables: TFP and tf.Module do not see those of Keras, nor that one is
@@ -193,17 +195,3 @@ class FlowBijector(tfp.bijectors.Bijector):
             if shape.rank is None
             else shape[: shape.rank - len(old)].concatenate(new)
         )
-
-
-def _bijections(layer: FlowLayer | Flow) -> list[FlowLayer]:
-    """The layers of flows within flows, from data to latents, without the dequantization that they
-    may begin with.
-    """
-    parts = layer.parts() if isinstance(layer, Flow) else [layer]
-    parts = parts[1:] if parts[0].stochastic else parts
-    random = [part.name for part in parts if part.stochastic]
-    if random or not parts:
-        raise ValueError(
-            f"What is random is no bijection. Received: {', '.join(random) or layer.name}"
-        )
-    return parts

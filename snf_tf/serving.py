@@ -8,9 +8,8 @@ from pathlib import Path
 import tensorflow as tf
 
 from snf_tf import ops
-from snf_tf.evaluation import constant_log_dets, exact_log_prob
 from snf_tf.flow import Flow
-from snf_tf.layers import Dequantize
+from snf_tf.flow.likelihood import constant_log_dets, exact_log_prob
 
 _NUMBERS = (tf.uint8, tf.int32, tf.int64, tf.float32, tf.float64)
 # Of counts and seeds; Python's integers become the first.
@@ -138,7 +137,7 @@ class Endpoints(tf.Module):
         )
         self.log_prob, self.encode = on_rows(log_prob_of), on_rows(latents_of)
         self._dtype = dtype
-        self._data_dtype = tf.uint8 if isinstance(flow.parts()[0], Dequantize) else dtype
+        self._data_dtype = dtype if flow.is_bijection else tf.uint8
 
     def signatures(self) -> dict:
         """Traces every method for every dtype that it takes, and returns those for servers.

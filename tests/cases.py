@@ -149,6 +149,7 @@ CASES = {
         (3, 2, 4),
         weight=_small,
     ),
+    "Coupling-additive": Case(lambda: layers.Coupling("additive", width=5), (2, 3, 4)),
     "FactorOut": Case(
         lambda: layers.FactorOut(layers.AffineCoupling(width=3)), (3, 2, 4), weight=_small
     ),

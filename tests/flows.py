@@ -47,11 +47,11 @@ def brute_force_log_prob(flow, x, seed=0):
     layer dequantizes.
     """
     first = flow.bijections[0]
-    y = next(flow.steps(tf.constant(x), seed=seed))[2] if first.stochastic else tf.constant(x)
+    y = tf.constant(x) if first.is_bijection else next(flow.steps(tf.constant(x), seed=seed)).z
     with tf.GradientTape() as tape:
         tape.watch(y)
         h = y
-        for bijection in flow.bijections[1 if first.stochastic else 0 :]:
+        for bijection in flow.bijections[1 if not first.is_bijection else 0 :]:
             h, _ = bijection(h)
         z = tf.reshape(h, (len(x), -1))
     jacobian = tf.reshape(tape.batch_jacobian(z, y), (len(x), z.shape[1], z.shape[1]))

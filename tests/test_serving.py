@@ -12,8 +12,9 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 import snf_tf
-from snf_tf import evaluation, layers, serving
-from snf_tf.layer_statistics import layer_statistics
+from snf_tf import layers, serving
+from snf_tf.flow import likelihood
+from snf_tf.flow.diagnostics import layer_statistics
 from tests.flows import D, image_flow, images, vector_flow
 
 # In a process of its own, in which nothing but TensorFlow may be imported.
@@ -27,14 +28,18 @@ x = np.load(inputs)
 results = {
     "sample": model.sample(n=5, seed=3), "tensors": model.sample(tf.constant(5), tf.constant(3)),
     "cold": model.sample(5, 3, 0.5), "sample_exact": model.sample_exact(5, seed=3),
-    "log_prob": model.log_prob(x, seed=2), "one": model.log_prob(x[:1], 2), "later":
-    model.log_prob(x[4:], 2, 4), "floats": model.log_prob(x.astype("float64"), tf.constant(2)),
+    "log_prob": model.log_prob(x, seed=2), "one": model.log_prob(x[:1], 2),
+    "later": model.log_prob(x[4:], 2, 4),
+    "floats": model.log_prob(x.astype("float64"), tf.constant(2)),
     "encode": model.encode(x, 2), "decode": model.decode(model.encode(x, 2)),
 }
-served = model.signatures["sample"](n=tf.constant(5, tf.int64), seed=tf.constant(3, tf.int64),
-temperature=tf.constant(1.0)) results["served"] = served["output_0"] np.savez(outputs, **{name:
-value.numpy() for name, value in results.items()}) assert not {"keras", "snf_tf",
-"tensorflow_probability"} & {name.split(".")[0] for name in set(sys.modules) - before}
+served = model.signatures["sample"](
+    n=tf.constant(5, tf.int64), seed=tf.constant(3, tf.int64), temperature=tf.constant(1.0)
+)
+results["served"] = served["output_0"]
+np.savez(outputs, **{name: value.numpy() for name, value in results.items()})
+imported = {name.split(".")[0] for name in set(sys.modules) - before}
+assert not {"keras", "snf_tf", "tensorflow_probability"} & imported
 """
 
 
@@ -154,5 +159,5 @@ def test_images_of_a_nested_flow():
         endpoints.log_prob(images(), 3), flow.log_prob(images(), seed=3), rtol=1e-5
     )
     assert endpoints.signatures()["log_prob"].structured_input_signature[0][0].dtype == tf.uint8
-    assert evaluation.round_trip_error(flow, images()) < 0.1
+    assert likelihood.round_trip_error(flow, images()) < 0.1
     assert len(layer_statistics(flow, tf.constant(images()))) == 14

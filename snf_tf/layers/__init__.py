@@ -2,48 +2,73 @@
 
 from snf_tf.layers.act_norm import ActNorm
 from snf_tf.layers.activations import LeakyReLU, SmoothLeakyReLU, SmoothTanh
-from snf_tf.layers.conv import ExactConv2D, SelfNormalizingConv2D
+from snf_tf.layers.bijection import Bijection, Step
+from snf_tf.layers.conv import ExactConv2D
 from snf_tf.layers.conv1x1 import HouseholderConv1x1, InvertibleConv1x1
-from snf_tf.layers.conv_inverse_methods import LeastSquares
 from snf_tf.layers.convolution_exponential import ConvolutionExponential
-from snf_tf.layers.coupling import AffineCoupling
-from snf_tf.layers.dense import ExactDense, RelativeGradientDense, SelfNormalizingDense
-from snf_tf.layers.dense_inverse_methods import NewtonSchulz, Projected
+from snf_tf.layers.coupling import AffineCoupling, Coupling
+from snf_tf.layers.dense import ExactDense, RelativeGradientDense
 from snf_tf.layers.emerging import EmergingConv2D
 from snf_tf.layers.factor_out import FactorOut
 from snf_tf.layers.flow_layer import FlowLayer
 from snf_tf.layers.from_bijector import FromBijector
 from snf_tf.layers.initializers import NoisyIdentity
+from snf_tf.layers.masks import Channels
+from snf_tf.layers.parameterizations import PLU, Householder, Plain
 from snf_tf.layers.preprocessing import Dequantize, Logit, Scale
 from snf_tf.layers.reshape import Flatten, Squeeze
+from snf_tf.layers.self_normalizing import (
+    FixedPenalty,
+    LearnedInverse,
+    LeastSquares,
+    NewtonSchulz,
+    Projected,
+    SelfNormalizingConv2D,
+    SelfNormalizingDense,
+)
 from snf_tf.layers.spline import SplineActivation
+from snf_tf.layers.transforms import Additive, Affine, ExpScale, SigmoidScale, TanhScale
 
 __all__ = [
+    "PLU",
     "ActNorm",
+    "Additive",
+    "Affine",
     "AffineCoupling",
+    "Bijection",
+    "Channels",
     "ConvolutionExponential",
+    "Coupling",
     "Dequantize",
     "EmergingConv2D",
     "ExactConv2D",
     "ExactDense",
+    "ExpScale",
     "FactorOut",
+    "FixedPenalty",
     "Flatten",
     "FlowLayer",
     "FromBijector",
+    "Householder",
     "HouseholderConv1x1",
     "InvertibleConv1x1",
     "LeakyReLU",
+    "LearnedInverse",
     "LeastSquares",
     "Logit",
     "NewtonSchulz",
     "NoisyIdentity",
+    "Plain",
     "Projected",
     "RelativeGradientDense",
     "Scale",
     "SelfNormalizingConv2D",
     "SelfNormalizingDense",
+    "SigmoidScale",
     "SmoothLeakyReLU",
     "SmoothTanh",
     "SplineActivation",
     "Squeeze",
+    "Step",
+    "TanhScale",
 ]

@@ -38,18 +38,13 @@ class ActNorm(FlowLayer):
         True
     """
 
+    log_det_is_constant = True
+
     def build(self, input_shape):
         super().build(input_shape)
         channels = self.event_shape[-1]
-        self.bias = self.add_weight(
-            name="bias", shape=(channels,), initializer="zeros", autocast=False
-        )
-        self.log_scale = self.add_weight(
-            name="log_scale", shape=(channels,), initializer="zeros", autocast=False
-        )
-        self.initialized = self.add_weight(
-            name="initialized", shape=(), initializer="zeros", trainable=False, autocast=False
-        )
+        self.bias = self.add_weight(name="bias", shape=(channels,), initializer="zeros")
+        self.log_scale = self.add_weight(name="log_scale", shape=(channels,), initializer="zeros")
 
     def initialize(self, x, context=None):
         """Sets bias and scale from a batch x.
@@ -60,8 +55,6 @@ class ActNorm(FlowLayer):
         """
         # In float64: the variance of a constant would be a rounding error, not 0.
         x = tf.cast(x, tf.float64)
-        if not self.built:
-            self.build((None, *x.shape[1:]))
         if x.shape[0] < 2:
             raise ValueError(
                 f"ActNorm is initialized by a batch of two examples or more. Received: a batch of "
@@ -83,21 +76,18 @@ class ActNorm(FlowLayer):
             )
         self.bias.assign(-mean)
         self.log_scale.assign(-0.5 * tf.math.log(variance))
-        self.initialized.assign(1.0)
 
     def call(self, x, context=None, training=False):
-        z = (self._checked(self._widen(x)) + self._widen(self.bias)) * tf.exp(
-            self._widen(self.log_scale)
+        z = (self._checked(self.widen(x)) + self.widen(self.bias)) * tf.exp(
+            self.widen(self.log_scale)
         )
-        return tf.cast(z, self.compute_dtype), self._repeat(self.constant_log_det(), x)
+        return tf.cast(z, self.call_dtype(training)), self.repeat(self.constant_log_det(), x)
 
-    def inverse(self, z, context=None, exact=True):
-        return self._checked(self._latents(z)) * tf.exp(-self._widen(self.log_scale)) - self._widen(
-            self.bias
-        )
+    def call_inverse(self, z, context=None, exact=True):
+        return self._checked(z) * tf.exp(-self.widen(self.log_scale)) - self.widen(self.bias)
 
     def constant_log_det(self):
-        return math.prod(self.event_shape[:-1]) * tf.reduce_sum(self._widen(self.log_scale))
+        return math.prod(self.event_shape[:-1]) * tf.reduce_sum(self.widen(self.log_scale))
 
     def _checked(self, x):
         message = (

@@ -15,8 +15,8 @@ class _Activation(FlowLayer):
     """
 
     def call(self, x, context=None, training=False):
-        value, log_slope = self._function(self._widen(x))
-        return tf.cast(value, self.compute_dtype), sum_event(log_slope)
+        value, log_slope = self._function(self.widen(x))
+        return tf.cast(value, self.call_dtype(training)), sum_event(log_slope)
 
 
 @keras.saving.register_keras_serializable("snf_tf")
@@ -43,8 +43,8 @@ class LeakyReLU(_Activation):
     def _function(self, x):
         return ops.leaky_relu(x, self.alpha)
 
-    def inverse(self, z, context=None, exact=True):
-        return ops.leaky_relu_inverse(self._latents(z), self.alpha)
+    def call_inverse(self, z, context=None, exact=True):
+        return ops.leaky_relu_inverse(z, self.alpha)
 
     def get_config(self):
         return super().get_config() | {"alpha": self.alpha}
@@ -77,8 +77,8 @@ class SmoothLeakyReLU(_Activation):
     def _function(self, x):
         return ops.smooth_leaky_relu(x, self.alpha)
 
-    def inverse(self, z, context=None, exact=True):
-        return ops.smooth_leaky_relu_inverse(self._latents(z), self.alpha)
+    def call_inverse(self, z, context=None, exact=True):
+        return ops.smooth_leaky_relu_inverse(z, self.alpha)
 
     def get_config(self):
         return super().get_config() | {"alpha": self.alpha}
@@ -113,8 +113,8 @@ class SmoothTanh(_Activation):
     def _function(self, x):
         return ops.smooth_tanh(x, self.alpha, self.beta)
 
-    def inverse(self, z, context=None, exact=True):
-        return ops.smooth_tanh_inverse(self._latents(z), self.alpha, self.beta)
+    def call_inverse(self, z, context=None, exact=True):
+        return ops.smooth_tanh_inverse(z, self.alpha, self.beta)
 
     def get_config(self):
         return super().get_config() | {"alpha": self.alpha, "beta": self.beta}

@@ -49,22 +49,20 @@ class ConvolutionExponential(ExactConv2D):
 
     def call(self, x, context=None, training=False):
         kernel = self.scaled_kernel()
-        z = ops.exponential_conv2d(self._widen(x), kernel) + self._widen(self.bias)
-        return tf.cast(z, self.compute_dtype), self._repeat(
+        z = ops.exponential_conv2d(self.widen(x), kernel) + self.widen(self.bias)
+        return tf.cast(z, self.call_dtype(training)), self.repeat(
             ops.conv2d_trace(kernel, self.event_shape), x
         )
 
-    def inverse(self, z, context=None, exact=True):
-        return ops.exponential_conv2d(
-            self._latents(z) - self._widen(self.bias), -self.scaled_kernel()
-        )
+    def call_inverse(self, z, context=None, exact=True):
+        return ops.exponential_conv2d(z - self.widen(self.bias), -self.scaled_kernel())
 
     def constant_log_det(self):
         return ops.conv2d_trace(self.scaled_kernel(), self.event_shape)
 
     def scaled_kernel(self):
         """The kernel of T: `kernel * min(1, bound / norm)`."""
-        kernel = self._widen(self.kernel)
+        kernel = self.widen(self.kernel)
         return kernel * tf.minimum(self.bound / ops.conv2d_norm(kernel, self.event_shape), 1)
 
     def get_config(self):

@@ -1,39 +1,143 @@
-"""Affine coupling, and the networks that condition it."""
+"""Couplings: a part of an event is transformed, with parameters that the rest gives."""
+
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from snf_tf.layers.flow_layer import FlowLayer, sum_event
+from snf_tf.layers.masks import Channels
+from snf_tf.layers.options import deserialized, resolve
+from snf_tf.layers.transforms import Additive, Affine, LogScale, Transform
+from snf_tf.networks import default_conditioner
 
-# Name -> h -> log of the scale.
-_LOG_SCALES = {
-    "sigmoid": lambda h: -tf.math.softplus(-(h + 2.0)),
-    "tanh": lambda h: 2.0 * tf.tanh(0.5 * h),
-    "exp": lambda h: h,
-}
+_TRANSFORMS: Mapping[str, type] = {"affine": Affine, "additive": Additive}
+_MASKS: Mapping[str, type] = {"channels": Channels}
 
 
 @keras.saving.register_keras_serializable("snf_tf")
-class AffineCoupling(FlowLayer):
-    """Affine coupling: `z = concat(x1, (x2 + shift) * scale)`, where shift and scale are functions
-    of x1 (Dinh et al. 2017).
+class Coupling(FlowLayer):
+    """Coupling: `z = merge(x1, transform(x2, parameters(x1)))` (Dinh et al. 2017).
 
-    x1 and x2 are the halves of the channels, the last axis. A network, the conditioner, maps x1 to
-    as many channels as x has: shift, and h, of which scale is a function.
+    The mask splits x into x1 and x2. A network, the conditioner, maps x1 to the parameters: the
+    channels of x2, times `transform.count_of_parameters`, first parameter first.
 
     Args:
-        conditioner: Any Keras model or layer that maps x1 to the channels of x. With a context it
-            is called with `[x1, context]`. By default, which takes no context, that of Glow (Kingma
-            and Dhariwal 2018): for images convolutions 3x3, 1x1 and 3x3, for vectors dense layers,
-            with ReLU between, the last one zero at first, so that shift and h are 0.
+        transform: `Affine()` or `Additive()`, or their names "affine", "additive".
+        mask: `Channels()`, or its name "channels".
+        conditioner: Any Keras model or layer. With a context it is called with `[x1, context]`. By
+            default `snf_tf.networks.default_conditioner`, which takes no context.
         width: Hidden channels of the default conditioner.
-        scale: "sigmoid": `scale = sigmoid(h + 2)`, that of Glow's code. "tanh": `exp(2 tanh(h /
-            2))`, that of the published runs of SNF. "exp": `exp(h)`.
         **kwargs: As in `keras.layers.Layer`.
 
     Raises:
-        ValueError: If there is an odd number of channels, scale is unknown, the conditioner has the
-            wrong number of outputs, or the default one is given a context.
+        ValueError: If an argument is none of these, the mask does not fit the event, the
+            conditioner has the wrong number of outputs, or the default one is given a context.
+
+    Example:
+        >>> layer = snf_tf.layers.Coupling("additive", width=16)
+        >>> z, log_det = layer(tf.random.normal((2, 4, 4, 6)))
+        >>> x = layer.inverse(z)
+    """
+
+    def __init__(
+        self,
+        transform: str | Transform = "affine",
+        mask: str | Channels = "channels",
+        conditioner: keras.layers.Layer | None = None,
+        width: int = 512,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if conditioner is not None and not isinstance(conditioner, keras.layers.Layer):
+            raise ValueError(
+                f"conditioner must be a Keras layer or model. Received: conditioner={conditioner!r}"
+            )
+        if not (isinstance(width, int) and width >= 1):
+            raise ValueError(f"width must be an integer of at least 1. Received: width={width!r}")
+        self.transform = resolve(transform, _TRANSFORMS, "transform")
+        self.mask = resolve(mask, _MASKS, "mask")
+        self.given_conditioner = conditioner
+        self.width = width
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        x1_shape, x2_shape = self.mask.shapes(self.event_shape)
+        outputs = x2_shape[-1] * self.transform.count_of_parameters
+        self._parameters_shape = (*x2_shape[:-1], outputs)
+        self.conditioner = self.given_conditioner or default_conditioner(
+            x1_shape, outputs, self.width, self.dtype_policy
+        )
+        if not self.conditioner.built:
+            self.conditioner.build((None, *x1_shape))
+
+    def call(self, x, context=None, training=False):
+        x1, x2 = self.mask.split(self.widen(x))
+        z2, log_slope = self.transform.forward(x2, self._parameters(x1, context, training))
+        z = self.mask.merge(x1, z2)
+        return tf.cast(z, self.call_dtype(training)), sum_event(log_slope)
+
+    def call_inverse(self, z, context=None, exact=True):
+        x1, z2 = self.mask.split(z)
+        return self.mask.merge(x1, self.transform.inverse(z2, self._parameters(x1, context, False)))
+
+    @property
+    def log_det_is_constant(self):
+        return self.transform.keeps_volume
+
+    def constant_log_det(self):
+        return tf.zeros((), self.log_det_dtype) if self.log_det_is_constant else None
+
+    def get_config(self) -> dict[str, Any]:
+        given = self.given_conditioner
+        return super().get_config() | {
+            "transform": keras.saving.serialize_keras_object(self.transform),
+            "mask": keras.saving.serialize_keras_object(self.mask),
+            "conditioner": given and keras.saving.serialize_keras_object(given),
+            "width": self.width,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**deserialized(config))
+
+    def _parameters(self, x1, context, training):
+        """Computes the parameters, of the shape of x2 and one more axis."""
+        if context is not None and self.given_conditioner is None:
+            raise ValueError(
+                f"The default conditioner of {self.name} takes no context: give one that maps [x1, "
+                "context] to the channels of x. "
+                f"Received: a context of shape {context.shape}"
+            )
+        inputs = x1 if context is None else [x1, self.widen(context)]
+        h = self.conditioner(inputs, training=training)
+        if tuple(h.shape[1:]) != self._parameters_shape:
+            raise ValueError(
+                f"The conditioner of {self.name} must map x1, of shape (batch,) + "
+                f"{tuple(x1.shape[1:])}, to (batch,) + {self._parameters_shape}. "
+                f"Received: an output of shape {h.shape}"
+            )
+        count = self.transform.count_of_parameters
+        return tf.stack(tf.split(self.widen(h), count, axis=-1), axis=-1)
+
+
+@keras.saving.register_keras_serializable("snf_tf")
+class AffineCoupling(Coupling):
+    """Affine coupling: `z = concat(x1, (x2 + shift) * scale)` (Dinh et al. 2017).
+
+    It is `Coupling(Affine(scale), Channels(), conditioner)`: x1 and x2 are the halves of the
+    channels, and the conditioner maps x1 to shift, and h, of which scale is a function.
+
+    Args:
+        conditioner: As in `Coupling`.
+        width: As in `Coupling`.
+        scale: As in `Affine`: "sigmoid": `scale = sigmoid(h + 2)`; "tanh": `exp(2 tanh(h / 2))`;
+            "exp": `exp(h)`; or an object.
+        **kwargs: As in `keras.layers.Layer`.
+
+    Raises:
+        ValueError: As in `Coupling`, or if scale is unknown.
 
     Example:
         >>> layer = snf_tf.layers.AffineCoupling(width=16)
@@ -41,142 +145,16 @@ class AffineCoupling(FlowLayer):
         >>> x = layer.inverse(z)
     """
 
-    def __init__(self, conditioner=None, width=512, scale="sigmoid", **kwargs):
-        super().__init__(**kwargs)
-        if not isinstance(scale, str) or scale not in _LOG_SCALES:
-            raise ValueError(
-                f"scale must be one of {', '.join(map(repr, _LOG_SCALES))}. Received: "
-                f"scale={scale!r}"
-            )
-        if conditioner is not None and not isinstance(conditioner, keras.layers.Layer):
-            raise ValueError(
-                f"conditioner must be a Keras layer or model. Received: conditioner={conditioner!r}"
-            )
-        if not (isinstance(width, int) and width >= 1):
-            raise ValueError(f"width must be an integer of at least 1. Received: width={width!r}")
-        self.given_conditioner = conditioner
-        self.width = width
-        self.scale = scale
-
-    def build(self, input_shape):
-        super().build(input_shape)
-        *_, channels = self.event_shape
-        if channels % 2:
-            raise ValueError(
-                f"{type(self).__name__} halves the channels: their number must be even. Received: "
-                f"{channels} channels"
-            )
-        make = _convolutional if len(self.event_shape) == 3 else _dense
-        self.conditioner = self.given_conditioner or make(channels, self.width, self.dtype_policy)
-        if not self.conditioner.built:
-            self.conditioner.build((None, *self.event_shape[:-1], channels // 2))
-
-    def call(self, x, context=None, training=False):
-        x1, x2 = tf.split(self._widen(x), 2, axis=-1)
-        shift, log_scale = self._condition(x1, context, training)
-        z = tf.concat([x1, (x2 + shift) * tf.exp(log_scale)], axis=-1)
-        return tf.cast(z, self.compute_dtype), sum_event(log_scale)
-
-    def inverse(self, z, context=None, exact=True):
-        x1, z2 = tf.split(self._latents(z), 2, axis=-1)
-        shift, log_scale = self._condition(x1, context, False)
-        return tf.concat([x1, z2 * tf.exp(-log_scale) - shift], axis=-1)
+    def __init__(
+        self,
+        conditioner: keras.layers.Layer | None = None,
+        width: int = 512,
+        scale: str | LogScale = "sigmoid",
+        **kwargs,
+    ):
+        super().__init__(Affine(scale), Channels(), conditioner, width, **kwargs)
 
     def get_config(self):
-        given = self.given_conditioner
-        return super().get_config() | {
-            "conditioner": None if given is None else keras.saving.serialize_keras_object(given),
-            "width": self.width,
-            "scale": self.scale,
-        }
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(
-            **config
-            | {"conditioner": keras.saving.deserialize_keras_object(config.get("conditioner"))}
-        )
-
-    def _condition(self, x1, context, training):
-        """Shift and log-scale, of the shape of x1."""
-        if context is not None and self.given_conditioner is None:
-            raise ValueError(
-                f"The default conditioner of {self.name} takes no context: give one that maps "
-                f"[x1, context] to the channels of x. "
-                f"Received: a context of shape {context.shape}"
-            )
-        h = self.conditioner(
-            x1 if context is None else [x1, self._widen(context)], training=training
-        )
-        if tuple(h.shape[1:]) != self.event_shape:
-            raise ValueError(
-                f"The conditioner of {self.name} must map x1, of shape (batch,) + "
-                f"{tuple(x1.shape[1:])}, to (batch,) + "
-                f"{self.event_shape}. Received: an output of shape {h.shape}"
-            )
-        shift, h = tf.split(self._widen(h), 2, axis=-1)
-        return shift, _LOG_SCALES[self.scale](h)
-
-
-@keras.saving.register_keras_serializable("snf_tf")
-class ZeroConv2D(keras.layers.Layer):
-    """A 3x3 convolution with kernel and bias 0 at first, times `exp(3 log_scale)` (Glow's code), so
-    that it learns fast.
-
-    Args:
-        filters: Channels of the output.
-        **kwargs: As in `keras.layers.Layer`.
-
-    Example:
-        >>> float(tf.reduce_sum(ZeroConv2D(4)(tf.ones((1, 5, 5, 2)))))
-        0.0
-    """
-
-    def __init__(self, filters, **kwargs):
-        super().__init__(**kwargs)
-        self.filters = filters
-        self.convolution = keras.layers.Conv2D(
-            filters,
-            3,
-            padding="same",
-            kernel_initializer="zeros",
-            dtype=self.dtype_policy,
-            name="convolution",
-        )
-
-    def build(self, input_shape):
-        self.convolution.build(input_shape)
-        self.log_scale = self.add_weight(
-            name="log_scale", shape=(self.filters,), initializer="zeros"
-        )
-
-    def compute_output_shape(self, input_shape):
-        return self.convolution.compute_output_shape(input_shape)
-
-    def call(self, x):
-        return self.convolution(x) * keras.ops.exp(3.0 * self.log_scale)
-
-    def get_config(self):
-        return super().get_config() | {"filters": self.filters}
-
-
-def _convolutional(channels, width, dtype):
-    return keras.Sequential(
-        [
-            keras.layers.Conv2D(width, 3, padding="same", activation="relu", dtype=dtype),
-            keras.layers.Conv2D(width, 1, activation="relu", dtype=dtype),
-            ZeroConv2D(channels, dtype=dtype),
-        ],
-        name="conditioner",
-    )
-
-
-def _dense(channels, width, dtype):
-    return keras.Sequential(
-        [
-            keras.layers.Dense(width, activation="relu", dtype=dtype),
-            keras.layers.Dense(width, activation="relu", dtype=dtype),
-            keras.layers.Dense(channels, kernel_initializer="zeros", dtype=dtype),
-        ],
-        name="conditioner",
-    )
+        config = super().get_config()
+        del config["transform"], config["mask"]
+        return config | {"scale": keras.saving.serialize_keras_object(self.transform.scale)}

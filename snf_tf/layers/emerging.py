@@ -41,6 +41,8 @@ class EmergingConv2D(FlowLayer):
         >>> x = layer.inverse(z)
     """
 
+    log_det_is_constant = True
+
     def __init__(self, kernel_size=3, kernel_initializer=None, **kwargs):
         super().__init__(**kwargs)
         if not (isinstance(kernel_size, int) and kernel_size >= 3 and kernel_size % 2):
@@ -53,7 +55,7 @@ class EmergingConv2D(FlowLayer):
 
     def build(self, input_shape):
         super().build(input_shape)
-        self._require_images()
+        self.require_images()
         channels, reach = self.event_shape[2], self.kernel_size // 2
 
         def add(name, part):
@@ -64,24 +66,22 @@ class EmergingConv2D(FlowLayer):
                 return whole[part, part]
 
             shape = (reach + 1, reach + 1, channels, channels)
-            return self.add_weight(name=name, shape=shape, initializer=initial, autocast=False)
+            return self.add_weight(name=name, shape=shape, initializer=initial)
 
         self.kernel = add("kernel", slice(None, reach + 1))
         self.reverse_kernel = add("reverse_kernel", slice(reach, None))
-        self.bias = self.add_weight(
-            name="bias", shape=(channels,), initializer="zeros", autocast=False
-        )
+        self.bias = self.add_weight(name="bias", shape=(channels,), initializer="zeros")
 
     def call(self, x, context=None, training=False):
         first, second = self._kernels()
-        no_bias = tf.zeros_like(self._widen(self.bias))
-        h = ops.affine_conv2d(tf.cast(x, self.compute_dtype), first, no_bias)
-        return ops.affine_conv2d(h, second, self._widen(self.bias)), self._repeat(
+        no_bias = tf.zeros_like(self.widen(self.bias))
+        h = ops.affine_conv2d(tf.cast(x, self.call_dtype(training)), first, no_bias)
+        return ops.affine_conv2d(h, second, self.widen(self.bias)), self.repeat(
             self.constant_log_det(), x
         )
 
-    def inverse(self, z, context=None, exact=True):
-        y = self._latents(z) - self._widen(self.bias)
+    def call_inverse(self, z, context=None, exact=True):
+        y = z - self.widen(self.bias)
         first, second = self._kernels()
         return ops.conv2d_solve(ops.conv2d_solve(y, second), first)
 
@@ -91,7 +91,7 @@ class EmergingConv2D(FlowLayer):
             [tf.linalg.diag_part(k) for k in (self.kernel[-1, -1], self.reverse_kernel[0, 0])],
             axis=0,
         )
-        return height * width * tf.reduce_sum(tf.math.log(tf.abs(self._widen(own))))
+        return height * width * tf.reduce_sum(tf.math.log(tf.abs(self.widen(own))))
 
     def get_config(self):
         return super().get_config() | {
@@ -109,13 +109,13 @@ class EmergingConv2D(FlowLayer):
             > 0
         )
         first = tf.where(
-            center, tf.linalg.band_part(self._widen(self.kernel), 0, -1), self._widen(self.kernel)
+            center, tf.linalg.band_part(self.widen(self.kernel), 0, -1), self.widen(self.kernel)
         )
         center = tf.reverse(center, axis=[0, 1])
         second = tf.where(
             center,
-            tf.linalg.band_part(self._widen(self.reverse_kernel), -1, 0),
-            self._widen(self.reverse_kernel),
+            tf.linalg.band_part(self.widen(self.reverse_kernel), -1, 0),
+            self.widen(self.reverse_kernel),
         )
         before, after, channels = [0, reach], [reach, 0], [0, 0]
         return tf.pad(first, [before, before, channels, channels]), tf.pad(

@@ -5,8 +5,10 @@ import math
 import keras
 import tensorflow as tf
 
-from snf_tf.layers.coupling import AffineCoupling, ZeroConv2D
-from snf_tf.layers.flow_layer import FlowLayer, follow
+from snf_tf.layers.bijection import Bijection, follow
+from snf_tf.layers.coupling import AffineCoupling
+from snf_tf.layers.flow_layer import FlowLayer
+from snf_tf.networks import ZeroConv2D
 
 
 @keras.saving.register_keras_serializable("snf_tf")
@@ -41,21 +43,37 @@ class FactorOut(FlowLayer):
 
     def __init__(self, inner, conditional=True, **kwargs):
         super().__init__(**kwargs)
-        if not hasattr(inner, "leaves"):
+        if not isinstance(inner, Bijection):
             raise ValueError(
                 f"inner must be a Flow or a layer of snf_tf.layers. Received: inner={inner!r}"
             )
-        if random := [leaf.name for leaf in inner.leaves() if leaf.stochastic]:
+        if not inner.is_bijection:
+            random = ", ".join(leaf.name for leaf in inner.leaves() if not leaf.is_bijection)
             raise ValueError(
-                f"Random layers belong before FactorOut. Received: an inner flow with "
-                f"{', '.join(random)}"
+                f"Random layers belong before FactorOut. Received: an inner flow with {random}"
             )
         self.inner = inner
         self.conditional = conditional
 
     @property
-    def has_learned_inverse(self):
-        return self.inner.has_learned_inverse
+    def takes_seed(self):
+        return self.inner.takes_seed
+
+    @property
+    def log_det_kind(self):
+        return self.inner.log_det_kind
+
+    @property
+    def log_det_is_constant(self):
+        return not self.conditional and self.inner.log_det_is_constant
+
+    @property
+    def has_approximate_inverse(self):
+        return self.inner.has_approximate_inverse
+
+    @property
+    def needs_initialization(self):
+        return self.inner.needs_initialization
 
     def build(self, input_shape):
         super().build(input_shape)
@@ -85,30 +103,24 @@ class FactorOut(FlowLayer):
             )
         return (math.prod(event_shape),)
 
-    def call(self, x, context=None, training=False):
+    def call(self, x, context=None, training=False, seed=None):
         log_dets = []
-        z = follow(
-            self.steps(x, context, training),
-            lambda layer, x, z, log_det: log_dets.append(self._widen(log_det)),
-        )
+        steps = self.steps(x, context, training, seed)
+        z = follow(steps, lambda step: log_dets.append(self.widen(step.log_det)))
         return z, tf.add_n(log_dets)
 
-    def inverse(self, z, context=None, exact=True):
-        z = self._latents(z)
+    def call_inverse(self, z, context=None, exact=True):
         z1, x2 = tf.split(z, 2, axis=-1)
         height, width, channels = self.event_shape
         x1 = self.inner.inverse(tf.reshape(z1, (-1, *self.inner.latent_shape)), context, exact)
         x = tf.concat(
-            [
-                tf.reshape(self._widen(half), (-1, height, width, channels // 2))
-                for half in (x1, x2)
-            ],
+            [tf.reshape(self.widen(half), (-1, height, width, channels // 2)) for half in (x1, x2)],
             axis=-1,
         )
         return x if self.prior is None else self.prior.inverse(x)
 
     def steps(self, x, context=None, training=False, seed=None):
-        x = tf.cast(x, self.compute_dtype)
+        x = tf.cast(x, self.call_dtype(training))
         if self.prior is not None:
             x = yield from self.prior.steps(x, None, training)
         x1, x2 = tf.split(x, 2, axis=-1)
@@ -120,12 +132,13 @@ class FactorOut(FlowLayer):
         return ([] if self.prior is None else [self.prior]) + self.inner.leaves()
 
     def constant_log_det(self):
-        return None if self.prior is not None else self.inner.constant_log_det()
+        return self.inner.constant_log_det() if self.log_det_is_constant else None
 
-    def initialize(self, x, context=None):
+    def initialize(self, x, context=None, seed=None):
         if self.prior is not None:
             x, _ = self.prior(x)
-        self.inner.initialize(tf.split(x, 2, axis=-1)[0], context)
+        noise = {"seed": seed} if self.takes_seed else {}
+        self.inner.initialize(tf.split(x, 2, axis=-1)[0], context, **noise)
 
     def get_config(self):
         return super().get_config() | {

@@ -1,159 +1,130 @@
-"""The contract that every layer of a flow keeps."""
+"""The base class of every layer of a flow, and the recipe for a new one."""
 
-from collections.abc import Callable, Generator
+import functools
+from typing import ClassVar
 
 import keras
 import tensorflow as tf
 
+from snf_tf.layers.bijection import Bijection
 
-class FlowLayer(keras.layers.Layer):
+
+class FlowLayer(Bijection):
     """A bijection as a Keras layer.
 
     A call maps data to latents and returns the log-determinant beside them::
 
         z, log_det = layer(x)                    # exact log_det, exact gradients
-        z, log_det = layer(x, training=True)     # may carry an estimator: the class's docstring
-        says which x = layer.inverse(z)                     # exact, to float tolerance x =
-        layer.inverse(z, exact=False)        # the learned inverse, where there is one
+        z, log_det = layer(x, training=True)     # may carry an estimator: see the class's docstring
+        x = layer.inverse(z)                     # exact, to float tolerance
+        x = layer.inverse(z, exact=False)        # the approximate inverse, where there is one
 
     x is `(batch,) + event_shape`, z is `(batch,) + latent_shape`, log_det = log|det dz/dx| is
-    `(batch,)`, in nats, in float32 at least. A subclass defines `call` and `inverse`, calls
-    `super().build(input_shape)` where it has a `build`, and overrides the rest where it differs.
+    `(batch,)`, in nats, in float32 at least.
 
-    Attributes:
-        event_shape: Shape of one x; set in build.
-        latent_shape: Shape of one z; set in build.
-        has_learned_inverse: Whether `inverse(z, exact=False)` differs from the exact inverse.
-        stochastic: Whether `call` takes `seed=`, a row seed as of `snf_tf.ops.row_seed`.
+    A new layer takes four steps:
+
+    1. Define `call(x, context=None, training=False)`, which returns `(z, log_det)`. x arrives in
+       `log_det_dtype`, and weights of `add_weight` have it, in every precision.
+    2. Define `call_inverse(z, context=None, exact=True)`, which returns x. `inverse` has checked z.
+    3. Where weights are needed, define `build(input_shape)`, and call `super().build(input_shape)`
+       first. Where the constructor takes arguments, define `get_config`.
+    4. Say what differs from `Bijection`: set `log_det_is_constant = True` and define
+       `constant_log_det()`; set `takes_seed = True` and let `call` take `seed=None`; override
+       `compute_latent_shape`, or `initialize` for weights that depend on data.
+
+    `snf_tf.testing.check_bijection(layer, x)` says whether the layer keeps the contract.
 
     Example:
-        >>> layer = snf_tf.layers.SmoothLeakyReLU()
-        >>> z, log_det = layer(tf.zeros((2, 3)))
+        >>> @keras.saving.register_keras_serializable("example")
+        ... class Sinh(snf_tf.layers.FlowLayer):
+        ...     def call(self, x, context=None, training=False):
+        ...         return tf.sinh(x), tf.reduce_sum(tf.math.log(tf.cosh(x)), axis=1)
+        ...
+        ...     def call_inverse(self, z, context=None, exact=True):
+        ...         return tf.asinh(z)
+        >>> layer = Sinh()
+        >>> z, log_det = layer(tf.ones((2, 3)))
         >>> tuple(z.shape), tuple(log_det.shape), layer.event_shape
         ((2, 3), (2,), (3,))
+        >>> snf_tf.testing.check_bijection(layer, tf.ones((2, 3)))
     """
 
-    has_learned_inverse = False
-    stochastic = False
+    _initializes_from_data: ClassVar[bool] = False
 
-    def build(self, input_shape):
+    def __init_subclass__(cls, **kwargs):
+        """Takes a layer that overrides `initialize` for one whose weights wait for data."""
+        super().__init_subclass__(**kwargs)
+        if "initialize" in cls.__dict__ and "needs_initialization" not in cls.__dict__:
+            cls._initializes_from_data = True
+            cls.initialize = _noting(cls.initialize)
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Sets `event_shape` and `latent_shape`.
 
         Raises:
             ValueError: If a dimension but the batch is unknown, or there is none.
         """
         shape = tuple(input_shape)
-        if len(shape) < 2 or None in shape[1:]:
+        event_shape = tuple(size for size in shape[1:] if size is not None)
+        if not event_shape or len(event_shape) < len(shape) - 1:
             raise ValueError(
                 f"{type(self).__name__} needs inputs of shape (batch,) + event_shape with every "
-                f"dimension of the event known. "
-                f"Received: input_shape={shape}"
+                f"dimension of the event known. Received: input_shape={shape}"
             )
-        self.event_shape = shape[1:]
+        self.event_shape = event_shape
         self.latent_shape = self.compute_latent_shape(self.event_shape)
         self.input_spec = keras.layers.InputSpec(shape=(None, *self.event_shape))
+        if self._initializes_from_data:
+            self.initialized = self.add_weight(
+                name="initialized", shape=(), initializer="zeros", trainable=False
+            )
+
+    @property
+    def needs_initialization(self) -> bool:
+        return self._initializes_from_data and not (self.built and self.initialized > 0)
 
     def compute_latent_shape(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Shape of one z for the shape of one x; the same by default."""
+        """Returns the shape of one z for the shape of one x; the same by default."""
         return event_shape
 
-    def compute_output_shape(self, input_shape):
-        """Shapes of `(z, log_det)`."""
-        return (input_shape[0], *self.compute_latent_shape(tuple(input_shape[1:]))), (
-            input_shape[0],
-        )
+    def compute_output_shape(self, input_shape: tuple[int | None, ...], **_):
+        """Returns the shapes of `(z, log_det)`."""
+        latent_shape = self.compute_latent_shape(tuple(size or 0 for size in input_shape[1:]))
+        return (input_shape[0], *latent_shape), (input_shape[0],)
 
-    def call(self, x, context=None, training=False):
+    def compute_output_spec(self, x, context=None, training=False, **_):
+        """Returns the shapes and dtypes of `(z, log_det)`, for functional models."""
+        z, log_det = self.compute_output_shape(x.shape)
+        z_dtype = self.call_dtype(training)
+        return keras.KerasTensor(z, z_dtype), keras.KerasTensor(log_det, self.log_det_dtype)
+
+    def call(self, x, context=None, training=False) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns `(z, log_det)`."""
         raise NotImplementedError
 
-    def inverse(self, z, context=None, exact=True):
-        """Returns x."""
-        raise NotImplementedError
-
-    def constant_log_det(self) -> tf.Tensor | None:
-        """The exact log|det| as a scalar where it does not depend on x, else None. Costs what the
-        log|det| costs.
-        """
-        return None
-
-    def steps(self, x, context=None, training=False, seed=None) -> Generator:
-        """Applies the `leaves` one by one, from data to latents; yields `(layer, x, z, log_det)`
-        for each, and returns z.
-
-        Arguments as in `call`; seed is a row seed, for a layer that is stochastic.
-        """
-        z, log_det = self(
-            x, context=context, training=training, **({"seed": seed} if self.stochastic else {})
-        )
-        yield self, x, z, log_det
-        return z
-
-    def leaves(self) -> list["FlowLayer"]:
-        """The layers that this one is made of, in the order of its steps; itself, if it is not made
-        of others.
-        """
-        return [self]
-
-    def check_data(self, x) -> tf.Tensor:
-        """Returns x, if its values are such as this layer takes; see `snf_tf.ops.require`. Most
-        layers take all.
-        """
-        return x
-
-    def initialize(self, x, context=None) -> None:
-        """Sets data-dependent weights from a batch of inputs; most layers have none."""
-
-    @property
-    def log_det_dtype(self) -> str:
-        """The dtype of log-dets, penalties and exact inverses: the weights', float32 at least."""
-        return "float64" if self.variable_dtype == "float64" else "float32"
-
-    def _require_images(self) -> None:
-        """To be called in build: raises a ValueError unless events are images."""
+    def require_images(self) -> None:
+        """Raises a ValueError in build, unless events are images."""
         if len(self.event_shape) != 3:
             raise ValueError(
                 f"{type(self).__name__} takes images of shape (batch, height, width, channels). "
                 f"Received: input_shape={(None, *self.event_shape)}"
             )
 
-    def _widen(self, x) -> tf.Tensor:
-        """x in `log_det_dtype`."""
-        return tf.cast(x, self.log_det_dtype)
 
-    def _latents(self, z) -> tf.Tensor:
-        """Checks the argument of `inverse`, and casts it to `log_det_dtype`."""
+def _noting(initialize):
+    """Returns an `initialize` that builds the layer first, and notes at last that it has run."""
+
+    @functools.wraps(initialize)
+    def wrapped(self, x, *args, **kwargs):
         if not self.built:
-            raise ValueError(
-                f"{type(self).__name__}.inverse needs a layer that has been called once, or built "
-                f"by "
-                f"layer.build((None,) + event_shape). Received: a layer that is not built"
-            )
-        z = self._widen(z)
-        if z.shape.rank is not None and tuple(z.shape[1:]) != self.latent_shape:
-            raise ValueError(
-                f"{type(self).__name__}.inverse takes latents of shape (batch,) + "
-                f"{self.latent_shape}. Received: z.shape={z.shape}"
-            )
-        return z
+            self.build((None, *x.shape[1:]))
+        initialize(self, x, *args, **kwargs)
+        self.initialized.assign(1.0)
 
-    def _repeat(self, log_det, x) -> tf.Tensor:
-        """A log-det that is the same for every example of x, for each of them."""
-        return tf.fill(tf.shape(x)[:1], self._widen(log_det))
+    return wrapped
 
 
 def sum_event(values: tf.Tensor) -> tf.Tensor:
     """Sums over all axes but the batch: `(batch,) + event_shape` -> `(batch,)`."""
     return tf.reduce_sum(values, axis=list(range(1, values.shape.rank)))
-
-
-def follow(steps: Generator, visit: Callable) -> tf.Tensor:
-    """Runs the `steps` of a layer or a flow to their end, calls `visit(layer, x, z, log_det)` for
-    each, and returns the last z.
-    """
-    while True:
-        try:
-            step = next(steps)
-        except StopIteration as end:
-            return end.value
-        visit(*step)

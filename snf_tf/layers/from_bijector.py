@@ -38,9 +38,7 @@ class FromBijector(FlowLayer):
         super().__init__(**kwargs)
         # What TensorFlow Probability computes is not all known to XLA.
         self.supports_jit = False
-        is_bijector = hasattr(bijector, "inverse_log_det_jacobian") and not isinstance(
-            bijector, type
-        )
+        is_bijector = _is_bijector(bijector)
         if not is_bijector and not callable(bijector):
             raise ValueError(
                 f"bijector must be a TFP bijector, or a function that makes one. Received: "
@@ -64,7 +62,7 @@ class FromBijector(FlowLayer):
         with tf.init_scope(), tf.variable_creator_scope(make):
             if self.bijector is None:
                 self.bijector = self._given()
-                if not hasattr(self.bijector, "inverse_log_det_jacobian"):
+                if not _is_bijector(self.bijector):
                     raise ValueError(
                         f"The function must make a TFP bijector. Received: {self.bijector!r} from "
                         f"{self._given!r}"
@@ -103,16 +101,19 @@ class FromBijector(FlowLayer):
         # TFP gives a tensor that it has seen the result that it gave then. A new one it has not
         # seen.
         x = tf.identity(tf.cast(x, self._dtype))
-        return self.bijector.inverse(x), self._widen(self._log_det(x))
+        return self.bijector.inverse(x), self.widen(self._log_det(x))
 
-    def inverse(self, z, context=None, exact=True):
-        z = self._latents(z)
+    def call_inverse(self, z, context=None, exact=True):
         return self.bijector.forward(tf.identity(tf.cast(z, self._dtype)))
 
+    @property
+    def log_det_is_constant(self):
+        return self.built and self.bijector.is_constant_jacobian
+
     def constant_log_det(self):
-        if not self.bijector.is_constant_jacobian:
+        if not self.log_det_is_constant:
             return None
-        return self._widen(self._log_det(tf.zeros((1, *self.event_shape), self._dtype))[0])
+        return self.widen(self._log_det(tf.zeros((1, *self.event_shape), self._dtype))[0])
 
     def get_config(self):
         if self._given is self.bijector:
@@ -162,7 +163,7 @@ def _keras_variable(variable: tf.Variable, trainable: bool) -> keras.Variable:
 
 
 def _check_strategy(variables):
-    outside = [variable.name for variable in variables if not hasattr(variable, "values")]
+    outside = [v.name for v in variables if not isinstance(v, tf.distribute.DistributedValues)]
     if tf.distribute.get_strategy().num_replicas_in_sync > 1 and outside:
         raise ValueError(
             "The bijector's variables were made outside of the scope of the strategy: give "
@@ -173,3 +174,10 @@ def _check_strategy(variables):
 
 def _age(variable: tf.Variable) -> int:
     return int(variable._unique_id.rpartition("_")[2])
+
+
+def _is_bijector(value):
+    # Importing TFP takes seconds; whoever has a bijector has imported it.
+    import tensorflow_probability as tfp
+
+    return isinstance(value, tfp.bijectors.Bijector)

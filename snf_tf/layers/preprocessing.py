@@ -40,25 +40,25 @@ class Dequantize(FlowLayer):
         [[0.0, 255.0]]
     """
 
-    stochastic = True
+    takes_seed = True
+    is_bijection = False
+    log_det_is_constant = True
 
     def __init__(self, bins=256, **kwargs):
         super().__init__(**kwargs)
-        # Half precision cannot hold x + u: inputs are not cast to the compute dtype.
-        self.autocast = False
         if not (isinstance(bins, int) and bins > 0):
             raise ValueError(f"bins must be a positive integer. Received: bins={bins}")
         self.bins = bins
 
     def call(self, x, context=None, training=False, seed=None):
-        x = self._widen(self.check_data(x))
+        x = self.widen(self.check_data(x))
         z = x + ops.uniform_rows(ops.row_seed(seed), tf.shape(x), self.log_det_dtype)
         # Where x + u is rounded up to x + 1, u is taken to be 0.
-        return tf.where(z < x + 1, z, x), self._repeat(0.0, x)
+        return tf.where(z < x + 1, z, x), self.repeat(0.0, x)
 
-    def inverse(self, z, context=None, exact=True):
+    def call_inverse(self, z, context=None, exact=True):
         largest = np.nextafter(*np.array([self.bins, 0], self.log_det_dtype))
-        return tf.clip_by_value(self._latents(z), 0, largest)
+        return tf.clip_by_value(z, 0, largest)
 
     def constant_log_det(self):
         return tf.zeros((), self.log_det_dtype)
@@ -69,7 +69,7 @@ class Dequantize(FlowLayer):
     def check_data(self, x):
         if x.dtype == tf.uint8 and self.bins >= 256:
             return x
-        wide_x = self._widen(x)
+        wide_x = self.widen(x)
         valid = tf.reduce_all((wide_x >= 0) & (wide_x < self.bins) & (tf.floor(wide_x) == wide_x))
         return ops.require(
             valid,
@@ -96,18 +96,19 @@ class Scale(FlowLayer):
         (array([[1., 2.]], dtype=float32), array([-1.3862944], dtype=float32))
     """
 
+    log_det_is_constant = True
+
     def __init__(self, scale=1 / 256, **kwargs):
         super().__init__(**kwargs)
-        self.autocast = False
         if scale == 0 or not math.isfinite(scale):
             raise ValueError(f"scale must be finite and not 0. Received: scale={scale}")
         self.scale = scale
 
     def call(self, x, context=None, training=False):
-        return self.scale * self._widen(x), self._repeat(self.constant_log_det(), x)
+        return self.scale * self.widen(x), self.repeat(self.constant_log_det(), x)
 
-    def inverse(self, z, context=None, exact=True):
-        return self._latents(z) / self.scale
+    def call_inverse(self, z, context=None, exact=True):
+        return z / self.scale
 
     def constant_log_det(self):
         return tf.constant(
@@ -140,21 +141,20 @@ class Logit(FlowLayer):
 
     def __init__(self, alpha=1e-6, **kwargs):
         super().__init__(**kwargs)
-        self.autocast = False
         if not 0 <= alpha < 0.5:
             raise ValueError(f"alpha must lie in [0, 0.5). Received: alpha={alpha}")
         self.alpha = alpha
 
     def call(self, x, context=None, training=False):
-        x = self._widen(x)
+        x = self.widen(x)
         # 1 - y is taken from 1 - x, which is exact; near 1 a rounded y would have lost it.
         log_y, log_1_y = (
             tf.math.log(self.alpha + (1 - 2 * self.alpha) * part) for part in (x, 1 - x)
         )
         return log_y - log_1_y, sum_event(math.log(1 - 2 * self.alpha) - log_y - log_1_y)
 
-    def inverse(self, z, context=None, exact=True):
-        return (tf.sigmoid(self._latents(z)) - self.alpha) / (1 - 2 * self.alpha)
+    def call_inverse(self, z, context=None, exact=True):
+        return (tf.sigmoid(z) - self.alpha) / (1 - 2 * self.alpha)
 
     def check_data(self, x):
         return ops.require(

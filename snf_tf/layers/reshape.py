@@ -11,6 +11,8 @@ from snf_tf.layers.flow_layer import FlowLayer
 class _Reshape(FlowLayer):
     """A permutation of elements."""
 
+    log_det_is_constant = True
+
     def constant_log_det(self):
         return tf.zeros((), self.log_det_dtype)
 
@@ -32,10 +34,10 @@ class Flatten(_Reshape):
         return (math.prod(event_shape),)
 
     def call(self, x, context=None, training=False):
-        return tf.reshape(x, (-1, *self.latent_shape)), self._repeat(0.0, x)
+        return tf.reshape(x, (-1, *self.latent_shape)), self.repeat(0.0, x)
 
-    def inverse(self, z, context=None, exact=True):
-        return tf.reshape(self._latents(z), (-1, *self.event_shape))
+    def call_inverse(self, z, context=None, exact=True):
+        return tf.reshape(z, (-1, *self.event_shape))
 
 
 @keras.saving.register_keras_serializable("snf_tf")
@@ -72,10 +74,9 @@ class Squeeze(_Reshape):
         blocks = tf.reshape(x, (-1, height // 2, 2, width // 2, 2, channels))
         return tf.reshape(
             tf.transpose(blocks, (0, 1, 3, 5, 2, 4)), (-1, *self.latent_shape)
-        ), self._repeat(0.0, x)
+        ), self.repeat(0.0, x)
 
-    def inverse(self, z, context=None, exact=True):
-        z = self._latents(z)
+    def call_inverse(self, z, context=None, exact=True):
         height, width, channels = self.event_shape
         blocks = tf.reshape(z, (-1, height // 2, width // 2, channels, 2, 2))
         return tf.reshape(tf.transpose(blocks, (0, 1, 4, 2, 5, 3)), (-1, *self.event_shape))

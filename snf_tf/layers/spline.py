@@ -56,7 +56,6 @@ class SplineActivation(FlowLayer):
                 name=name,
                 shape=(*self.event_shape, count),
                 initializer=keras.initializers.RandomNormal(stddev=0.01),
-                autocast=False,
             )
             for name, count in (
                 ("unnormalized_widths", self.bins),
@@ -67,14 +66,12 @@ class SplineActivation(FlowLayer):
 
     def call(self, x, context=None, training=False):
         value, log_slope = ops.rational_quadratic_spline(
-            self._widen(x), *self._parameters(), self.bound
+            self.widen(x), *self._parameters(), self.bound
         )
-        return tf.cast(value, self.compute_dtype), sum_event(log_slope)
+        return tf.cast(value, self.call_dtype(training)), sum_event(log_slope)
 
-    def inverse(self, z, context=None, exact=True):
-        return ops.rational_quadratic_spline_inverse(
-            self._latents(z), *self._parameters(), self.bound
-        )
+    def call_inverse(self, z, context=None, exact=True):
+        return ops.rational_quadratic_spline_inverse(z, *self._parameters(), self.bound)
 
     def get_config(self):
         return super().get_config() | {"bins": self.bins, "bound": self.bound}
@@ -85,4 +82,4 @@ class SplineActivation(FlowLayer):
             self.unnormalized_heights,
             self.unnormalized_derivatives,
         )
-        return [self._widen(weight) for weight in weights]
+        return [self.widen(weight) for weight in weights]

@@ -1,7 +1,16 @@
-"""The papers' architectures, as gin-configurable functions that build a `snf_tf.Flow`."""
+"""The papers' architectures, as gin-configurable functions that build a `snf_tf.Flow`.
 
+gin knows all layers and their options, too: `glow.mixing = @SelfNormalizingConv2D`.
+"""
+
+import gin as _gin
+
+from snf_tf import layers as _layers
 from snf_tf.models.convolutional import convolutional
 from snf_tf.models.fully_connected import fully_connected
 from snf_tf.models.glow import glow
 
 __all__ = ["convolutional", "fully_connected", "glow"]
+
+for _name in _layers.__all__:
+    _gin.external_configurable(getattr(_layers, _name), module="snf_tf.layers")

@@ -1,49 +1,46 @@
 """The fully connected model of SNF section 5.1."""
 
+from typing import Any
+
 import gin
 
 from snf_tf import layers
 from snf_tf.flow import Flow
+from snf_tf.models.mixing import DENSE, Maker, make_layers
 from snf_tf.models.preprocessing import image_preprocessing
-from snf_tf.models.select import select
-
-_LINEAR = {
-    "self_normalizing": layers.SelfNormalizingDense,
-    "exact": layers.ExactDense,
-    "relative": layers.RelativeGradientDense,
-}
 
 
 @gin.configurable
 def fully_connected(
-    event_shape=(28, 28, 1),
-    linear="self_normalizing",
-    depth=2,
-    alpha=0.3,
-    reconstruction_weight=None,
-    inverse_method="learned",
-    preprocess=True,
-    seed=0,
+    event_shape: tuple[int, ...] = (28, 28, 1),
+    linear: str | Maker = "self_normalizing",
+    depth: int = 2,
+    alpha: float = 0.3,
+    preprocess: bool = True,
+    seed: int = 0,
+    **options: Any,
 ) -> Flow:
-    """Builds dense layers with SmoothLeakyReLU between them: `dense -> SmoothLeakyReLU -> dense` by
-    default (SNF A.3).
+    """Builds dense layers with SmoothLeakyReLU between them (SNF A.3).
+
+    By default `dense, SmoothLeakyReLU, dense`.
 
     Args:
         event_shape: Shape of one example.
-        linear: "self_normalizing", "exact" or "relative" (Gresele et al. 2020).
+        linear: "self_normalizing", "exact" or "relative" (Gresele et al. 2020), or a function that
+            makes a layer.
         depth: Number of dense layers.
         alpha: Slope of SmoothLeakyReLU at minus infinity.
-        reconstruction_weight, inverse_method: For "self_normalizing", as in
-            `snf_tf.layers.SelfNormalizingDense`.
         preprocess: Whether the data are integers in 0..255, to be dequantized, scaled and taken to
             logits first.
         seed: Seed of the dequantization noise in training.
+        **options: Arguments of linear, such as `reconstruction_weight` and `inverse_method` of
+            `snf_tf.layers.SelfNormalizingDense`.
 
     Returns:
         A Flow.
 
     Raises:
-        ValueError: If `linear` is unknown, or depth < 1.
+        ValueError: If `linear` is unknown or does not take the options, or depth < 1.
 
     Example:
         >>> flow = snf_tf.models.fully_connected(event_shape=(4,), preprocess=False)
@@ -52,17 +49,8 @@ def fully_connected(
     """
     if depth < 1:
         raise ValueError(f"depth must be at least 1. Received: depth={depth}")
-    layer = select(linear, _LINEAR, "linear")
-    options = {}
-    if linear == "self_normalizing":
-        options = {"reconstruction_weight": reconstruction_weight, "inverse_method": inverse_method}
-    elif inverse_method != "learned":
-        raise ValueError(f"{linear} keeps no inverse. Received: inverse_method={inverse_method!r}")
-    bijections = [
-        *(image_preprocessing() if preprocess else []),
-        layers.Flatten(),
-        layer(**options),
-    ]
-    for _ in range(depth - 1):
-        bijections += [layers.SmoothLeakyReLU(alpha), layer(**options)]
+    bijections = [*(image_preprocessing() if preprocess else []), layers.Flatten()]
+    for index in range(depth):
+        bijections += [layers.SmoothLeakyReLU(alpha)] if index else []
+        bijections += make_layers(linear, DENSE, "linear", **options)
     return Flow(bijections, event_shape=event_shape, seed=seed)

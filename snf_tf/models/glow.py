@@ -1,28 +1,28 @@
 """Glow, with any mixing layer in the place of its 1 x 1 convolution."""
 
+from typing import Any
+
 import gin
 
 from snf_tf import layers
 from snf_tf.flow import Flow
-from snf_tf.models.mixing import mixing_layers
+from snf_tf.layers.transforms import LogScale
+from snf_tf.models.mixing import GLOW, Maker, make_layers
 from snf_tf.models.preprocessing import image_preprocessing
 
 
 @gin.configurable
 def glow(
-    event_shape=(28, 28, 1),
-    levels=2,
-    steps=16,
-    mixing="self_normalizing",
-    kernel_size=None,
-    inverse_kernel_size=None,
-    reconstruction_weight=None,
-    inverse_method="learned",
-    coupling_width=512,
-    coupling_scale="tanh",
-    conditional=True,
-    preprocess=True,
-    seed=0,
+    event_shape: tuple[int, ...] = (28, 28, 1),
+    levels: int = 2,
+    steps: int = 16,
+    mixing: str | Maker = "self_normalizing",
+    coupling_width: int = 512,
+    coupling_scale: str | LogScale = "tanh",
+    conditional: bool = True,
+    preprocess: bool = True,
+    seed: int = 0,
+    **options: Any,
 ) -> Flow:
     """Builds a multi-scale Glow (Kingma and Dhariwal 2018; SNF A.3).
 
@@ -35,17 +35,17 @@ def glow(
         levels: Number of levels, L.
         steps: Steps in a level, K.
         mixing: "self_normalizing", "exact", "conv1x1", "plu", "householder", "emerging" or
-            "exponential".
-        kernel_size: Of the mixing; by default 3 for "emerging" and "exponential", else 1.
-        inverse_kernel_size: Of the learned inverse, for "self_normalizing"; by default kernel_size.
-        reconstruction_weight, inverse_method: For "self_normalizing", as in
-            `snf_tf.layers.SelfNormalizingConv2D`.
+            "exponential" (the last two put a 1 x 1 convolution before), or a function that makes a
+            layer.
         coupling_width: Hidden channels of the couplings' networks.
         coupling_scale: "tanh", as in the published runs of SNF, or "sigmoid", that of Glow's code.
         conditional: Whether what is factored out is normalized by a learned Gaussian.
         preprocess: Whether the data are integers in 0..255, to be dequantized, scaled and taken to
             logits first.
         seed: Seed of the dequantization noise in training.
+        **options: Arguments of mixing, such as `kernel_size` (by default 3 for "emerging" and
+            "exponential", else 1), and `reconstruction_weight`, `inverse_kernel_size` and
+            `inverse_method` of `snf_tf.layers.SelfNormalizingConv2D`.
 
     Returns:
         A Flow.
@@ -76,7 +76,6 @@ def glow(
             f"multiples of {2**levels}. "
             f"Received: event_shape={event_shape}"
         )
-    size = kernel_size or (3 if mixing in ("emerging", "exponential") else 1)
 
     def level(index):
         """The bijections of a level and of all that follow."""
@@ -84,14 +83,7 @@ def glow(
         for _ in range(steps):
             bijections += [
                 layers.ActNorm(),
-                *mixing_layers(
-                    mixing,
-                    size,
-                    inverse_kernel_size,
-                    reconstruction_weight,
-                    inverse_method,
-                    orthogonal=True,
-                ),
+                *make_layers(mixing, GLOW, "mixing", **options),
                 layers.AffineCoupling(width=coupling_width, scale=coupling_scale),
             ]
         if index < levels - 1:

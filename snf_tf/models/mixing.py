@@ -1,64 +1,93 @@
 """The layers that mix channels and pixels, by name, where the papers compare them."""
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import keras
 
 from snf_tf import layers
-from snf_tf.models.select import select
+
+Maker = Callable[..., layers.FlowLayer | list[layers.FlowLayer]]
 
 
-def mixing_layers(
-    name: str,
-    kernel_size=3,
-    inverse_kernel_size=None,
-    reconstruction_weight: float | None = None,
-    inverse_method="learned",
-    orthogonal: bool = False,
+def _emerging(kernel_size=3) -> list[layers.FlowLayer]:
+    return [layers.InvertibleConv1x1(), layers.EmergingConv2D(kernel_size)]
+
+
+def _exponential(kernel_size=3) -> list[layers.FlowLayer]:
+    return [layers.InvertibleConv1x1(), layers.ConvolutionExponential(kernel_size)]
+
+
+DENSE: Mapping[str, Maker] = {
+    "self_normalizing": layers.SelfNormalizingDense,
+    "exact": layers.ExactDense,
+    "relative": layers.RelativeGradientDense,
+}
+
+# The published runs of SNF put a 1 x 1 convolution before the last two.
+CONVOLUTIONS: Mapping[str, Maker] = {
+    "self_normalizing": layers.SelfNormalizingConv2D,
+    "exact": layers.ExactConv2D,
+    "emerging": _emerging,
+    "exponential": _exponential,
+}
+
+
+def _with_orthogonal_1x1(make: Maker) -> Maker:
+    """Lets 1 x 1 kernels start as random orthogonal matrices (SNF A.3, Glow)."""
+
+    def made(kernel_size=1, **options):
+        initializer = keras.initializers.Orthogonal() if kernel_size in (1, (1, 1)) else None
+        return make(kernel_size=kernel_size, **{"kernel_initializer": initializer} | options)
+
+    return made
+
+
+def _conv1x1(parameterization: str) -> Maker:
+    def made(kernel_size=1, **options):
+        if kernel_size not in (1, (1, 1)):
+            raise ValueError(
+                f"{parameterization!r} is a 1 x 1 convolution. Received: kernel_size={kernel_size}"
+            )
+        return layers.InvertibleConv1x1(parameterization, **options)
+
+    return made
+
+
+GLOW: Mapping[str, Maker] = {
+    **CONVOLUTIONS,
+    "self_normalizing": _with_orthogonal_1x1(layers.SelfNormalizingConv2D),
+    "exact": _with_orthogonal_1x1(layers.ExactConv2D),
+    "conv1x1": _conv1x1("plain"),
+    "plu": _conv1x1("plu"),
+    "householder": _conv1x1("householder"),
+}
+
+
+def make_layers(
+    maker: str | Maker, names: Mapping[str, Maker], argument: str, **options: Any
 ) -> list[layers.FlowLayer]:
     """Makes the layers of one mixing step.
 
     Args:
-        name: "self_normalizing", "exact": convolutions of kernel_size. "conv1x1", "plu",
-            "householder": 1 x 1 convolutions. "emerging", "exponential": a 1 x 1 convolution and
-            one of kernel_size, as in the published runs of SNF.
-        kernel_size: An odd integer, or two; for "emerging" one integer of at least 3.
-        inverse_kernel_size: Of the learned inverse; by default kernel_size.
-        reconstruction_weight, inverse_method: For "self_normalizing", as in
-            `snf_tf.layers.SelfNormalizingConv2D`.
-        orthogonal: Whether 1 x 1 kernels that are given by kernel_size start as random orthogonal
-            matrices (SNF A.3, Glow).
+        maker: A name, or a function that makes a layer or a list of layers, such as a class; in
+            gin a reference, `@SelfNormalizingConv2D`.
+        names: Name -> function.
+        argument: Name of the argument, for messages.
+        **options: Arguments of the function; None stands for its default.
 
     Raises:
-        ValueError: If the name is unknown, or a size does not fit.
+        ValueError: If there is no such name, or the function does not take the options.
     """
-    if name in ("conv1x1", "plu", "householder") and kernel_size not in (1, (1, 1)):
-        raise ValueError(f"{name} is a 1 x 1 convolution. Received: kernel_size={kernel_size}")
-    if name != "self_normalizing" and inverse_kernel_size is not None:
+    make = names.get(maker) if isinstance(maker, str) else maker
+    if not callable(make):
         raise ValueError(
-            f"{name} has no learned inverse. Received: inverse_kernel_size={inverse_kernel_size}"
+            f"{argument} must be one of {', '.join(map(repr, names))}, or a function that makes a "
+            f"layer. Received: {argument}={maker!r}"
         )
-    if name != "self_normalizing" and inverse_method != "learned":
-        raise ValueError(f"{name} keeps no inverse. Received: inverse_method={inverse_method!r}")
-    initializer = (
-        keras.initializers.Orthogonal() if orthogonal and kernel_size in (1, (1, 1)) else None
-    )
-    options = {"kernel_size": kernel_size, "kernel_initializer": initializer}
-    make = {
-        "self_normalizing": lambda: [
-            layers.SelfNormalizingConv2D(
-                inverse_kernel_size=inverse_kernel_size,
-                reconstruction_weight=reconstruction_weight,
-                inverse_method=inverse_method,
-                **options,
-            )
-        ],
-        "exact": lambda: [layers.ExactConv2D(**options)],
-        "conv1x1": lambda: [layers.InvertibleConv1x1()],
-        "plu": lambda: [layers.InvertibleConv1x1("plu")],
-        "householder": lambda: [layers.HouseholderConv1x1()],
-        "emerging": lambda: [layers.InvertibleConv1x1(), layers.EmergingConv2D(kernel_size)],
-        "exponential": lambda: [
-            layers.InvertibleConv1x1(),
-            layers.ConvolutionExponential(kernel_size),
-        ],
-    }
-    return select(name, make, "mixing")()
+    given = {name: value for name, value in options.items() if value is not None}
+    try:
+        made = make(**given)
+    except TypeError as error:
+        raise ValueError(f"{argument}={maker!r} does not take these options. {error}") from error
+    return made if isinstance(made, list) else [made]

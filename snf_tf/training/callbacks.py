@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from snf_tf.data import Dataset, batches
-from snf_tf.layer_statistics import layer_statistics
+from snf_tf.flow.diagnostics import layer_statistics
 from snf_tf.training.checkpoints import Checkpoints
 from snf_tf.training.interruption import Interrupted, StopSignals
 from snf_tf.training.optimizer import averaged_weights

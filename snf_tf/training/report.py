@@ -7,9 +7,9 @@ import gin
 import numpy as np
 
 from snf_tf.data import Dataset, batches
-from snf_tf.evaluation import round_trip_error
 from snf_tf.flow import Flow
-from snf_tf.plotting import plot_history, plot_images
+from snf_tf.flow.likelihood import round_trip_error
+from snf_tf.training.plotting import plot_history, plot_images
 from snf_tf.training.run_directory import RunDirectory
 
 _GRID = 64

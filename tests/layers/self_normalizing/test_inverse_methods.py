@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from snf_tf import Flow, layers, ops
-from snf_tf.layers import dense_inverse_methods
+from snf_tf.layers.self_normalizing import inverse_quality
 
 METHODS = {
     "projected": (
@@ -56,7 +56,7 @@ def kernel_gradient(layer, x, training, weights):
 @pytest.mark.parametrize("graph", [False, True])
 def test_the_gradient_is_the_exact_one(layer_and_inputs, graph, monkeypatch):
     """Whole, not halved, whatever multiplies the loss; also when the kernel goes on moving."""
-    monkeypatch.setattr(dense_inverse_methods, "_JUDGE_EVERY", 1)
+    monkeypatch.setattr(inverse_quality, "_JUDGE_EVERY", 1)
     layer, x = layer_and_inputs
     weights = np.random.uniform(size=11)
     compute = tf.function(kernel_gradient) if graph else kernel_gradient

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from snf_tf.plotting import tile
+from snf_tf.training.plotting import tile
 
 
 def test_tile():

@@ -7,7 +7,7 @@ import tensorflow as tf
 from scipy.special import logsumexp
 
 from snf_tf import ops
-from snf_tf.layers.flow_layer import follow
+from snf_tf.layers.bijection import follow
 
 
 def evaluate(flow, dataset: tf.data.Dataset, seed: int | None = None) -> dict[str, float]:
@@ -26,7 +26,7 @@ def evaluate(flow, dataset: tf.data.Dataset, seed: int | None = None) -> dict[st
         )
     nll, error = (total / rows for total in totals.numpy().tolist())
     results = {"nll": nll, "bits_per_dim": ops.bits_per_dim(nll, math.prod(flow.event_shape))}
-    return results | ({"reconstruction_error": error} if flow.has_learned_inverse else {})
+    return results | ({"reconstruction_error": error} if flow.has_approximate_inverse else {})
 
 
 def likelihoods(
@@ -92,10 +92,8 @@ def split_context(element: tuple) -> tuple[tf.Tensor, tf.Tensor | None]:
 @tf.function
 def constant_log_dets(flow) -> tf.Tensor:
     """The sum of all log-dets that do not depend on the data, a scalar in float64."""
-    constants = (layer.constant_log_det() for layer in flow.leaves())
-    return tf.add_n(
-        [tf.zeros((), tf.float64)] + [tf.cast(c, tf.float64) for c in constants if c is not None]
-    )
+    constants = [leaf.constant_log_det() for leaf in flow.leaves() if leaf.log_det_is_constant]
+    return tf.add_n([tf.zeros((), tf.float64)] + [tf.cast(c, tf.float64) for c in constants])
 
 
 def exact_log_prob(flow, x, seed, constant) -> tf.Tensor:
@@ -108,13 +106,12 @@ def exact_log_prob(flow, x, seed, constant) -> tf.Tensor:
 def _log_prob_and_error(flow, x, seed, constant, context):
     log_prob, error = [constant], [tf.zeros((), tf.float64)]
 
-    def add(layer, h, z, log_det):
-        # A log-det that `constant` holds is not used here: TensorFlow then drops its computation
-        # from the graph.
-        if layer.constant_log_det() is None:
+    def add(step):
+        layer, h, z, log_det = step
+        if not layer.log_det_is_constant:
             log_prob.append(tf.cast(log_det, tf.float64))
-        if layer.has_learned_inverse:
-            difference = layer.inverse(z, context, exact=False) - tf.cast(h, layer.log_det_dtype)
+        if layer.has_approximate_inverse:
+            difference = layer.inverse(z, context, exact=False) - layer.widen(h)
             error.append(tf.reduce_sum(tf.cast(tf.square(difference), tf.float64)))
 
     latents = follow(flow.steps(x, context, seed=seed), add)
@@ -136,15 +133,12 @@ def round_trip_error(flow, x: tf.Tensor, exact: bool = True) -> float:
         x: `(batch,) + event_shape`. Where the first layer dequantizes, x + 1/2 is encoded.
         exact: Whether to decode by the exact inverses, or by the learned ones where there are any.
     """
-    parts = flow.parts()
-    start = tf.cast(x, flow.log_det_dtype)
-    if parts[0].stochastic:
-        start, parts = start + 0.5, parts[1:]
-    z = start
-    for part in parts:
-        z, _ = part(tf.reshape(z, (-1, *part.event_shape)))
-    for part in reversed(parts):
-        z = part.inverse(tf.reshape(z, (-1, *part.latent_shape)), exact=exact)
+    bijections = flow.bijections_after_noise()
+    z = start = tf.cast(x, flow.log_det_dtype) + (0.0 if flow.is_bijection else 0.5)
+    for bijection in bijections:
+        z, _ = bijection(tf.reshape(z, (-1, *bijection.event_shape)))
+    for bijection in reversed(bijections):
+        z = bijection.inverse(tf.reshape(z, (-1, *bijection.latent_shape)), exact=exact)
     return float(tf.reduce_max(tf.abs(tf.reshape(z, tf.shape(start)) - start)))
 
 

@@ -7,12 +7,12 @@ import numpy as np
 import tensorflow as tf
 
 from snf_tf import ops
-from snf_tf.layers.flow_layer import FlowLayer, follow
-from snf_tf.trainer import FlowTrainer
+from snf_tf.flow.fitting import FlowFitting
+from snf_tf.layers.bijection import Bijection, follow
 
 
 @keras.saving.register_keras_serializable("snf_tf")
-class Flow(FlowTrainer):
+class Flow(Bijection, FlowFitting):
     """A sequence of bijections from data to latents, and a base distribution of the latents.
 
     A flow keeps the contract of its layers (`snf_tf.layers.FlowLayer`): `z, log_det = flow(x)`, `x
@@ -60,7 +60,7 @@ class Flow(FlowTrainer):
         TensorShape([3])
     """
 
-    stochastic = True
+    takes_seed = True
 
     def __init__(self, bijections, event_shape, base=None, seed=0, **kwargs):
         super().__init__(**kwargs)
@@ -85,7 +85,7 @@ class Flow(FlowTrainer):
             raise ValueError("A Flow needs at least one bijection. Received: bijections=[]")
         shape = self.event_shape
         for bijection in self.bijections:
-            if not isinstance(bijection, FlowLayer | Flow):
+            if not isinstance(bijection, Bijection):
                 raise ValueError(
                     f"The bijections of a Flow must be snf_tf.layers.FlowLayer objects. Received: "
                     f"{bijection!r}"
@@ -123,39 +123,58 @@ class Flow(FlowTrainer):
             seed = self.training_seed(x)
         return self._forward(self.check_data(x), context, training, seed)
 
-    def inverse(self, z, context=None, exact=True):
-        """Maps latents `(batch, D)` to data `(batch,) + event_shape`."""
-        x = tf.reshape(tf.convert_to_tensor(z), (-1, *self.bijections[-1].latent_shape))
+    def call_inverse(self, z, context=None, exact=True):
+        x = tf.reshape(z, (-1, *self.bijections[-1].latent_shape))
         for bijection in reversed(self.bijections):
             x = bijection.inverse(x, context=context, exact=exact)
         return x
 
     def steps(self, x, context=None, training=False, seed=None):
-        """Applies the `leaves` one by one; yields `(layer, x, z, log_det)` for each, and returns
-        the latents `(batch, D)`.
-        """
         seed = ops.row_seed(seed)
         for index, bijection in enumerate(self.bijections):
-            noise = ops.fold_in(seed, index) if bijection.stochastic else None
+            noise = ops.fold_in(seed, index) if bijection.takes_seed else None
             x = yield from bijection.steps(x, context, training, noise)
         return tf.reshape(x, (-1, *self.latent_shape))
 
     def leaves(self):
-        """The layers that this flow is made of, in the order of its steps; those of layers that are
-        made of others, too.
-        """
         return [leaf for bijection in self.bijections for leaf in bijection.leaves()]
 
-    def parts(self):
-        """The layers in their order, those of flows in this flow included."""
-        return [
-            part for b in self.bijections for part in (b.parts() if isinstance(b, Flow) else [b])
-        ]
+    def bijections_after_noise(self):
+        first, *rest = self.bijections
+        if late := [leaf.name for b in rest for leaf in b.leaves() if not leaf.is_bijection]:
+            raise ValueError(f"What is random is no bijection. Received: {', '.join(late)}")
+        return [*first.bijections_after_noise(), *rest]
+
+    @property
+    def is_bijection(self):
+        return all(bijection.is_bijection for bijection in self.bijections)
+
+    @property
+    def log_det_kind(self):
+        kinds = {bijection.log_det_kind for bijection in self.bijections}
+        return "estimate" if "estimate" in kinds else "exact"
+
+    @property
+    def log_det_is_constant(self):
+        return all(bijection.log_det_is_constant for bijection in self.bijections)
+
+    @property
+    def has_approximate_inverse(self):
+        return any(bijection.has_approximate_inverse for bijection in self.bijections)
+
+    @property
+    def needs_initialization(self):
+        return any(bijection.needs_initialization for bijection in self.bijections)
+
+    @property
+    def log_det_dtype(self):
+        dtypes = (bijection.log_det_dtype for bijection in self.bijections)
+        return max(dtypes, key=lambda dtype: tf.as_dtype(dtype).size)
 
     def constant_log_det(self):
-        """The exact log|det| where no layer's depends on the data, else None."""
-        constants = [bijection.constant_log_det() for bijection in self.bijections]
-        return None if any(constant is None for constant in constants) else self._sum(constants)
+        if not self.log_det_is_constant:
+            return None
+        return self._sum([bijection.constant_log_det() for bijection in self.bijections])
 
     def initialize(self, x, context=None, seed=None):
         """Sets the data-dependent weights of all layers from a batch x, once: a flow that was
@@ -175,11 +194,8 @@ class Flow(FlowTrainer):
         x, seed = self.check_data(x), ops.row_seed(seed)
         for index, bijection in enumerate(self.bijections):
             # A layer sees what the layers before it give once they are initialized.
-            noise = {"seed": ops.fold_in(seed, index)} if bijection.stochastic else {}
-            if isinstance(bijection, Flow):
-                bijection.initialize(x, context, **noise)
-            else:
-                bijection.initialize(x, context)
+            noise = {"seed": ops.fold_in(seed, index)} if bijection.takes_seed else {}
+            bijection.initialize(x, context, **noise)
             if index < len(self.bijections) - 1:
                 z, _ = bijection(x, context=context, **noise)
                 x = tf.reshape(z, (-1, *bijection.latent_shape))
@@ -298,19 +314,6 @@ class Flow(FlowTrainer):
             )
         return self.bijections[0].check_data(x)
 
-    @property
-    def has_learned_inverse(self) -> bool:
-        """Whether any layer has a learned inverse."""
-        return any(bijection.has_learned_inverse for bijection in self.bijections)
-
-    @property
-    def log_det_dtype(self) -> str:
-        """The dtype of log-dets and likelihoods, the widest of the layers'."""
-        return max(
-            (bijection.log_det_dtype for bijection in self.bijections),
-            key=lambda dtype: tf.as_dtype(dtype).size,
-        )
-
     # Serialization.
 
     def get_config(self):
@@ -358,10 +361,8 @@ class Flow(FlowTrainer):
     def _forward(self, x, context, training, seed):
         """Latents `(batch, D)`, and the sum of the layers' log-dets."""
         log_dets: list[tf.Tensor] = []
-        z = follow(
-            self.steps(x, context, training, seed),
-            lambda layer, x, z, log_det: log_dets.append(log_det),
-        )
+        steps = self.steps(x, context, training, seed)
+        z = follow(steps, lambda step: log_dets.append(step.log_det))
         return z, self._sum(log_dets)
 
     def _sum(self, log_dets):

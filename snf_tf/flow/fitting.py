@@ -4,10 +4,10 @@ import keras
 import tensorflow as tf
 
 from snf_tf import ops
-from snf_tf.evaluation import evaluate, split_context
+from snf_tf.flow.likelihood import evaluate, split_context
 
 
-class FlowTrainer(keras.Model):
+class FlowFitting(keras.Model):
     """The `compile`, `fit` and `evaluate` of `snf_tf.Flow`, which gives it `check_data` and all
     else that is called here.
     """
@@ -82,11 +82,7 @@ class FlowTrainer(keras.Model):
                 "context goes into the dataset, as (x, "
                 "context)."
             )
-        waiting = [
-            leaf.name
-            for leaf in self.leaves()
-            if hasattr(leaf, "initialized") and not leaf.initialized > 0
-        ]
+        waiting = [leaf.name for leaf in self.leaves() if leaf.needs_initialization]
         if waiting:
             raise ValueError(
                 f"Call flow.initialize(batch) first: {', '.join(waiting)} must be initialized by "

@@ -1,0 +1,5 @@
+"""Flows: a sequence of bijections and a base distribution, how it is fitted, judged, diagnosed."""
+
+from snf_tf.flow.flow import Flow
+
+__all__ = ["Flow"]

@@ -1,0 +1,228 @@
+"""The contract of a bijection: what every layer of a flow, and a flow itself, says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from snf_tf import ops
+
+
+class Step(NamedTuple):
+    """One layer of a flow at work.
+
+    Attributes:
+        layer: The layer.
+        x: Its input, `(batch,) + layer.event_shape`.
+        z: Its output, `(batch,) + layer.latent_shape`.
+        log_det: log|det dz/dx|, `(batch,)`, in nats.
+    """
+
+    layer: Bijection
+    x: tf.Tensor
+    z: tf.Tensor
+    log_det: tf.Tensor
+
+
+class Bijection(keras.layers.Layer):
+    """What a `FlowLayer` and a `snf_tf.Flow` have in common.
+
+    Every statement below is an attribute or a property. Nobody guesses a fact about a layer from
+    its class.
+
+    Attributes:
+        event_shape: Shape of one x; set in build.
+        latent_shape: Shape of one z; set in build.
+        takes_seed: Whether `call` takes `seed=`, a row seed of `snf_tf.ops.row_seed`.
+        is_bijection: Whether z determines x. False for dequantizers.
+        log_det_kind: "exact" or "estimate": of the call with `training=False`.
+        log_det_is_constant: Whether log|det| is the same for every x.
+        has_approximate_inverse: Whether `inverse(z, exact=False)` differs from the exact inverse.
+    """
+
+    event_shape: tuple[int, ...]
+    latent_shape: tuple[int, ...]
+    takes_seed = False
+    is_bijection = True
+    log_det_kind = "exact"
+    log_det_is_constant = False
+    has_approximate_inverse = False
+    # Own weights, the last ones, that a file from before they existed may lack.
+    _count_of_optional_weights = 0
+
+    @property
+    def has_learned_inverse(self) -> bool:
+        """The same as `has_approximate_inverse`."""
+        return self.has_approximate_inverse
+
+    @property
+    def needs_initialization(self) -> bool:
+        """Whether data-dependent weights are not set yet, by `initialize`."""
+        return False
+
+    @property
+    def log_det_dtype(self) -> str:
+        """The dtype of log-dets, penalties and inverses: the weights', float32 at least."""
+        return "float64" if self.variable_dtype == "float64" else "float32"
+
+    @property
+    def input_dtype(self) -> str:
+        """The dtype to which Keras casts inputs: never a half precision."""
+        return self.log_det_dtype
+
+    def inverse(self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True):
+        """Computes x from z.
+
+        Args:
+            z: `(batch,) + latent_shape`.
+            context: As in the call.
+            exact: False takes the approximate inverse that the layer keeps, where there is one.
+
+        Returns:
+            `(batch,) + event_shape`, in `log_det_dtype`.
+
+        Raises:
+            ValueError: If the layer is not built, or z has the wrong shape.
+        """
+        return self.call_inverse(self._checked_latents(z), context=context, exact=exact)
+
+    def call_inverse(self, z, context=None, exact=True) -> tf.Tensor:
+        """Computes x from z: the layer's own part of `inverse`, which has checked and cast z."""
+        raise NotImplementedError
+
+    def constant_log_det(self) -> tf.Tensor | None:
+        """Computes the exact log|det| as a scalar, at its full cost; None if it depends on x."""
+        return None
+
+    def steps(self, x, context=None, training=False, seed=None) -> Generator[Step, None, tf.Tensor]:
+        """Applies the `leaves` one by one, from data to latents.
+
+        Args:
+            x: `(batch,) + event_shape`.
+            context: As in the call.
+            training: As in the call.
+            seed: A row seed, for a layer that takes one.
+
+        Yields:
+            A `Step` for every leaf.
+
+        Returns:
+            The last z.
+        """
+        noise = {"seed": seed} if self.takes_seed else {}
+        z, log_det = self(x, context=context, training=training, **noise)
+        yield Step(self, x, z, log_det)
+        return z
+
+    def leaves(self) -> list[Bijection]:
+        """Returns the innermost layers in the order of the steps; a layer is its own leaf."""
+        return [self]
+
+    def bijections_after_noise(self) -> list[Bijection]:
+        """Returns the layers that follow the dequantizer that this one begins with, or is.
+
+        Raises:
+            ValueError: If a dequantizer comes later.
+        """
+        return [self] if self.is_bijection else []
+
+    def check_data(self, x) -> tf.Tensor:
+        """Returns x after checking that this layer accepts its values; see `snf_tf.ops.require`."""
+        return x
+
+    def initialize(self, x, context=None, seed=None) -> None:
+        """Sets data-dependent weights from a batch x; most layers have none."""
+
+    def diagnostics(self, x: tf.Tensor, z: tf.Tensor) -> Mapping[str, Any]:
+        """Returns named scalars for history and TensorBoard.
+
+        Args:
+            x: An input of the layer.
+            z: Its output.
+        """
+        return {}
+
+    def inverse_angles(self, x: tf.Tensor, z: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        """Compares inverses, where the layer keeps one: name -> degrees; see `diagnostics`."""
+        return {}
+
+    @property
+    def estimated_weights(self) -> tuple[keras.Variable, ...]:
+        """The weights whose gradient in training is an estimate."""
+        return ()
+
+    def widen(self, x) -> tf.Tensor:
+        """Returns x in `log_det_dtype`."""
+        return tf.cast(x, self.log_det_dtype)
+
+    def call_dtype(self, training: bool) -> str:
+        """Returns the dtype of a call: the compute dtype in training, otherwise `log_det_dtype`."""
+        return self.compute_dtype if training else self.log_det_dtype
+
+    def repeat(self, log_det, x) -> tf.Tensor:
+        """Returns a log-det that is the same for every row of x, `(batch,)`."""
+        return tf.fill(tf.shape(x)[:1], self.widen(log_det))
+
+    def add_weight(self, *args, autocast: bool = False, **kwargs) -> keras.Variable:
+        """Adds a weight, as in Keras, that is not cast to half precision."""
+        return super().add_weight(*args, autocast=autocast, **kwargs)
+
+    def add_noise_counter(self) -> None:
+        """Adds the weight `noise_calls`, by which training calls without a seed draw new noise."""
+        self.noise_calls = self.add_weight(
+            name="noise_calls",
+            shape=(),
+            initializer="zeros",
+            dtype="int64",
+            trainable=False,
+            aggregation="only_first_replica",
+        )
+        self._count_of_optional_weights = 1
+
+    def next_seed(self, seed: int = 0, first_row: int | tf.Tensor = 0) -> tf.Tensor:
+        """Returns a row seed that no earlier call has returned, and counts the call."""
+        calls = tf.convert_to_tensor(self.noise_calls)
+        self.noise_calls.assign(calls + 1)
+        return ops.row_seed(seed, calls, first_row)
+
+    def load_own_variables(self, store: Mapping[str, Any]) -> None:
+        """Loads the layer's own weights; called by Keras."""
+        own = self._trainable_variables + self._non_trainable_variables
+        missing = len(own) - len(store.keys())
+        if 0 < missing <= self._count_of_optional_weights:
+            for index, weight in enumerate(own[:-missing]):
+                weight.assign(store[f"{index}"])
+            return
+        super().load_own_variables(store)
+
+    def _checked_latents(self, z):
+        if not self.built:
+            raise ValueError(
+                f"{type(self).__name__}.inverse needs a layer that has been called once, or built "
+                "by layer.build((None,) + event_shape). Received: a layer that is not built"
+            )
+        z = self.widen(z)
+        if z.shape.rank is not None and tuple(z.shape[1:]) != self.latent_shape:
+            raise ValueError(
+                f"{type(self).__name__}.inverse takes latents of shape (batch,) + "
+                f"{self.latent_shape}. Received: z.shape={z.shape}"
+            )
+        return z
+
+
+def follow(steps: Generator[Step, None, tf.Tensor], visit: Callable[[Step], None]) -> tf.Tensor:
+    """Runs the `steps` of a layer or a flow to their end, and returns the last z.
+
+    Args:
+        steps: What `Bijection.steps` returns.
+        visit: Is called with every `Step`.
+    """
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as end:
+            return end.value
+        visit(step)

@@ -1,0 +1,19 @@
+"""Self normalizing layers: they keep an inverse, and train by it."""
+
+from snf_tf.layers.self_normalizing.conv import SelfNormalizingConv2D
+from snf_tf.layers.self_normalizing.dense import SelfNormalizingDense
+from snf_tf.layers.self_normalizing.learned import LearnedInverse
+from snf_tf.layers.self_normalizing.least_squares import LeastSquares
+from snf_tf.layers.self_normalizing.newton_schulz import NewtonSchulz
+from snf_tf.layers.self_normalizing.penalty import FixedPenalty
+from snf_tf.layers.self_normalizing.projected import Projected
+
+__all__ = [
+    "FixedPenalty",
+    "LearnedInverse",
+    "LeastSquares",
+    "NewtonSchulz",
+    "Projected",
+    "SelfNormalizingConv2D",
+    "SelfNormalizingDense",
+]

@@ -1,0 +1,158 @@
+"""What dense and convolutional self normalizing layers share."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import keras
+import tensorflow as tf
+
+from snf_tf import ops
+from snf_tf.layers.flow_layer import FlowLayer
+from snf_tf.layers.options import deserialized, resolve
+from snf_tf.layers.self_normalizing.learned import LearnedInverse
+from snf_tf.layers.self_normalizing.penalty import FixedPenalty
+
+
+class SelfNormalizing(FlowLayer):
+    """Adds to an exact linear layer, the next base class, an inverse kernel by which it trains.
+
+    A subclass says which linear map it is: `affine` comes from the exact layer, and it defines the
+    methods below that raise a NotImplementedError.
+
+    Args:
+        *args: Of the exact layer.
+        reconstruction_weight: Short for `inverse_method=LearnedInverse(FixedPenalty(weight))`.
+        inverse_method: An inverse method of `snf_tf.layers`, or the name of one.
+        **kwargs: Of the exact layer.
+
+    Attributes:
+        inverse_method: The method.
+        inverse_state: The numbers that the method keeps: name -> weight.
+    """
+
+    has_approximate_inverse = True
+    inverse_methods: ClassVar[Mapping[str, type]]
+
+    def __init__(self, *args, reconstruction_weight=None, inverse_method="learned", **kwargs):
+        super().__init__(*args, **kwargs)
+        if reconstruction_weight is not None:
+            if inverse_method != "learned":
+                raise ValueError(
+                    'Only inverse_method="learned" has a penalty: leave out '
+                    "reconstruction_weight, or give LearnedInverse(FixedPenalty(weight)). "
+                    "Received: "
+                    f"reconstruction_weight={reconstruction_weight}, "
+                    f"inverse_method={inverse_method!r}"
+                )
+            inverse_method = LearnedInverse(FixedPenalty(reconstruction_weight))
+        self.inverse_method = resolve(inverse_method, self.inverse_methods, "inverse_method")
+        # XLA has no LU kernel and cannot print.
+        self.supports_jit = self.inverse_method.trains_inverse
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        is_trained = self.inverse_method.trains_inverse
+        initial = self.initial_inverse_kernel()
+        self.inverse_kernel = self.add_weight(
+            name="inverse_kernel",
+            shape=initial.shape,
+            initializer=lambda shape, dtype: initial,
+            trainable=is_trained,
+            aggregation="none" if is_trained else "only_first_replica",
+        )
+        self.inverse_state = {
+            name: self.add_weight(
+                name=name,
+                shape=weight.shape,
+                dtype=weight.dtype,
+                initializer=keras.initializers.Constant(weight.initial),
+                trainable=False,
+                aggregation="only_first_replica",
+            )
+            for name, weight in self.inverse_method.initial_state(self).items()
+        }
+
+    def call(self, x, context=None, training=False):
+        if not training:
+            return super().call(x)
+        found = self.inverse_method.training_call(self, tf.cast(x, self.compute_dtype))
+        if found.loss is not None:
+            self.add_loss(found.loss)
+        if found.inverse_kernel is not None:
+            self.inverse_kernel.assign(found.inverse_kernel)
+        for name, value in found.state.items():
+            self.inverse_state[name].assign(tf.cast(value, self.inverse_state[name].dtype))
+        return found.z, found.log_det
+
+    def call_inverse(self, z, context=None, exact=True):
+        if exact:
+            return self.refined_inverse(z)[0]
+        return self.times_inverse_kernel(z - self.widen(self.bias))
+
+    def initial_inverse_kernel(self) -> tf.Tensor:
+        """Computes the value that the inverse kernel starts with."""
+        raise NotImplementedError
+
+    def self_normalizing(self, x) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Computes `(z, log_det, error)`, with the gradients of a learned inverse kernel."""
+        raise NotImplementedError
+
+    def times_inverse_kernel(self, y) -> tf.Tensor:
+        """Applies the inverse kernel to `y = z - bias`."""
+        raise NotImplementedError
+
+    def refined_inverse(self, z) -> tuple[tf.Tensor, tf.Tensor]:
+        """Computes the exact inverse, and the steps of refinement that it took; 0: elimination."""
+        raise NotImplementedError
+
+    @property
+    def reconstruction_weight(self) -> keras.Variable:
+        """Lambda of SNF Eq. 3, a scalar, not trained; of a learned inverse alone."""
+        try:
+            return self.inverse_state["reconstruction_weight"]
+        except KeyError:
+            raise AttributeError(f"{self.name} has no reconstruction_weight") from None
+
+    @property
+    def estimated_weights(self):
+        return (self.kernel,)
+
+    def diagnostics(self, x, z):
+        error = self.inverse(z, exact=False) - self.widen(x)
+        # Eager code: a graph of exact gradients takes long to compile. Nothing is assigned.
+        with tf.GradientTape(persistent=True) as tape, keras.StatelessScope():
+            exact = self.constant_log_det()
+            used = ops.batch_mean(self(x, training=True)[1])
+        used, exact = (tape.gradient(log_det, self.kernel.value) for log_det in (used, exact))
+        state = {
+            name: tf.convert_to_tensor(weight)
+            for name, weight in self.inverse_state.items()
+            if not weight.shape and name != "reconstruction_weight"
+        }
+        return {
+            **super().diagnostics(x, z),
+            "reconstruction_error": tf.reduce_sum(tf.square(error)) / len(x),
+            "log_det_gradient_angle": ops.angle(used, exact),
+            "refinement_steps": self.refined_inverse(self.widen(z))[1],
+            **state,
+        }
+
+    def inverse_angles(self, x, z):
+        """Compares inverse kernels: the angle to the exact gradient of log|det|, in degrees."""
+        with tf.GradientTape() as tape:
+            log_det = self.constant_log_det()
+        exact = tape.gradient(log_det, self.kernel.value)
+        gradients = self.log_det_gradients(self.widen(x), self.widen(z))
+        return {name: ops.angle(gradient, exact) for name, gradient in gradients.items()}
+
+    def log_det_gradients(self, x, z) -> dict[str, tf.Tensor]:
+        """Computes d log|det| / d kernel by several inverse kernels, by name."""
+        raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:
+        method = keras.saving.serialize_keras_object(self.inverse_method)
+        return super().get_config() | {"inverse_method": method}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**deserialized(config))

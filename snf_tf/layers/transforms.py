@@ -1,0 +1,123 @@
+"""Element-wise bijections whose parameters a network gives: what couplings apply.
+
+A transform takes values of any shape, and parameters with one more axis, the last:
+`(batch,) + event_shape + (count_of_parameters,)`.
+"""
+
+from collections.abc import Mapping
+
+import keras
+import tensorflow as tf
+
+from snf_tf.layers.options import Option, resolve
+
+
+class Transform(Option):
+    """The base class of transforms.
+
+    Attributes:
+        count_of_parameters: Parameters of one element.
+        keeps_volume: Whether the slope is always 1.
+    """
+
+    count_of_parameters: int
+    keeps_volume = False
+
+    def forward(self, x: tf.Tensor, parameters: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns z and log dz/dx, both of the shape of x."""
+        raise NotImplementedError
+
+    def inverse(self, z: tf.Tensor, parameters: tf.Tensor) -> tf.Tensor:
+        """Returns x."""
+        raise NotImplementedError
+
+
+@keras.saving.register_keras_serializable("snf_tf")
+class Additive(Transform):
+    """`z = x + shift` (NICE, Dinh et al. 2015).
+
+    Example:
+        >>> z, log_slope = Additive().forward(tf.ones((2, 3)), tf.ones((2, 3, 1)))
+        >>> z[0].numpy().tolist()
+        [2.0, 2.0, 2.0]
+    """
+
+    count_of_parameters = 1
+    keeps_volume = True
+
+    def forward(self, x, parameters):
+        return x + parameters[..., 0], tf.zeros_like(x)
+
+    def inverse(self, z, parameters):
+        return z - parameters[..., 0]
+
+
+class LogScale(Option):
+    """The logarithm of a scale, as a function of one parameter h."""
+
+    def __call__(self, h: tf.Tensor) -> tf.Tensor:
+        raise NotImplementedError
+
+
+@keras.saving.register_keras_serializable("snf_tf")
+class SigmoidScale(LogScale):
+    """`scale = sigmoid(h + 2)`, as in Glow's code."""
+
+    def __call__(self, h):
+        return -tf.math.softplus(-(h + 2.0))
+
+
+@keras.saving.register_keras_serializable("snf_tf")
+class TanhScale(LogScale):
+    """`scale = exp(2 tanh(h / 2))`, as in the published runs of SNF."""
+
+    def __call__(self, h):
+        return 2.0 * tf.tanh(0.5 * h)
+
+
+@keras.saving.register_keras_serializable("snf_tf")
+class ExpScale(LogScale):
+    """`scale = exp(h)`."""
+
+    def __call__(self, h):
+        return h
+
+
+_SCALES: Mapping[str, type] = {
+    "sigmoid": SigmoidScale,
+    "tanh": TanhScale,
+    "exp": ExpScale,
+}
+
+
+@keras.saving.register_keras_serializable("snf_tf")
+class Affine(Transform):
+    """`z = (x + shift) * scale` (Real NVP, Dinh et al. 2017). Parameters: shift, and h of scale.
+
+    Args:
+        scale: `SigmoidScale()`, `TanhScale()` or `ExpScale()`, or their names "sigmoid", "tanh",
+            "exp".
+
+    Raises:
+        ValueError: If scale is unknown.
+
+    Example:
+        >>> z, log_slope = Affine("exp").forward(tf.ones((2, 3)), tf.zeros((2, 3, 2)))
+        >>> z[0].numpy().tolist()
+        [1.0, 1.0, 1.0]
+    """
+
+    count_of_parameters = 2
+
+    def __init__(self, scale: str | LogScale = "sigmoid"):
+        self.scale = resolve(scale, _SCALES, "scale")
+        super().__init__(scale=self.scale)
+
+    def forward(self, x, parameters):
+        shift, h = tf.unstack(parameters, axis=-1)
+        log_scale = self.scale(h)
+        return (x + shift) * tf.exp(log_scale), log_scale
+
+    def inverse(self, z, parameters):
+        shift, h = tf.unstack(parameters, axis=-1)
+        return z * tf.exp(-self.scale(h)) - shift

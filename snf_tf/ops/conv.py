@@ -54,7 +54,7 @@ def resize_kernel(kernel: tf.Tensor, kernel_size: tuple[int, int]) -> tf.Tensor:
     for axis, size in enumerate(kernel_size):
         change = (size - kernel.shape[axis]) // 2
         if change < 0:
-            kernel = tf.gather(kernel, tf.range(-change, size - change), axis=axis)
+            kernel = kernel[(slice(None),) * axis + (slice(-change, size - change),)]
         elif change > 0:
             kernel = tf.pad(kernel, [[change, change] if i == axis else [0, 0] for i in range(4)])
     return kernel
@@ -173,7 +173,8 @@ def conv2d_matrix(kernel: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.Te
     # Taps of all offsets that occur; those of input pixel p in output pixel i are at p - i.
     taps = resize_kernel(kernel, (2 * height - 1, 2 * width - 1))
     rows, columns = (np.subtract.outer(np.arange(n), np.arange(n)) + n - 1 for n in (height, width))
-    matrix = tf.gather(tf.gather(taps, rows, axis=0), columns, axis=2)
+    # Axis 0 last, or the gradient would be sparse.
+    matrix = tf.gather(tf.gather(taps, columns, axis=1), rows, axis=0)
     size = height * width * channels
     return tf.reshape(tf.transpose(matrix, (0, 2, 4, 1, 3, 5)), (size, size))
 

@@ -1,8 +1,8 @@
 """Log-determinants and solutions of block tridiagonal matrices, by block cyclic reduction.
 
-All block rows but the first and the last are alike. Eliminating every second one leaves a matrix of
-the same kind, half as long (Buzbee, Golub and Nielson 1970; Heller 1976): O(log n) factorizations of
-a block for n block rows, and the memory of a few blocks for each.
+All block rows but the first and the last are alike. Eliminating every second one leaves a matrix
+of the same kind, half as long (Buzbee, Golub and Nielson 1970; Heller 1976): O(log n)
+factorizations of a block for n block rows, and the memory of a few blocks for each.
 
 Pivots are sought within a block, which is not always stable, nor always possible: whoever calls
 checks the solution.
@@ -17,8 +17,7 @@ _WHOLE = 128
 
 
 class BlockTridiagonal(NamedTuple):
-    """The blocks of a block tridiagonal matrix, of which all rows but the first and the last are
-    alike.
+    """Holds the blocks of a matrix, each `(size, size)`.
 
     `left` and `right` couple a block row to its neighbours; `last_left` the last row to the one
     before it, `last_right` that one to the last.
@@ -34,10 +33,17 @@ class BlockTridiagonal(NamedTuple):
 
 
 def solve_block_tridiagonal(system, z):
-    """log|det| of a system, and its solution for z, `(blocks, size, batch)`.
+    """Computes log|det| of a matrix, and its solution for z.
 
     Eliminates blocks 1, 3, 5, ... and solves for the rest. Those are middle ones, but for the last
     where the number of all is even.
+
+    Args:
+        system: The matrix, a `BlockTridiagonal`.
+        z: `(blocks, size, batch)`.
+
+    Returns:
+        `(log_det, x)`: a scalar, and `(blocks, size, batch)`.
     """
     first, middle, last, left, right, last_left, last_right = system
     count, size, _ = z.shape
@@ -121,8 +127,9 @@ def _matrix(system, count):
 
 @tf.custom_gradient
 def factor(block, z):
-    """log|det| of a block, and its solution for z; of the identity, if it is singular, which the
-    residual will tell.
+    """Computes log|det| of a block, and its solution for z.
+
+    The solution is that of the identity, if the block is singular; the residual will tell.
     """
     _, log_det = tf.linalg.slogdet(block)
     safe = tf.where(tf.math.is_finite(log_det), block, tf.eye(block.shape[0], dtype=block.dtype))
@@ -131,6 +138,8 @@ def factor(block, z):
     def grad(d_log_det, dx):
         transposed = tf.linalg.inv(safe, adjoint=True)
         dz = transposed @ dx
+        # NaN, where log|det| is infinite.
+        d_log_det += 0.0 * log_det
         return d_log_det * transposed - tf.matmul(dz, x, transpose_b=True), dz
 
     return (log_det, x), grad

@@ -130,7 +130,11 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
         else:
             arrays = self._checked_arrays(elements.as_arrays(x, context, sample_weight))
             # Another order in every call, the same in a flow that was saved and loaded.
-            order = None if shuffle is False else self.seed + int(tf.convert_to_tensor(self.noise_calls))
+            order = (
+                None
+                if shuffle is False
+                else self.seed + int(tf.convert_to_tensor(self.noise_calls))
+            )
             data = elements.array_batches(arrays, batch_size or 32, order)
         if isinstance(validation_data, tuple | list):
             validation_data = elements.as_arrays(tuple(validation_data)).as_dict()

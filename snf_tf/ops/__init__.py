@@ -42,8 +42,9 @@ from snf_tf.ops.inverse_kernels import (
 from snf_tf.ops.likelihood import batch_mean, bits_per_dim, standard_normal_log_prob
 from snf_tf.ops.log_abs_det import log_abs_det
 from snf_tf.ops.monotone import monotone_inverse
+from snf_tf.ops.precision import precise_conv2d, precise_matmul
 from snf_tf.ops.random import fold_in, row_seed, uniform_rows
-from snf_tf.ops.refinement import refined_conv2d_solve, refined_matmul_solve
+from snf_tf.ops.refinement import Solution, refined_conv2d_solve, refined_matmul_solve
 from snf_tf.ops.replicas import replica_rows, scale_gradient
 from snf_tf.ops.spline import (
     rational_quadratic_spline,
@@ -52,6 +53,7 @@ from snf_tf.ops.spline import (
 )
 
 __all__ = [
+    "Solution",
     "affine_conv2d",
     "affine_matmul",
     "angle",
@@ -82,6 +84,8 @@ __all__ = [
     "monotone_inverse",
     "multiplicity",
     "newton_schulz_inverse",
+    "precise_conv2d",
+    "precise_matmul",
     "project_inverse",
     "rational_quadratic_spline",
     "rational_quadratic_spline_inverse",

@@ -54,7 +54,7 @@ def resize_kernel(kernel: tf.Tensor, kernel_size: tuple[int, int]) -> tf.Tensor:
     for axis, size in enumerate(kernel_size):
         change = (size - kernel.shape[axis]) // 2
         if change < 0:
-            kernel = tf.gather(kernel, tf.range(-change, size - change), axis=axis)
+            kernel = kernel[(slice(None),) * axis + (slice(-change, size - change),)]
         elif change > 0:
             kernel = tf.pad(kernel, [[change, change] if i == axis else [0, 0] for i in range(4)])
     return kernel
@@ -159,6 +159,8 @@ def conv2d_matrix(kernel: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.Te
     """Builds the dense matrix M of a convolution on row vectors: `flatten(conv2d(x, kernel)) =
     flatten(x) @ M`.
 
+    Taps are copied, not multiplied, so that no device rounds them.
+
     Args:
         kernel: `(kh, kw, C, C)`.
         image_shape: `(H, W, C)`.
@@ -167,9 +169,14 @@ def conv2d_matrix(kernel: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.Te
         `(HWC, HWC)`, in the kernel's dtype. It costs O((HWC)^2) memory; log|det| and solves
         O((HWC)^3).
     """
-    size = int(np.prod(image_shape))
-    basis = tf.reshape(tf.eye(size, dtype=kernel.dtype), (size, *image_shape))
-    return tf.reshape(conv2d(basis, kernel), (size, size))
+    height, width, channels = image_shape
+    # Taps of all offsets that occur; those of input pixel p in output pixel i are at p - i.
+    taps = resize_kernel(kernel, (2 * height - 1, 2 * width - 1))
+    rows, columns = (np.subtract.outer(np.arange(n), np.arange(n)) + n - 1 for n in (height, width))
+    # Axis 0 last, or the gradient would be sparse.
+    matrix = tf.gather(tf.gather(taps, columns, axis=1), rows, axis=0)
+    size = height * width * channels
+    return tf.reshape(tf.transpose(matrix, (0, 2, 4, 1, 3, 5)), (size, size))
 
 
 def conv2d_log_det_dense(kernel: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.Tensor:

@@ -31,7 +31,7 @@ def filters(dtype="float64"):
 def test_dense(error, dtype, tolerance):
     exact, kernel, inverse = matrices(error, dtype)
     y = np.random.RandomState(1).randn(2, D)
-    x, steps = ops.refined_matmul_solve(tf.constant(y, dtype), kernel, inverse)
+    x, steps, *_ = ops.refined_matmul_solve(tf.constant(y, dtype), kernel, inverse)
     # To float64's last digits it takes more steps than elimination is worth.
     assert steps > 0 or (dtype, error) == ("float64", 0.2)
     expected = y @ np.linalg.inv(exact)
@@ -42,7 +42,7 @@ def test_dense(error, dtype, tolerance):
 def test_convolution(dtype, tolerance):
     kernel, inverse = filters(dtype)
     z = tf.constant(np.random.RandomState(1).randn(4, *IMAGE), dtype)
-    x, steps = tf.function(ops.refined_conv2d_solve)(z, kernel, inverse)
+    x, steps, *_ = tf.function(ops.refined_conv2d_solve)(z, kernel, inverse)
     assert steps > 0
     expected = ops.conv2d_solve_dense(tf.cast(z, "float64"), tf.cast(kernel, "float64")).numpy()
     assert np.linalg.norm(x - expected) < tolerance * np.linalg.norm(expected)
@@ -53,7 +53,7 @@ def test_an_inverse_of_the_wrong_length(scale):
     """Steps of the best length make good for it; one of length 1 would not, and must not end it."""
     exact, kernel, inverse = matrices(3e-4, "float32")
     y = np.random.RandomState(1).randn(2, D)
-    x, _ = ops.refined_matmul_solve(tf.constant(y, "float32"), kernel, scale * inverse)
+    x, *_ = ops.refined_matmul_solve(tf.constant(y, "float32"), kernel, scale * inverse)
     expected = y @ np.linalg.inv(exact)
     assert np.linalg.norm(x - expected) < 4e-6 * np.linalg.norm(expected)
 
@@ -67,14 +67,14 @@ def test_without_an_inverse_it_is_elimination(graph, inverse_of):
     ]
     y = tf.constant(np.random.RandomState(1).randn(2, D))
     solve = tf.function(ops.refined_matmul_solve) if graph else ops.refined_matmul_solve
-    x, steps = solve(y, kernel, inverse)
+    x, steps, *_ = solve(y, kernel, inverse)
     # An inverse of the wrong sign has the right directions.
     assert steps == 0 or inverse_of == "its negative"
     np.testing.assert_allclose(x, y @ np.linalg.inv(exact), rtol=1e-11, atol=1e-11)
     kernel, inverse = filters()
     z = tf.constant(np.random.RandomState(1).randn(2, *IMAGE))
     solve = tf.function(ops.refined_conv2d_solve) if graph else ops.refined_conv2d_solve
-    x, steps = solve(z, kernel, 0 * inverse)
+    x, steps, *_ = solve(z, kernel, 0 * inverse)
     assert steps == 0
     np.testing.assert_allclose(x, ops.conv2d_solve_dense(z, kernel), rtol=1e-11, atol=1e-11)
 
@@ -91,7 +91,7 @@ def test_batches(rows):
             *[tf.TensorSpec((D, D), tf.float64)] * 2,
         ],
     )
-    x, steps = solve(y, kernel, inverse)
+    x, steps, *_ = solve(y, kernel, inverse)
     assert (steps == 0) == (rows == 1000)
     np.testing.assert_allclose(x, y @ np.linalg.inv(exact), rtol=1e-11, atol=1e-11)
 

@@ -82,8 +82,8 @@ def training_batches(
 ) -> tf.data.Dataset:
     """Draws batches without end, epoch after epoch.
 
-    The examples stay on the host, as with `batches`. The order of an epoch is a function of (seed, epoch); examples that do not fill a last batch are
-    left out of the epoch.
+    The examples stay on the host, as with `batches`. The order of an epoch is a function of (seed,
+    epoch). Examples that do not fill a last batch are left out of the epoch.
 
     Args:
         examples: `(N,) + event_shape`.

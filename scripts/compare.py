@@ -59,11 +59,11 @@ def _format(value):
 
 
 def _angles(history):
-    """Epoch by epoch the largest angle of a kernel's gradient, in degrees; empty, if no layer keeps
-    an inverse.
+    """The largest angle of a kernel's gradient, in degrees, in the epochs in which angles were
+    taken; empty, if no layer keeps an inverse.
     """
     columns = [name for name in history if name.endswith("/gradient_angle")]
-    return history[columns].max(axis=1) if columns else pd.Series(dtype=float)
+    return history[columns].max(axis=1).dropna() if columns else pd.Series(dtype=float)
 
 
 def _plot(directories, histories):
@@ -75,7 +75,7 @@ def _plot(directories, histories):
         steps = history["steps"].cumsum() if "steps" in history else history["epoch"]
         # An empty line keeps the colours in step.
         angle = _angles(history)
-        angles.semilogy(steps[: len(angle)], angle, marker=".")
+        angles.semilogy(steps[angle.index], angle, marker=".")
     for axes, x, y in (
         (by_epochs, "epochs", "exact validation nll (nats)"),
         (by_seconds, "seconds", "exact validation nll (nats)"),

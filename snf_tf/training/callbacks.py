@@ -5,6 +5,7 @@ from which it can go on.
 import math
 import time
 import warnings
+from collections.abc import Callable
 
 import keras
 import tensorflow as tf
@@ -12,6 +13,7 @@ import tensorflow as tf
 from snf_tf.data import Dataset, batches
 from snf_tf.flow.diagnostics import layer_statistics
 from snf_tf.training.checkpoints import Checkpoints
+from snf_tf.training.history import History
 from snf_tf.training.interruption import Interrupted, StopSignals
 from snf_tf.training.optimizer import averaged_weights
 from snf_tf.training.run_directory import RunDirectory
@@ -28,18 +30,21 @@ class EpochEvaluation(keras.callbacks.Callback):
     """Adds to the logs exact likelihoods, `val_nll` and its like, and `train_nll` on a fixed subset
     of the training examples.
 
-    These are of the averaged weights, where the optimizer keeps averages. Adds, too, statistics of
-    every layer, of the weights that are trained, and `learning_rate`.
+    These are of the averaged weights, where the optimizer keeps averages. Adds, too,
+    `learning_rate`, and in some epochs statistics of every layer, of the weights that are trained.
 
     Args:
         dataset: Its validation split is used, and the beginning of its training split.
+        statistics_epochs: Statistics of layers come after the first epoch, and whenever so many are
+            done.
     """
 
-    def __init__(self, dataset: Dataset):
+    def __init__(self, dataset: Dataset, statistics_epochs: int):
         super().__init__()
+        self._statistics_epochs = statistics_epochs
         self._validation = batches(dataset.validation, _EVALUATION_BATCH)
         self._train_subset = batches(dataset.train[:_TRAIN_SUBSET], _EVALUATION_BATCH)
-        self._examples = tf.constant(dataset.train[:_STATISTICS_BATCH])
+        self._examples = dataset.train[:_STATISTICS_BATCH]
 
     def on_epoch_end(self, epoch, logs=None):
         with averaged_weights(self.model):
@@ -49,7 +54,8 @@ class EpochEvaluation(keras.callbacks.Callback):
             }
             logs["train_nll"] = self.model.evaluate(self._train_subset)["nll"]
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
-        logs |= layer_statistics(self.model, self._examples)
+        if epoch == 0 or (epoch + 1) % self._statistics_epochs == 0:
+            logs |= layer_statistics(self.model, tf.constant(self._examples))
 
 
 class Progress(keras.callbacks.ProgbarLogger):
@@ -71,15 +77,19 @@ class RunState(keras.callbacks.Callback):
         signals: When one has been received, the run is saved and stopped after the step.
         steps: Number of steps in an epoch.
         checkpoint_seconds: Longest time between checkpoints.
+        diagnose: Returns in words what is not finite in the flow; asked when something is not.
 
     Attributes:
         epoch: Number of finished epochs.
         batch: Number of steps done in the next one.
-        history: A mapping of logs for every finished epoch.
+        history: The logs of every finished epoch.
+        diagnose: As given.
 
     Raises:
-        ValueError: If there are checkpoints and none can be read, or workers do not find the same
-            one.
+        ValueError: If there are checkpoints and none can be read, workers do not find the same one,
+            or `history.csv` lacks rows.
+        FloatingPointError: At the end of an epoch whose loss is not finite, and instead of a
+            checkpoint that would hold what is not finite.
     """
 
     def __init__(
@@ -88,20 +98,22 @@ class RunState(keras.callbacks.Callback):
         flow,
         signals: StopSignals,
         steps: int,
-        checkpoint_seconds: float = math.inf,
+        checkpoint_seconds: float,
+        diagnose: Callable[[], str],
     ):
         super().__init__()
         self._directory = directory
         self._signals = signals
         self._steps = steps
         self._checkpoint_seconds = checkpoint_seconds
-        self.epoch, self.batch, self.history = 0, 0, []
+        self.diagnose = diagnose
+        self.epoch, self.batch = 0, 0
         self._metrics: list[float] = []
         self._seconds = 0.0
         self._checkpoints = Checkpoints(directory.path / "checkpoints", flow)
         state = self._checkpoints.restore()
         if state is not None:
-            self.epoch, self.batch, self.history = state["epoch"], state["batch"], state["history"]
+            self.epoch, self.batch = state["epoch"], state["batch"]
             self._metrics, self._seconds = state["metrics"], state["seconds"]
         found = gather_from_workers(flow.distribute_strategy, (self.epoch, self.batch))
         if (found != found[0]).any():
@@ -110,12 +122,13 @@ class RunState(keras.callbacks.Callback):
                 "checkpoints there. Received: "
                 f"(epoch, step) {found.tolist()}, run_dir={directory.path}"
             )
+        self.history = History(directory.path / "history.csv", self.epoch, directory.writes)
         self._saved = time.monotonic()
 
     @property
     def best_nll(self) -> float:
         """The lowest validation nll so far, in nats; infinite before the first epoch."""
-        return min((row["val_nll"] for row in self.history), default=math.inf)
+        return min((row["val_nll"] for row in self.history.rows), default=math.inf)
 
     def load_best(self) -> None:
         """Gives the flow the weights of the epoch with the lowest validation nll."""
@@ -136,6 +149,9 @@ class RunState(keras.callbacks.Callback):
             self._save_and_stop_at_a_signal()
             if time.monotonic() - self._saved > self._checkpoint_seconds:
                 self._save()
+        else:
+            # Before anything is computed of weights that may be lost.
+            self._check_loss()
 
     def on_epoch_end(self, epoch, logs=None):
         if not math.isfinite(logs["val_nll"]):
@@ -157,10 +173,8 @@ class RunState(keras.callbacks.Callback):
         }
         self.history.append(row | times)
         self.epoch, self.batch, self._metrics, self._seconds = epoch + 1, 0, [], 0.0
-        _warn_of_a_bad_inverse(self.history)
+        _warn_of_a_bad_inverse(self.history.rows)
         self._save()
-        if self._directory.writes:
-            self._directory.write_history(self.history)
         self._save_and_stop_at_a_signal()
 
     def _save_and_stop_at_a_signal(self):
@@ -190,9 +204,8 @@ class RunState(keras.callbacks.Callback):
         if not self._directory.writes:
             return
         if self.batch:
-            self._metrics = [
-                float(tf.convert_to_tensor(variable.value)) for variable in self._metric_variables()
-            ]
+            self._check_loss()
+            self._metrics = self._metric_values()
             self._seconds = time.monotonic() - self._start
         for weight in [*self.model.weights, *self.model.optimizer.variables]:
             if weight.value.dtype.is_floating and not tf.reduce_all(
@@ -201,17 +214,30 @@ class RunState(keras.callbacks.Callback):
                 raise FloatingPointError(
                     f"{weight.path} is not finite after step {self.batch} of epoch "
                     f"{self.epoch + 1}: training stops, and the last "
-                    "checkpoint stays as it was."
+                    f"checkpoint stays as it was. {self.diagnose()}"
                 )
         self._checkpoints.save(
             {
                 "epoch": self.epoch,
                 "batch": self.batch,
-                "history": self.history,
                 "metrics": self._metrics,
                 "seconds": self._seconds,
             }
         )
+
+    def _check_loss(self):
+        """Refuses a loss that is not finite, where XLA has left out the check of every step."""
+        if not all(map(math.isfinite, self._metric_values())):
+            raise FloatingPointError(
+                f"The loss of epoch {self.epoch + 1} is not finite, after step {self.batch} at the "
+                "latest: training stops, and the last checkpoint stays as it was. "
+                f"{self.diagnose()}"
+            )
+
+    def _metric_values(self):
+        return [
+            float(tf.convert_to_tensor(variable.value)) for variable in self._metric_variables()
+        ]
 
     def _metric_variables(self):
         # With several workers, to read them takes all workers, each of which saves at its own time.

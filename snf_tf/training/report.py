@@ -11,6 +11,7 @@ from snf_tf.flow import Flow
 from snf_tf.flow.likelihood import round_trip_error
 from snf_tf.training.plotting import plot_history, plot_images
 from snf_tf.training.run_directory import RunDirectory
+from snf_tf.training.strategy import device_names
 
 _GRID = 64
 _EVALUATION_BATCH = 500
@@ -42,6 +43,8 @@ def write_report(
         **{f"test_{name}": value for name, value in test.items()},
         "test_round_trip_error": round_trip_error(flow, examples, exact=True),
         "best_val_nll": min(row["val_nll"] for row in history),
+        "devices": device_names(flow.distribute_strategy),
+        "replicas": flow.distribute_strategy.num_replicas_in_sync,
         "epochs": len(history),
         "seconds": sum(row["seconds"] for row in history),
         "seconds_per_step": float(np.median([row["step_seconds"] for row in history])),

@@ -1,18 +1,24 @@
 """The directory of a run: one run at a time, one configuration, files that are whole or absent."""
 
-import csv
 import difflib
 import fcntl
 import json
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
 import keras
 
 # What may differ when a run is started again.
-_FREE = ("train.epochs", "train.verbose")
+_FREE = (
+    "train.epochs",
+    "train.devices",
+    "train.checkpoint_seconds",
+    "train.verbose",
+    "load_dataset.data_dir",
+)
 
 
 class RunDirectory:
@@ -21,7 +27,8 @@ class RunDirectory:
     Args:
         path: The directory; made where there is none.
         config: The configuration of the run, as text. Kept in `config.gin`; a run that is started
-            again must have the same, but for `train.epochs` and `train.verbose`.
+            again must have the same, but for `train.epochs`, `train.devices`,
+            `train.checkpoint_seconds`, `train.verbose` and `load_dataset.data_dir`.
         writes: Whether this process is the one, of several workers of the run, that writes; the
             others only read.
 
@@ -71,15 +78,6 @@ class RunDirectory:
         """Writes `results.json`."""
         self.write("results.json", json.dumps(results, indent=2) + "\n")
 
-    def write_history(self, history: Sequence[Mapping]) -> None:
-        """Writes `history.csv`, one row an epoch."""
-        temporary = self.path / ".history.csv.unfinished"
-        with open(temporary, "w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=history[0])
-            writer.writeheader()
-            writer.writerows(history)
-        os.replace(temporary, self.path / "history.csv")
-
 
 def _check_config(path: Path, config: str) -> None:
     if not path.is_file():
@@ -91,15 +89,18 @@ def _check_config(path: Path, config: str) -> None:
         )
         lines = [line for line in difference if not line.startswith("@@")]
         raise ValueError(
-            "This run_dir belongs to a run of another configuration; only train.epochs may "
-            "change. Take another run_dir.\n" + "\n".join(lines)
+            "This run_dir belongs to a run of another configuration, or of another version of "
+            f"snf_tf; only {', '.join(_FREE)} may change. Take another run_dir.\n"
+            + "\n".join(lines)
         )
 
 
 def _without_free(config: str) -> list[str]:
-    """The lines that must not differ: neither those of free settings, nor of gin macros that they
-    are set by (`%NAME`).
+    """The settings that must not differ: neither free ones, nor gin macros that these are set by
+    (`%NAME`).
     """
-    values = [line.partition(" = ")[2] for line in config.splitlines() if line.startswith(_FREE)]
+    # A long value stands, indented, in the lines that follow.
+    settings = [setting.partition(" = ") for setting in re.split(r"\n(?!\s)", config)]
+    values = [value for name, _, value in settings if name in _FREE]
     free = _FREE + tuple(value[1:] for value in values if value.startswith("%"))
-    return [line for line in config.splitlines() if line.partition(" = ")[0] not in free]
+    return ["".join(setting) for setting in settings if setting[0] not in free]

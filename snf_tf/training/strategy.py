@@ -8,15 +8,19 @@ import tensorflow as tf
 
 
 def make_strategy(
-    devices: Sequence[str] | None = None, multi_worker: bool = False
+    devices: Sequence[str] | None = None,
+    multi_worker: bool = False,
+    batch_size: int | None = None,
 ) -> tf.distribute.Strategy:
-    """Chooses a strategy: the devices asked for, or else all GPUs, or else the one device there is.
+    """Chooses a strategy: the devices asked for, or else GPUs, or else the one device there is.
 
     Args:
         devices: For example `["GPU:0", "GPU:1"]`, or `["CPU:0", "CPU:1"]` to divide the CPU into
             logical devices, which has to be done before TensorFlow is used for anything else.
         multi_worker: Whether this process is one of several, on one or several hosts, as the
             environment variable TF_CONFIG says; all devices of each are used.
+        batch_size: Size of the global batch. Of the GPUs, where none are asked for, the largest
+            number that divides it is used, and printed; None: all are used.
 
     Returns:
         A MirroredStrategy over several devices, or a strategy of one device; or a
@@ -35,7 +39,7 @@ def make_strategy(
             )
         return tf.distribute.MultiWorkerMirroredStrategy()
     if devices is None:
-        devices = [f"GPU:{index}" for index in range(len(tf.config.list_physical_devices("GPU")))]
+        devices = _gpus_for(batch_size)
         if not devices:
             return tf.distribute.get_strategy()
     _divide_cpu(devices)
@@ -55,6 +59,34 @@ def make_strategy(
     return tf.distribute.MirroredStrategy(
         devices, tf.distribute.ReductionToOneDevice() if on_cpu else None
     )
+
+
+def device_names(strategy: tf.distribute.Strategy) -> list[str]:
+    """Names the devices of this process that a strategy uses.
+
+    Example:
+        >>> device_names(tf.distribute.OneDeviceStrategy("CPU:0"))
+        ['CPU:0']
+    """
+    try:
+        devices = strategy.extended.worker_devices
+    except RuntimeError:  # TensorFlow's default strategy, by which `make_strategy` means the CPU.
+        devices = ["device:CPU:0"]
+    return [device.split("device:")[-1] for device in devices]
+
+
+def _gpus_for(batch_size: int | None) -> list[str]:
+    gpus = [
+        device.name.removeprefix("/device:") for device in tf.config.list_logical_devices("GPU")
+    ]
+    if batch_size is None or len(gpus) < 2:
+        return gpus
+    count = max(count for count in range(1, len(gpus) + 1) if batch_size % count == 0)
+    print(
+        f"Training on {count} of {len(gpus)} GPUs, the largest number that divides "
+        f"batch_size={batch_size}."
+    )
+    return gpus[:count]
 
 
 def _divide_cpu(devices):

@@ -1,6 +1,7 @@
 """`train`: one experiment, from a configuration to its results."""
 
 import sys
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -21,7 +22,17 @@ from snf_tf.training.strategy import distribute_batches, is_chief, make_strategy
 
 # The functions among train's arguments are in gin's configuration; the rest may change from call to
 # call.
-_NOT_SETTINGS = ("run_dir", "model", "augmentation", "epochs", "verbose")
+_NOT_SETTINGS = (
+    "run_dir",
+    "model",
+    "augmentation",
+    "epochs",
+    "devices",
+    "checkpoint_seconds",
+    "verbose",
+)
+# Examples that tell whether data are those of before, should they come from another directory.
+_COMPARED = 1000
 
 
 @gin.configurable
@@ -39,10 +50,12 @@ def train(
     weight_decay: float | None = None,
     gradient_accumulation_steps: int | None = None,
     dtype_policy: str = "float32",
+    jit_compile: bool = False,
     seed: int = 0,
     devices: Sequence[str] | None = None,
     multi_worker: bool = False,
     checkpoint_seconds: float = 600.0,
+    statistics_epochs: int = 10,
     augmentation: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
     verbose: int | None = None,
 ) -> dict:
@@ -50,7 +63,8 @@ def train(
 
     Nothing is written before configuration, data and model have been found to fit. Called again
     with the same run_dir it goes on from its last checkpoint, and on one CPU device ends with the
-    weights, bit for bit, of a run that was never stopped.
+    weights and the history, bit for bit but for times, of a run that was never stopped. Only
+    epochs, devices, checkpoint_seconds, verbose and the directory of the data may then differ.
 
     Args:
         run_dir: Directory of the run. In the end it holds `results.json`, `history.csv`,
@@ -71,12 +85,19 @@ def train(
         weight_decay: Decoupled weight decay.
         gradient_accumulation_steps: Steps whose gradients are averaged for one update.
         dtype_policy: Keras' policy: "float32", "float64", "mixed_float16", "mixed_bfloat16".
+        jit_compile: Whether XLA compiles the training step. It leaves out the check of every step:
+            a loss that is not finite is found at the end of the epoch, or at a checkpoint before.
         seed: Of initial weights, order of the data, and dequantization noise.
-        devices: See `snf_tf.training.make_strategy`.
+        devices: For example `["GPU:0", "GPU:1"]`; None: as many GPUs as divide batch_size. See
+            `snf_tf.training.make_strategy`.
         multi_worker: Whether this process is one of several, as TF_CONFIG says. All get the same
             arguments, and a run_dir that they share, to which only the first writes.
         checkpoint_seconds: Longest time between checkpoints; there is one at the end of every
             epoch, too.
+        statistics_epochs: Statistics of every layer are taken after the first epoch, and whenever
+            so many epochs are done; their columns of `history.csv` are empty elsewhere. Not after
+            the last one: a run that goes on would have another history than one that was longer
+            from the start.
         augmentation: Changes the batches of training; see `snf_tf.data.flip_and_shift`.
         verbose: Keras' progress bar: 0 none, 1 a bar, 2 a line an epoch; None: a bar on a terminal,
             else a line.
@@ -99,6 +120,7 @@ def train(
     _check_counts(
         epochs=epochs,
         batch_size=batch_size,
+        statistics_epochs=statistics_epochs,
         **{name: value for name, value in counts.items() if value is not None},
     )
     if not callable(model):
@@ -114,7 +136,7 @@ def train(
         raise ValueError(
             f"learning_rate must be a positive number. Received: learning_rate={learning_rate!r}"
         )
-    strategy = make_strategy(devices, multi_worker)
+    strategy = make_strategy(devices, multi_worker, batch_size)
     if batch_size % strategy.num_replicas_in_sync:
         raise ValueError(
             f"batch_size must be a multiple of the number of devices, "
@@ -144,25 +166,31 @@ def train(
                 weight_decay,
                 gradient_accumulation_steps,
             ),
-            # XLA would leave out the checks of loss and gradients.
-            jit_compile=False,
+            jit_compile=jit_compile,
         )
         # Before fit, which cannot build it under several workers.
         flow.optimizer.build(flow.trainable_variables)
     config = (
         f"{gin.operative_config_str()}\n# Arguments: {given}\n"
-        f"# Data: {dataset.name} from {dataset.source}, {dataset.sizes}\n"
+        f"# Data: {dataset.name} from {dataset.source}, {dataset.sizes}, checksum of the first: "
+        f"{zlib.crc32(dataset.train[:_COMPARED].tobytes())}\n"
+        "# Version of the run directory: 2\n"
     )
     directory = RunDirectory(run_dir, config, writes=is_chief(strategy))
     try:
         with StopSignals() as signals:
-            state = RunState(directory, flow, signals, steps, checkpoint_seconds)
+
+            def diagnosis():
+                x = next(iter(data(state.epoch, state.batch)))
+                return diagnose(flow, x, flow.training_seed(x))
+
+            state = RunState(directory, flow, signals, steps, checkpoint_seconds, diagnosis)
             if state.epoch > epochs:
                 raise ValueError(
                     f"This run has done {state.epoch} epochs already. Received: epochs={epochs}"
                 )
             flow.initialize(first_batch)
-            callbacks = [EpochEvaluation(dataset), Progress(), state]
+            callbacks = [EpochEvaluation(dataset, statistics_epochs), Progress(), state]
             if directory.writes:
                 directory.write("operative_config.gin", gin.operative_config_str())
                 callbacks.append(
@@ -170,11 +198,8 @@ def train(
                 )
             while state.epoch < epochs:
                 _fit(flow, strategy, data, state, callbacks, batch_size, steps, epochs, verbose)
-        if directory.writes:
-            # Again, for a run that was killed between its last checkpoint and its history.
-            directory.write_history(state.history)
         state.load_best()
-        return write_report(directory, flow, dataset, state.history)
+        return write_report(directory, flow, dataset, state.history.rows)
     finally:
         directory.close()
 
@@ -193,12 +218,11 @@ def _fit(flow, strategy, data, state, callbacks, batch_size, steps, epochs, verb
     except tf.errors.InvalidArgumentError as error:
         if "is not finite" not in error.message:
             raise
-        x = next(iter(data(state.epoch, state.batch)))
         raise FloatingPointError(
             f"The loss of step {state.batch + 1} of epoch {state.epoch + 1} is not finite, and "
             f"training stops; the step has "
             f"changed no trained weight, and the last checkpoint stays. "
-            f"{diagnose(flow, x, flow.training_seed(x))}"
+            f"{state.diagnose()}"
         ) from None
 
 

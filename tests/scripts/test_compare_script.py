@@ -27,7 +27,8 @@ def write_run(directory, nll, error=None, angles=""):
         f"epoch,val_nll,steps,seconds{',4.Layer/gradient_angle' if angles else ''}\n"
     )
     with open(directory / "history.csv", "a") as file:
-        for epoch, angle in ((1, angles), (2, angles)):
+        # Angles are not taken in every epoch.
+        for epoch, angle in ((1, angles), (2, angles and ","), (3, angles)):
             file.write(f"{epoch},{nll},500,3{angle}\n")
 
 

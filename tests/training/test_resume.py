@@ -1,6 +1,8 @@
 """Runs that are killed, stopped, damaged or changed, and started again."""
 
+import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,8 +19,9 @@ import tensorflow_probability as tfp
 import snf_tf
 import snf_tf.training
 from snf_tf.training import callbacks
+from snf_tf.training.checkpoints import Checkpoints
 from snf_tf.training.health import diagnose
-from tests.mnist_files import write_mnist
+from tests.mnist_files import write_idx, write_mnist
 
 ROOT = Path(__file__).parents[2]
 EVERYTHING = [
@@ -53,6 +56,16 @@ def assert_same_end(run_dir, reference):
     assert one.keys() == two.keys()
     for name, value in one.items():
         np.testing.assert_array_equal(value, two[name], err_msg=name)
+    assert history(run_dir) == history(reference)
+
+
+def history(run_dir):
+    """The rows of a run's history, as they are written, but for times."""
+    with open(run_dir / "history.csv", newline="") as file:
+        return [
+            {name: value for name, value in row.items() if "seconds" not in name}
+            for row in csv.DictReader(file)
+        ]
 
 
 class StopAt(keras.callbacks.Callback):
@@ -193,6 +206,49 @@ def test_epochs_may_be_a_macro(run):
         assert run("train.epochs = %length", f"length = {epochs}")["epochs"] == epochs
 
 
+def test_devices_and_places_may_change(run, tmp_path):
+    # Longer than a line of gin's configuration.
+    moved = tmp_path / ("a-long-name-" * 8)
+    here = f'load_dataset.data_dir = "{moved}"'
+    reference = run("train.epochs = 2", run_dir=tmp_path / "reference")
+    run("train.epochs = 1", "train.devices = ['CPU:0', 'CPU:1']")
+    shutil.move(tmp_path / "data", moved)
+    results = run("train.epochs = 2", "train.checkpoint_seconds = 7.0", here)
+    assert results["devices"] == ["CPU:0"]
+    assert results["test_nll"] == pytest.approx(reference["test_nll"], rel=1e-4)
+    write_idx(moved / "train-images-idx3-ubyte.gz", np.zeros((60, 28, 28), "uint8"))
+    with pytest.raises(ValueError, match=r"another configuration(.|\n)*\+# Data: .*checksum"):
+        run("train.epochs = 3", here)
+
+
+def test_a_run_of_an_older_version_is_refused(run, tmp_path):
+    run("train.epochs = 1")
+    config = tmp_path / "run/config.gin"
+    config.write_text(config.read_text().replace("# Version of the run directory: 2\n", ""))
+    with pytest.raises(ValueError, match=r"another version of snf_tf(.|\n)*\+# Version"):
+        run("train.epochs = 2")
+
+
+def test_a_process_killed_between_history_and_checkpoint(run, tmp_path, monkeypatch):
+    run("train.epochs = 3", run_dir=tmp_path / "reference")
+    save = Checkpoints.save
+
+    def killed(self, state):
+        if state["epoch"] == 2:
+            raise KeyboardInterrupt
+        save(self, state)
+
+    monkeypatch.setattr(Checkpoints, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run("train.epochs = 3")
+    assert len(history(tmp_path / "run")) == 2
+    monkeypatch.undo()
+    with open(tmp_path / "run/history.csv", "a") as file:
+        file.write("3,0.1")
+    run("train.epochs = 3")
+    assert_same_end(tmp_path / "run", tmp_path / "reference")
+
+
 def test_one_process_at_a_time(run, tmp_path, stop_at):
     def second(_):
         code = (
@@ -227,6 +283,32 @@ def test_a_step_that_is_not_finite_stops_the_run(run, tmp_path, stop_at):
         for value in checkpoint(tmp_path / "run").values()
         if value.dtype.kind == "f"
     )
+
+
+def test_a_loss_that_is_not_finite_is_found_under_xla(run, tmp_path, stop_at):
+    def spoil(flow):
+        kernel = flow.bijections[6].kernel
+        kernel.assign(tf.tensor_scatter_nd_update(kernel.value, [[3, 4]], [np.nan]))
+
+    settings = "train.epochs = 3", "train.jit_compile = True", "train.checkpoint_seconds = 0.0"
+    stop_at(7, spoil)
+    with pytest.raises(
+        FloatingPointError,
+        match=r"loss of epoch 2 is not finite, after step 3 .*first layer that is not finite",
+    ):
+        run(*settings)
+    assert newest(tmp_path / "run") == 7
+    for value in checkpoint(tmp_path / "run").values():
+        assert value.dtype.kind != "f" or np.isfinite(value).all()
+
+
+@pytest.mark.parametrize("bad_step", [7, 9])
+def test_xla_finds_the_loss_at_the_end_of_the_epoch(run, tmp_path, stop_at, bad_step):
+    """Before the likelihoods of weights that are lost; in its last step, too."""
+    stop_at(bad_step, lambda flow: flow.bijections[6].bias.assign(np.full(784, np.inf)))
+    with pytest.raises(FloatingPointError, match=r"loss of epoch 2 is not finite, after step 5 "):
+        run("train.epochs = 3", "train.jit_compile = True")
+    assert len(history(tmp_path / "run")) == 1
 
 
 def test_a_large_learning_rate_stops_the_run(run, tmp_path):

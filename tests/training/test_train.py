@@ -7,7 +7,6 @@ import json
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import snf_tf.training
 
@@ -69,9 +68,27 @@ def test_a_run_continues(run, tmp_path):
 
 
 def test_two_devices(run, tmp_path):
-    one = run("train.epochs = 2")
-    two = run("train.epochs = 2", "train.devices = ['CPU:0', 'CPU:1']", run_dir=tmp_path / "two")
+    settings = "train.epochs = 2", "train.clip_norm = 100.0", "train.learning_rate = 1e-2"
+    one = run(*settings)
+    two = run(*settings, "train.devices = ['CPU:0', 'CPU:1']", run_dir=tmp_path / "two")
     assert two["test_nll"] == pytest.approx(one["test_nll"], rel=1e-4)
+    assert (one["devices"], two["devices"]) == (["CPU:0"], ["CPU:0", "CPU:1"])
+
+
+def test_statistics_are_taken_in_some_epochs(run, tmp_path):
+    run("train.epochs = 5", "train.statistics_epochs = 2")
+    taken = [row["4.SelfNormalizingDense/gradient_norm"] != "" for row in history(tmp_path / "run")]
+    assert taken == [True, True, False, True, False]
+
+
+def test_a_checkpoint_does_not_grow(run, tmp_path):
+    sizes = []
+    for epochs in (1, 4):
+        run(f"train.epochs = {epochs}", "train.statistics_epochs = 1")
+        newest = max((tmp_path / "run/checkpoints").glob("*.data-*"))
+        sizes.append(newest.stat().st_size)
+    # A few digits of a mean loss.
+    assert abs(sizes[1] - sizes[0]) < 32
 
 
 @pytest.mark.parametrize(
@@ -87,6 +104,16 @@ def test_two_devices(run, tmp_path):
             ["train.epochs = 2", "train.devices = ['CPU:0', 'CPU:1']", "train.batch_size = 9"],
             ValueError,
             "multiple of the number of devices",
+        ),
+        (
+            ["train.epochs = 2", "train.devices = ['CPU:0', 'CPU:1']", "train.jit_compile = True"],
+            ValueError,
+            "cannot do this on several devices",
+        ),
+        (
+            ["train.epochs = 2", "train.statistics_epochs = 0"],
+            ValueError,
+            "statistics_epochs must be an integer of at least 1",
         ),
         (["train.epochs = '2'"], ValueError, "epochs must be an integer"),
         (
@@ -119,8 +146,3 @@ def test_what_cannot_be_run_writes_nothing(run, tmp_path, bindings, error, messa
     with pytest.raises(error, match=message):
         run(*bindings)
     assert not (tmp_path / "run").exists()
-
-
-def test_strategy_by_default_is_that_of_one_device():
-    if not tf.config.list_physical_devices("GPU"):
-        assert snf_tf.training.make_strategy().num_replicas_in_sync == 1

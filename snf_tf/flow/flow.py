@@ -7,14 +7,14 @@ import tensorflow as tf
 
 from snf_tf import _compat, ops
 from snf_tf.flow.elements import unpack
+from snf_tf.flow.evaluation import FlowEvaluation
 from snf_tf.flow.fitting import FlowFitting
-from snf_tf.flow.inference import FlowInference
 from snf_tf.layers.bijection import Bijection, follow
 from snf_tf.layers.tf_variables import weights_in_use
 
 
 @keras.saving.register_keras_serializable("snf_tf")
-class Flow(FlowInference, FlowFitting):
+class Flow(FlowEvaluation, FlowFitting):
     """A sequence of bijections from data to latents, and a base distribution of the latents.
 
     A flow keeps the contract of its layers (`snf_tf.layers.Bijection`): `z, log_det = flow(x)`,

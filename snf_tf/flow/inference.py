@@ -133,17 +133,21 @@ class FlowInference(Bijection):
                 In a graph values are checked when it runs; see `snf_tf.ops.require`.
         """
         x = tf.convert_to_tensor(x)
-        if not x.shape.is_compatible_with((None, *self.event_shape)):
-            raise ValueError(
-                f"This Flow takes x of shape (batch,) + {self.event_shape}. "
-                f"Received: x.shape={x.shape}"
-            )
+        self.check_event(x)
         x = tf.ensure_shape(x, (None, *self.event_shape))
         if x.dtype.is_floating:
             x = ops.require(
                 tf.reduce_all(tf.math.is_finite(x)), x, "The data given to a Flow must be finite."
             )
         return self.bijections[0].check_data(x)
+
+    def check_event(self, x) -> None:
+        """Raises a ValueError unless x, a tensor or an array, has the shape of a batch."""
+        if not tf.TensorShape(x.shape).is_compatible_with((None, *self.event_shape)):
+            raise ValueError(
+                f"This Flow takes x of shape (batch,) + {self.event_shape}. "
+                f"Received: x.shape={x.shape}"
+            )
 
     def check_context(self, context, x) -> tf.Tensor | None:
         """Returns a context as a tensor after checking that it goes with x.

@@ -1,4 +1,4 @@
-"""How Keras trains and evaluates a flow."""
+"""Trains and evaluates a flow by Keras."""
 
 import itertools
 
@@ -15,7 +15,7 @@ _SLICE = 1000
 
 
 class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
-    """The `compile`, `fit`, `evaluate` and `predict` of `snf_tf.Flow`."""
+    """Adds `compile`, `fit`, `evaluate` and `predict` to `snf_tf.Flow`."""
 
     def compile(
         self,
@@ -29,9 +29,9 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
         """Configures training; as `keras.Model.compile`.
 
         Raises:
-            ValueError: If a loss or metrics are given, which a flow brings itself; or, under a
-                strategy of several replicas, what Keras cannot do there: jit_compile,
-                steps_per_execution, gradient accumulation.
+            ValueError: If a loss or metrics are given: a flow brings its own. Under a strategy of
+                several replicas, if jit_compile, steps_per_execution or gradient accumulation are
+                asked for: Keras cannot do these there.
         """
         if loss is not None or metrics is not None:
             raise ValueError(
@@ -56,7 +56,7 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
         if any(refused.values()):
             names = ", ".join(name for name, given in refused.items() if given)
             raise ValueError(
-                f"Keras cannot do this on several devices: leave it out, or train on one device. "
+                "Keras cannot do this on several devices: leave it out, or train on one device. "
                 f"Received: {names}"
             )
         _compat.clip_after_sum(optimizer)
@@ -81,16 +81,16 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
         shuffle=None,
         **kwargs,
     ):
-        """Trains; as `keras.Model.fit`.
+        """Trains the flow; as `keras.Model.fit`.
 
-        The history has `surrogate`, also as `loss`; with validation data the exact `val_nll`, also
-        as `val_loss`, and `val_bits_per_dim`; and `inverse_error`, the largest of any layer, where
-        inverses are learned.
+        The history has `surrogate`, also as `loss`. With validation data the history has the exact
+        `val_nll`, also as `val_loss`, and `val_bits_per_dim`. Where inverses are learned,
+        `inverse_error` is the largest of any layer.
 
         Args:
-            x: An array; or a `tf.data.Dataset`, a `keras.utils.PyDataset` or a generator, whose
-                elements are batches x, `(x, context)`, or dicts of `x` and, where given, `context`
-                and `sample_weight`.
+            x: An array, a `tf.data.Dataset`, a `keras.utils.PyDataset` or a generator. Elements of
+                the last three are batches: x, `(x, context)`, or dicts of `x` and, where given,
+                `context` and `sample_weight`.
             y: Must be None.
             batch_size: Batch size where x is an array; by default 32.
             sample_weight: `(N,)`, where x is an array: factors of the examples' -log p(x).
@@ -102,17 +102,17 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
             **kwargs: As in `keras.Model.fit`.
 
         Raises:
-            ValueError: If a layer waits for `flow.initialize` or for a context to be built, x has
-                the wrong shape, an array holds what the flow cannot take, no layer takes the
-                context, or labels are given.
+            ValueError: If a layer waits for `flow.initialize`, or for a context to be built. If x
+                has the wrong shape, or an array holds what the flow cannot take. If no layer takes
+                the context, or labels are given.
             tf.errors.InvalidArgumentError: If a dataset holds what the flow cannot take, or the
                 loss of a step is not finite.
             FloatingPointError: At the end of an epoch whose loss is not finite, with XLA.
         """
         if y is not None or class_weight is not None:
             raise ValueError(
-                "A Flow is fitted to x alone: leave out y and class_weight. What it is conditioned "
-                f"on is given as context=. Received: y={type(y).__name__}, "
+                "A Flow is fitted to x alone: leave out y and class_weight. Give labels that the "
+                f"flow is conditioned on as context=. Received: y={type(y).__name__}, "
                 f"class_weight={class_weight}"
             )
         if waiting := [leaf.name for leaf in self.leaves() if leaf.needs_initialization]:
@@ -139,7 +139,7 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
         if isinstance(validation_data, tuple | list):
             validation_data = elements.as_arrays(tuple(validation_data)).as_dict()
         if self.traced_version != self.version:
-            # Keras would go on with the step of what the layers were before.
+            # Keras would go on with the step that was traced before the layers changed.
             self.train_function, self.traced_version = None, self.version
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks = [FitMonitor(), *(callbacks or [])]
@@ -159,18 +159,18 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
         weight = elements.unpack(x).sample_weight
         if weight is not None:
             nll *= tf.cast(weight, nll.dtype)
-        # Keras divides what is added here among replicas, whose gradients it sums; what
-        # compute_loss returns it does not divide.
+        # Keras sums gradients over replicas. It divides added losses among replicas before, but not
+        # the value that compute_loss returns.
         self.add_loss(ops.batch_mean(nll))
         loss = ops.finite_or_stop(super().compute_loss(x=x, y_pred=y_pred, training=training))
         rows, _ = ops.replica_rows(z)
         if rows is None:
             return loss
-        # Shards of unequal size count by their rows: in the reported mean Keras does so.
+        # Shards of unequal size count by their rows, as in the mean that Keras reports.
         return ops.scale_gradient(loss, tf.size(rows) * tf.shape(z)[0] / tf.reduce_sum(rows))
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        """Calls the training loss by its name, `surrogate`, too; called by Keras."""
+        """Returns the logs of a step, `surrogate` among them; called by Keras."""
         logs = super().compute_metrics(x, y, y_pred, sample_weight)
         if isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy):
             # Keras averages over axis 0 there, which a scalar does not have.
@@ -191,7 +191,7 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
 
     @property
     def metrics(self):
-        """Keras' metrics, and the names of which less is better."""
+        """Returns Keras' metrics, and the names of metrics of which less is better."""
         return [*super().metrics, _compat.less_is_better("nll", "bits_per_dim", "surrogate")]
 
     def evaluate(
@@ -207,9 +207,8 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
     ):
         """Computes exact likelihoods over a whole dataset, partial batches and all.
 
-        Log-determinants that do not depend on the data are computed once (SNF Eq. 7). The noise of
-        row i of the dataset is that of (seed, i), whatever the batch size: the result is the mean
-        of `log_prob` over all rows.
+        Log-determinants that do not depend on the data are computed once (SNF Eq. 7). Row i of the
+        dataset gets the noise of (seed, i), whatever the batch size.
 
         Args:
             x: As in `fit`.
@@ -222,17 +221,17 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
             **kwargs: Not used; Keras hands more.
 
         Returns:
-            A dict of floats. `nll`: mean of -log_prob, in nats. `bits_per_dim`. Where a layer keeps
-            an approximate inverse, `reconstruction_error`: the sum over layers of the squared error
-            of x reconstructed from z, a mean over the dataset.
+            A dict of floats. `nll`: mean of -log_prob over all rows, in nats. `bits_per_dim`. Where
+            a layer keeps an approximate inverse, `reconstruction_error`: the squared error of x
+            reconstructed from z, summed over layers, averaged over rows.
 
         Raises:
-            ValueError: If the dataset is empty, x is not such as the flow takes, or y is given.
+            ValueError: If the dataset is empty, the flow does not accept x, or y is given.
         """
         if y is not None:
             raise ValueError(
-                "A Flow is evaluated on x alone: leave out y. What it is conditioned on is given "
-                f"as context=. Received: y={type(y).__name__}"
+                "A Flow is evaluated on x alone: leave out y. Give labels that the flow is "
+                f"conditioned on as context=. Received: y={type(y).__name__}"
             )
         data = self._evaluation_batches(x, context, sample_weight, batch_size)
         return evaluate(self, itertools.islice(data, steps), seed)
@@ -274,7 +273,7 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
         return elements.array_batches(arrays, batch_size or 100)
 
     def _checked_stream(self, x):
-        """Checks the elements of a stream; as dicts, or Keras would take contexts for targets."""
+        """Returns a stream of checked dicts: of tuples Keras would take contexts for targets."""
         if isinstance(x, tf.distribute.DistributedDataset):
             return x
         if isinstance(x, tf.data.Dataset):

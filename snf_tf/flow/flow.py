@@ -28,7 +28,7 @@ class Flow(FlowInference, FlowFitting):
         bijections: Layers from data to latents.
         event_shape: Shape of one x.
         base: Distribution of the latents, flat vectors `(batch, D)`: an object with
-            `log_prob(z) -> (batch,)` and `sample(shape, seed)`, such as a TFP distribution, whose
+            `log_prob(z) -> (batch,)` and `sample(shape, seed)`, such as a TFP distribution. Its
             variables become weights of the flow. None is the standard normal. To `save` a flow with
             another base, Keras must be able to serialize the base; `save_weights` works with any.
         seed: Seed of the noise in training: a step's noise is a function of (seed, step, row of the
@@ -69,8 +69,8 @@ class Flow(FlowInference, FlowFitting):
         self.bijections = list(bijections)
         if not isinstance(event_shape, tuple | list | tf.TensorShape):
             raise ValueError(
-                f"event_shape must be a tuple, the shape of one example. Received: "
-                f"event_shape={event_shape!r}"
+                "event_shape must be a tuple, the shape of one example. "
+                f"Received: event_shape={event_shape!r}"
             )
         self.event_shape = tuple(event_shape)
         self._base = base
@@ -88,16 +88,16 @@ class Flow(FlowInference, FlowFitting):
         for bijection in self.bijections:
             if not isinstance(bijection, Bijection):
                 raise ValueError(
-                    f"The bijections of a Flow must be snf_tf.layers.FlowLayer objects. Received: "
-                    f"{bijection!r}"
+                    "The bijections of a Flow must be snf_tf.layers.FlowLayer objects. "
+                    f"Received: {bijection!r}"
                 )
             if not bijection.built:
                 bijection.build((None, *shape))
             if bijection.event_shape != shape:
                 raise ValueError(
                     f"{bijection.name} was built for events of shape {bijection.event_shape}, but "
-                    f"gets events of shape {shape} in "
-                    f"this Flow. Received: event_shape={self.event_shape}"
+                    f"gets events of shape {shape} in this Flow. "
+                    f"Received: event_shape={self.event_shape}"
                 )
             shape = bijection.latent_shape
         self.latent_shape = (math.prod(shape),)
@@ -113,7 +113,7 @@ class Flow(FlowInference, FlowFitting):
 
     @property
     def base(self):
-        """The distribution of the latents; None is the standard normal. It cannot be replaced."""
+        """Returns the distribution of the latents; None is the standard normal. Not replaceable."""
         return self._base
 
     # The contract of a layer.
@@ -138,7 +138,7 @@ class Flow(FlowInference, FlowFitting):
         return self.forward(x, self.check_context(context, x), training, seed)
 
     def forward(self, x, context=None, training=False, seed=None):
-        """Does what a call does, for x and context that are checked."""
+        """Does what a call does, on x and context that were checked before."""
         log_dets: list[tf.Tensor] = []
         steps = self.steps(x, context, training, seed)
         z = follow(steps, lambda step: log_dets.append(step.log_det))
@@ -209,23 +209,23 @@ class Flow(FlowInference, FlowFitting):
         return self._sum([bijection.constant_log_det() for bijection in self.bijections])
 
     def initialize(self, x, context=None, seed=None):
-        """Sets the data-dependent weights of all layers from a batch x, once: a flow that was
-        initialized is left as it is.
+        """Sets the data-dependent weights of all layers from a batch x, once.
+
+        A second call changes nothing.
 
         Raises:
-            ValueError: If x is no batch such as the flow takes, or a layer cannot be initialized by
-                it.
+            ValueError: If the flow does not accept x, or a layer cannot be initialized by x.
         """
         if self.initialized > 0:
             return
         if isinstance(x, tf.data.Dataset):
             raise ValueError(
-                "initialize takes one batch, such as next(iter(dataset)). Received: a "
-                "tf.data.Dataset"
+                "initialize takes one batch, such as next(iter(dataset)). "
+                "Received: a tf.data.Dataset"
             )
         x, seed = self.check_data(x), ops.row_seed(seed)
         for index, bijection in enumerate(self.bijections):
-            # A layer sees what the layers before it give once they are initialized.
+            # A layer is initialized by the output of the layers before, which are initialized.
             noise = {"seed": ops.fold_in(seed, index)} if bijection.takes_seed else {}
             given = context if bijection.takes_context else None
             bijection.initialize(x, given, **noise)

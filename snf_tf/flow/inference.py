@@ -1,4 +1,4 @@
-"""What a fitted flow is used for: likelihoods, latents, samples, bijectors."""
+"""Uses of a fitted flow: likelihoods, latents, samples, bijectors."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from snf_tf.layers.bijection import Bijection
 
 
 class FlowInference(Bijection):
-    """The uses of `snf_tf.Flow`, exact unless an argument says otherwise."""
+    """Adds the uses of a fitted flow to `snf_tf.Flow`; exact unless an argument says otherwise."""
 
     bijections: list[Bijection]
     base: Any
@@ -31,8 +31,8 @@ class FlowInference(Bijection):
             bounds log P(x) from below.
 
         Raises:
-            ValueError: If x has the wrong shape, holds NaN, or does not fit the first layer; or if
-                no layer takes the context, or it has other rows than x.
+            ValueError: If x has the wrong shape, holds NaN, or does not fit the first layer. If no
+                layer takes the context, or the context has other rows than x.
         """
         return self._by_rows(self._log_prob, x, context, seed, batch_size)
 
@@ -111,14 +111,14 @@ class FlowInference(Bijection):
 
     @property
     def bijector(self):
-        """The flow as a TFP bijector, from latents to data; see `snf_tf.bijectors.as_bijector`."""
+        """Returns the flow as a TFP bijector; see `snf_tf.bijectors.as_bijector`."""
         from snf_tf.bijectors import as_bijector
 
         return as_bijector(self)
 
     @property
     def distribution(self):
-        """The flow as a TFP distribution of data; see `snf_tf.bijectors.as_distribution`."""
+        """Returns the flow's TFP distribution of data; see `snf_tf.bijectors.as_distribution`."""
         from snf_tf.bijectors import as_distribution
 
         return as_distribution(self)

@@ -1,4 +1,4 @@
-"""Exact likelihoods over whole datasets."""
+"""Computes exact likelihoods over whole datasets."""
 
 import math
 from collections.abc import Iterable
@@ -57,19 +57,18 @@ def likelihoods(
     """Computes exact likelihoods of examples, with their standard errors.
 
     Args:
-        model: `snf_tf.serving.Endpoints`, or such as were loaded from a SavedModel.
+        model: `snf_tf.serving.Endpoints`, or a loaded SavedModel.
         examples: `(N,) + event_shape`, N > 1.
         seed: Seed of the noise; row i gets that of (seed, i).
-        draws: K, draws of noise for the importance weighted bound; its k-th draw has the seed `seed
-            + k`.
+        draws: K, draws of noise for the importance weighted bound. Draw k has the seed `seed + k`.
         batch_size: Rows that are evaluated at once.
         progress: Wraps the list of batches, to show progress, such as `tqdm.tqdm`.
 
     Returns:
         `nll`: mean of -log p(x + u), in nats; `bits_per_dim`; and of each its `_standard_error`
         over examples. With several draws also `importance_weighted_nll_bound`, the mean of
-        `-log(1/K sum_k p(x + u_k))`: with growing K it falls from nll to -log P(x) (Burda et al.
-        2016; Ho et al. 2019).
+        `-log(1/K sum_k p(x + u_k))`. With growing K the bound falls from nll to -log P(x) (Burda et
+        al. 2016; Ho et al. 2019).
     """
     if len(examples) < 2:
         raise ValueError(f"A standard error needs two examples at least. Received: {len(examples)}")
@@ -101,14 +100,16 @@ def likelihoods(
 
 @tf.function
 def constant_log_dets(flow) -> tf.Tensor:
-    """The sum of all log-dets that do not depend on the data, a scalar in float64."""
+    """Sums all log-dets that do not depend on the data: a scalar in float64."""
     constants = [leaf.constant_log_det() for leaf in flow.leaves() if leaf.log_det_is_constant]
     return tf.add_n([tf.zeros((), tf.float64)] + [tf.cast(c, tf.float64) for c in constants])
 
 
 def exact_log_prob(flow, x, seed, constant) -> tf.Tensor:
-    """Computes `flow.log_prob(x)` in a graph, where the sum of constant log-dets is known:
-    `(batch,)`, in float64.
+    """Computes `flow.log_prob(x)` in a graph, from the known sum of constant log-dets.
+
+    Returns:
+        `(batch,)`, in nats, in float64.
     """
     return _log_prob_and_error(flow, x, seed, constant, None)[0]
 
@@ -119,7 +120,7 @@ def _log_prob_and_error(flow, x, seed, constant, context):
 
     def add(step):
         layer, h, z, log_det = step
-        # A log-det that `constant` holds is not used: TensorFlow drops its computation then.
+        # TensorFlow drops the computation of the log-dets that `constant` holds: nothing uses them.
         if not layer.log_det_is_constant:
             log_prob.append(tf.cast(log_det, tf.float64))
         if layer.has_approximate_inverse:
@@ -138,7 +139,7 @@ def _batch_totals(flow, x, context, seed, constant, weight, version) -> tf.Tenso
 
 
 def round_trip_error(flow, x: tf.Tensor, exact: bool = True) -> float:
-    """The largest absolute error of data decoded from their latents, on the scale of x.
+    """Computes the largest absolute error of data decoded from their latents, on the scale of x.
 
     Args:
         flow: A Flow.
@@ -155,10 +156,14 @@ def round_trip_error(flow, x: tf.Tensor, exact: bool = True) -> float:
 
 
 def distance_of_decoded(model, x: np.ndarray, seed: int = 0) -> float:
-    """The largest distance of decoded latents from the data that were encoded, by
-    `snf_tf.serving.Endpoints` or a SavedModel.
+    """Computes the largest distance of decoded latents from the data that were encoded.
 
-    Of integers, which are dequantized, from the interval [x, x + 1].
+    Integers are dequantized: their distance is that from the interval [x, x + 1].
+
+    Args:
+        model: `snf_tf.serving.Endpoints`, or a loaded SavedModel.
+        x: `(batch,) + event_shape`.
+        seed: Seed of the noise.
     """
     decoded = model.decode(model.encode(x, seed)).numpy()
     return float(

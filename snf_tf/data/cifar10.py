@@ -5,6 +5,7 @@ import pickle
 import tarfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -70,10 +71,10 @@ class _Unpickler(pickle.Unpickler):
     _ALLOWED = ("_reconstruct", "ndarray", "dtype", "scalar", "encode", "_frombuffer")
 
     @classmethod
-    def loads(cls, content):
+    def loads(cls, content: bytes) -> Any:
         return cls(io.BytesIO(content), encoding="bytes").load()
 
-    def find_class(self, module, name):
+    def find_class(self, module: str, name: str) -> Any:
         if module.split(".")[0] not in ("numpy", "_codecs") or name not in self._ALLOWED:
             raise pickle.UnpicklingError(f"it holds {module}.{name}, where arrays are expected")
         return super().find_class(module, name)

@@ -25,7 +25,9 @@ _SOURCES = ("auto", "tfds", "files", "embedded")
 
 
 @gin.configurable
-def load_dataset(name="mnist", source="auto", data_dir: str | os.PathLike | None = None) -> Dataset:
+def load_dataset(
+    name: str = "mnist", source: str = "auto", data_dir: str | os.PathLike | None = None
+) -> Dataset:
     """Loads a data set.
 
     Args:

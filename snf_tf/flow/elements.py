@@ -126,16 +126,16 @@ class CheckedPyDataset(keras.utils.PyDataset):
         self._check = check
 
     @property
-    def num_batches(self):
+    def num_batches(self) -> int | None:
         return self._dataset.num_batches
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> dict[str, Any]:
         return self._check(self._dataset[index])
 
-    def on_epoch_begin(self):
+    def on_epoch_begin(self) -> None:
         self._dataset.on_epoch_begin()
 
-    def on_epoch_end(self):
+    def on_epoch_end(self) -> None:
         self._dataset.on_epoch_end()
 
 

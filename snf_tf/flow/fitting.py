@@ -1,8 +1,10 @@
 """Trains and evaluates a flow by Keras."""
 
 import itertools
+from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from snf_tf import _compat, ops
@@ -17,15 +19,18 @@ _SLICE = 1000
 class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
     """Adds `compile`, `fit`, `evaluate` and `predict` to `snf_tf.Flow`."""
 
+    seed: int
+    traced_version: int
+
     def compile(
         self,
-        optimizer="adam",
-        loss=None,
-        metrics=None,
-        jit_compile="auto",
-        steps_per_execution=1,
-        **kwargs,
-    ):
+        optimizer: str | keras.optimizers.Optimizer = "adam",
+        loss: None = None,
+        metrics: None = None,
+        jit_compile: bool | str = "auto",
+        steps_per_execution: int = 1,
+        **kwargs: Any,
+    ) -> None:
         """Configures training; as `keras.Model.compile`.
 
         Raises:
@@ -61,7 +66,7 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
             )
         _compat.clip_after_sum(optimizer)
 
-    def compile_from_config(self, config):
+    def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles a loaded flow as it was when it was saved; called by Keras."""
         self.compile(
             **{name: keras.saving.deserialize_keras_object(value) for name, value in config.items()}
@@ -70,17 +75,17 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
 
     def fit(
         self,
-        x=None,
-        y=None,
-        batch_size=None,
-        sample_weight=None,
-        class_weight=None,
-        validation_data=None,
-        context=None,
-        callbacks=None,
-        shuffle=None,
-        **kwargs,
-    ):
+        x: Any = None,
+        y: None = None,
+        batch_size: int | None = None,
+        sample_weight: Any = None,
+        class_weight: None = None,
+        validation_data: Any = None,
+        context: Any = None,
+        callbacks: Any = None,
+        shuffle: bool | None = None,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
         """Trains the flow; as `keras.Model.fit`.
 
         The history has `surrogate`, also as `loss`. With validation data the history has the exact
@@ -152,7 +157,9 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
             **kwargs,
         )
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
+    ) -> tf.Tensor:
         """Adds the mean of -log p(x) to the losses of the layers; called by Keras."""
         z, log_det = y_pred
         nll = -(self.base_log_prob(z) + log_det)
@@ -169,7 +176,7 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
         # Shards of unequal size count by their rows, as in the mean that Keras reports.
         return ops.scale_gradient(loss, tf.size(rows) * tf.shape(z)[0] / tf.reduce_sum(rows))
 
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+    def compute_metrics(self, x, y, y_pred, sample_weight=None) -> dict[str, tf.Tensor]:
         """Returns the logs of a step, `surrogate` among them; called by Keras."""
         logs = super().compute_metrics(x, y, y_pred, sample_weight)
         if isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy):
@@ -177,7 +184,7 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
             logs = {name: tf.reshape(value, [1]) for name, value in logs.items()}
         return logs
 
-    def get_metrics_result(self):
+    def get_metrics_result(self) -> dict[str, tf.Tensor]:
         """Returns the means of the epoch so far; called by Keras."""
         mean = next(metric for metric in super().metrics if metric.name == "loss")
         replica = tf.distribute.get_replica_context()
@@ -190,21 +197,21 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
         return {"surrogate": loss, "loss": loss}
 
     @property
-    def metrics(self):
+    def metrics(self) -> list:
         """Returns Keras' metrics, and the names of metrics of which less is better."""
         return [*super().metrics, _compat.less_is_better("nll", "bits_per_dim", "surrogate")]
 
     def evaluate(
         self,
-        x=None,
-        y=None,
-        batch_size=None,
-        steps=None,
-        sample_weight=None,
-        context=None,
-        seed=None,
-        **kwargs,
-    ):
+        x: Any = None,
+        y: None = None,
+        batch_size: int | None = None,
+        steps: int | None = None,
+        sample_weight: Any = None,
+        context: Any = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> dict[str, float]:
         """Computes exact likelihoods over a whole dataset, partial batches and all.
 
         Log-determinants that do not depend on the data are computed once (SNF Eq. 7). Row i of the
@@ -237,8 +244,15 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
         return evaluate(self, itertools.islice(data, steps), seed)
 
     def predict(
-        self, x, batch_size=None, verbose=0, steps=None, callbacks=None, context=None, seed=None
-    ):
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: Any = 0,
+        steps: int | None = None,
+        callbacks: Any = None,
+        context: Any = None,
+        seed: int | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Computes latents and exact log-densities of a whole dataset.
 
         Row i of the dataset gets the noise of (seed, i), whatever the batch size.
@@ -261,7 +275,7 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
         data = self._evaluation_batches(x, context, None, batch_size)
         return predict(self, itertools.islice(data, steps), seed)
 
-    def training_seed(self, x) -> tf.Tensor:
+    def training_seed(self, x: tf.Tensor) -> tf.Tensor:
         """Returns a new row seed, for this replica's rows of the global batch."""
         return self.next_seed(self.seed, ops.replica_rows(x)[1])
 

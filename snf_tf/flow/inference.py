@@ -1,6 +1,6 @@
 """Uses of a fitted flow: likelihoods, latents, samples, bijectors."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -9,6 +9,11 @@ from snf_tf import ops
 from snf_tf.flow.elements import Element, unpack
 from snf_tf.layers.bijection import Bijection
 
+if TYPE_CHECKING:
+    from tensorflow_probability.distributions import TransformedDistribution
+
+    from snf_tf.bijectors import FlowBijector
+
 
 class FlowInference(Bijection):
     """Adds the uses of a fitted flow to `snf_tf.Flow`; exact unless an argument says otherwise."""
@@ -16,7 +21,13 @@ class FlowInference(Bijection):
     bijections: list[Bijection]
     base: Any
 
-    def log_prob(self, x, context=None, seed=None, batch_size=None):
+    def log_prob(
+        self,
+        x: tf.Tensor,
+        context: tf.Tensor | None = None,
+        seed: int | None = None,
+        batch_size: int | None = None,
+    ) -> tf.Tensor:
         """Computes the exact log-density of data.
 
         Args:
@@ -36,14 +47,22 @@ class FlowInference(Bijection):
         """
         return self._by_rows(self._log_prob, x, context, seed, batch_size)
 
-    def encode(self, x, context=None, seed=None, batch_size=None):
+    def encode(
+        self,
+        x: tf.Tensor,
+        context: tf.Tensor | None = None,
+        seed: int | None = None,
+        batch_size: int | None = None,
+    ) -> tf.Tensor:
         """Maps data `(batch,) + event_shape` to latents `(batch, D)`, float32 at least.
 
         Arguments and errors are those of `log_prob`.
         """
         return self._by_rows(self._encode, x, context, seed, batch_size)
 
-    def decode(self, z, context=None, exact=True):
+    def decode(
+        self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True
+    ) -> tf.Tensor:
         """Maps latents `(batch, D)` to data; images are floats in [0, 256).
 
         Args:
@@ -63,7 +82,13 @@ class FlowInference(Bijection):
         return self._decode(z, self.check_context(context, z), exact, self.version)
 
     def sample(
-        self, n, context=None, exact=False, temperature=1.0, seed=None, batch_size=None
+        self,
+        n: int | tf.Tensor,
+        context: tf.Tensor | None = None,
+        exact: bool = False,
+        temperature: float | tf.Tensor = 1.0,
+        seed: int | tf.Tensor | None = None,
+        batch_size: int | None = None,
     ) -> tf.Tensor:
         """Draws samples.
 
@@ -110,14 +135,14 @@ class FlowInference(Bijection):
     # TensorFlow Probability takes seconds to import, and only these two need it.
 
     @property
-    def bijector(self):
+    def bijector(self) -> "FlowBijector":
         """Returns the flow as a TFP bijector; see `snf_tf.bijectors.as_bijector`."""
         from snf_tf.bijectors import as_bijector
 
         return as_bijector(self)
 
     @property
-    def distribution(self):
+    def distribution(self) -> "TransformedDistribution":
         """Returns the flow's TFP distribution of data; see `snf_tf.bijectors.as_distribution`."""
         from snf_tf.bijectors import as_distribution
 
@@ -125,7 +150,7 @@ class FlowInference(Bijection):
 
     # Checks.
 
-    def check_data(self, x) -> tf.Tensor:
+    def check_data(self, x: Any) -> tf.Tensor:
         """Returns data as a tensor after checking that this flow accepts them.
 
         Raises:
@@ -145,7 +170,7 @@ class FlowInference(Bijection):
             )
         return self.bijections[0].check_data(x)
 
-    def check_context(self, context, x) -> tf.Tensor | None:
+    def check_context(self, context: Any, x: tf.Tensor) -> tf.Tensor | None:
         """Returns a context as a tensor after checking that it goes with x.
 
         Raises:
@@ -170,7 +195,7 @@ class FlowInference(Bijection):
             context = ops.require(same, context, "The context must have as many rows as x.")
         return context
 
-    def check_element(self, element) -> Element:
+    def check_element(self, element: Any) -> Element:
         """Returns an element of a data set after checking it; see `check_data`, `check_context`."""
         x, context, weight = unpack(element)
         x = self.check_data(x)
@@ -186,12 +211,14 @@ class FlowInference(Bijection):
 
     # The computations. A change of a layer changes the version, for which they are traced anew.
 
-    def base_log_prob(self, z) -> tf.Tensor:
+    def base_log_prob(self, z: tf.Tensor) -> tf.Tensor:
         """Computes the log-density (nats) of latents `(batch, D)` under the base: `(batch,)`."""
         z = tf.cast(z, self.log_det_dtype)
         return ops.standard_normal_log_prob(z) if self.base is None else self.base.log_prob(z)
 
-    def latents_and_log_prob(self, x, context, seed) -> tuple[tf.Tensor, tf.Tensor]:
+    def latents_and_log_prob(
+        self, x: tf.Tensor, context: tf.Tensor | None, seed: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Computes latents `(batch, D)` and log-densities `(batch,)` of checked data."""
         return self._latents_and_log_prob(x, context, seed, self.version)
 

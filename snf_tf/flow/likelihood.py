@@ -1,7 +1,7 @@
 """Computes exact likelihoods over whole datasets."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -9,11 +9,12 @@ import tensorflow as tf
 from scipy.special import logsumexp
 
 from snf_tf import ops
+from snf_tf.flow.inference import FlowInference
 from snf_tf.layers.bijection import follow
 from snf_tf.layers.flow_layer import sum_event
 
 
-def evaluate(flow, data: Iterable[Any], seed: int | None = None) -> dict[str, float]:
+def evaluate(flow: FlowInference, data: Iterable[Any], seed: int | None = None) -> dict[str, float]:
     """Evaluates a flow on every row of batches; see `snf_tf.Flow.evaluate`."""
     constant = constant_log_dets(flow)
     rows, totals = 0, tf.zeros(3, tf.float64)
@@ -37,7 +38,9 @@ def evaluate(flow, data: Iterable[Any], seed: int | None = None) -> dict[str, fl
     )
 
 
-def predict(flow, data: Iterable[Any], seed: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+def predict(
+    flow: FlowInference, data: Iterable[Any], seed: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Computes latents and log-densities of every row of batches; see `snf_tf.Flow.predict`."""
     rows, latents, log_probs = 0, [], []
     for element in data:
@@ -52,7 +55,12 @@ def predict(flow, data: Iterable[Any], seed: int | None = None) -> tuple[np.ndar
 
 
 def likelihoods(
-    model, examples: np.ndarray, seed: int = 0, draws: int = 1, batch_size: int = 500, progress=iter
+    model: Any,
+    examples: np.ndarray,
+    seed: int = 0,
+    draws: int = 1,
+    batch_size: int = 500,
+    progress: Callable[[list], Iterable] = iter,
 ) -> dict[str, float]:
     """Computes exact likelihoods of examples, with their standard errors.
 
@@ -99,13 +107,15 @@ def likelihoods(
 
 
 @tf.function
-def constant_log_dets(flow) -> tf.Tensor:
+def constant_log_dets(flow: FlowInference) -> tf.Tensor:
     """Sums all log-dets that do not depend on the data: a scalar in float64."""
     constants = [leaf.constant_log_det() for leaf in flow.leaves() if leaf.log_det_is_constant]
     return tf.add_n([tf.zeros((), tf.float64)] + [tf.cast(c, tf.float64) for c in constants])
 
 
-def exact_log_prob(flow, x, seed, constant) -> tf.Tensor:
+def exact_log_prob(
+    flow: FlowInference, x: tf.Tensor, seed: tf.Tensor, constant: tf.Tensor
+) -> tf.Tensor:
     """Computes `flow.log_prob(x)` in a graph, from the known sum of constant log-dets.
 
     Returns:
@@ -138,7 +148,7 @@ def _batch_totals(flow, x, context, seed, constant, weight, version) -> tf.Tenso
     return tf.stack([-tf.reduce_sum(w) for w in (weight * log_prob, -weight * error, -weight)])
 
 
-def round_trip_error(flow, x: tf.Tensor, exact: bool = True) -> float:
+def round_trip_error(flow: FlowInference, x: tf.Tensor, exact: bool = True) -> float:
     """Computes the largest absolute error of data decoded from their latents, on the scale of x.
 
     Args:
@@ -155,7 +165,7 @@ def round_trip_error(flow, x: tf.Tensor, exact: bool = True) -> float:
     return float(tf.reduce_max(tf.abs(tf.reshape(z, tf.shape(start)) - start)))
 
 
-def distance_of_decoded(model, x: np.ndarray, seed: int = 0) -> float:
+def distance_of_decoded(model: Any, x: np.ndarray, seed: int = 0) -> float:
     """Computes the largest distance of decoded latents from the data that were encoded.
 
     Integers are dequantized: their distance is that from the interval [x, x + 1].

@@ -20,7 +20,7 @@ class FitMonitor(keras.callbacks.Callback):
             check of every step.
     """
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         logs = {} if logs is None else logs
         if not math.isfinite(logs.get("surrogate", 0.0)):
             raise FloatingPointError(

@@ -1,11 +1,13 @@
-# make train: trains configs/mnist_fc.gin for a few epochs. make test: runs the tests. Both make their own environment first.
+# make train: trains configs/mnist_fc.gin for a few epochs. make test: runs the tests. Both make
+# their own environment first.
 PYTHON ?= python3
 VENV ?= .venv
 EPOCHS ?= 5
 CONFIG ?= configs/mnist_fc.gin
 BIN = $(VENV)/bin
 
-# The runs that docs/inverses.md compares; of convolutions: make inverses RUNS='mnist_conv mnist_conv_least_squares mnist_conv_exact'
+# The runs that docs/inverses.md compares. Those of convolutions:
+# make inverses RUNS='mnist_conv mnist_conv_least_squares mnist_conv_exact'
 RUNS ?= mnist_fc mnist_fc_projected mnist_fc_newton_schulz mnist_fc_exact
 
 .PHONY: train test check clean inverses

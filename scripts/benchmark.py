@@ -1,20 +1,20 @@
-"""Times what a user of the library waits for, beside its floor and beside what else could be used,
-all in one run.
+"""Times training steps and samples of the library, their floors, and other libraries.
 
-    python scripts/benchmark.py                        # all cases
-    python scripts/benchmark.py --cases='fc|conv'      # those whose names match, and their floors
-    python scripts/benchmark.py --cases='^(fc|conv)_self' --repeats=2000 --max_seconds=300   # does
-    a step slow down?
+All cases, those whose names match (and their floors), and whether a step slows down:
 
-The floor of a case is what it cannot avoid, timed in the same run: matrix products or convolutions
-at TensorFlow's own rate, and the bytes that Adam moves. What each case does is in
-`benchmark_cases.py`; flows of other libraries, timed where they are installed (`pip install
-'.[benchmark]'`), are in `benchmark_peers.py`. All use float32, and a GPU if TensorFlow or PyTorch
-find one.
+    python scripts/benchmark.py
+    python scripts/benchmark.py --cases='fc|conv'
+    python scripts/benchmark.py --cases='^(fc|conv)_self' --repeats=2000 --max_seconds=300
+
+The floor of a case is the work that the case cannot avoid, timed in the same run. This work is
+matrix products or convolutions at TensorFlow's own rate, and the bytes that Adam moves.
+`benchmark_cases.py` defines the cases. `benchmark_peers.py` defines those of other libraries, timed
+where they are installed: `pip install '.[benchmark]'`. All use float32, and a GPU if TensorFlow or
+PyTorch find one.
 
 Prints a line of JSON for each case, then a Markdown table. Times are medians. Cases take turns, a
-block of calls each, so that a noisy machine meets all alike. `first_call_s` is what tracing and
-compiling take, with one call; `growth` compares the last quarter of the calls with the first.
+block of calls each: noise of the machine meets all alike. `first_call_s` is the time of tracing,
+compiling and one call; `growth` compares the last quarter of the calls with the first.
 """
 
 import json
@@ -80,7 +80,7 @@ def main(_) -> None:
 
 
 def _choose(cases):
-    """The cases whose names match, after their floors."""
+    """Returns the names of the cases that match, each after its floors."""
     matching = [name for name in cases if re.search(_CASES.value, name)]
     if not matching:
         raise ValueError(
@@ -90,8 +90,9 @@ def _choose(cases):
 
 
 def _time_block(call, times):
-    """One round of a case. Its first calls are not timed: they find the caches full of another's
-    data.
+    """Times one round of a case.
+
+    The first calls are not timed: they find the caches full of another case's data.
     """
     begin = time.perf_counter()
     for index in range(_WARM_UP + max(_REPEATS.value // _ROUNDS, 1)):
@@ -124,8 +125,9 @@ def _print_table(rows, cases):
 
 
 def _print_exponents(rows):
-    """How the time of dense layers grows with their dimension, by least squares on logarithms, from
-    1024 on.
+    """Prints how the time of dense layers grows with their dimension, from 1024 on.
+
+    The exponent is by least squares on logarithms.
     """
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""What `benchmark.py` times of this library, and the floors."""
+"""Defines the cases of this library that `benchmark.py` times, and their floors."""
 
 import functools
 from collections.abc import Callable
@@ -15,7 +15,7 @@ _CONVOLUTIONS = ((28, 28, 1),) * 3 + ((14, 14, 4),) * 3 + ((7, 7, 16),) * 3
 
 
 class Case(NamedTuple):
-    """What is timed.
+    """A piece of work that is timed.
 
     Attributes:
         make: Returns the function whose calls are timed; a call ends when its work is done.
@@ -29,7 +29,7 @@ class Case(NamedTuple):
 
 
 def cases(batch: int) -> dict[str, Case]:
-    """All cases by name."""
+    """Returns all cases by name."""
     models = _fully_connected(batch) | _convolutional(batch) | _glow(batch)
     return models | _dense() | _splines(batch) | _sampling() | _banded(batch)
 
@@ -44,7 +44,7 @@ def device() -> str:
 
 
 def _fully_connected(batch):
-    """The 2-layer model on 784 dimensions.
+    """Returns the cases of the 2-layer model on 784 dimensions.
 
     A self normalizing step needs 12 products of (batch, D, D), 6 a layer (SNF Eqs. 10, 11 and the
     penalty).
@@ -71,7 +71,10 @@ def _fully_connected(batch):
 
 
 def _convolutional(batch):
-    """The 9-layer model; a self normalizing step needs 6 convolutions a layer, and the splines."""
+    """Returns the cases of the 9-layer model.
+
+    A self normalizing step needs 6 convolutions a layer, and the splines.
+    """
     from snf_tf import layers, models, ops
 
     class DenseExactConv2D(layers.ExactConv2D):
@@ -105,10 +108,10 @@ def _convolutional(batch):
 
 
 def _glow(batch):
-    """Glow 2L-16K of couplings of width 64; its floor: the convolutions of its step, forward and
-    backward, in one graph.
+    """Returns the cases of Glow 2L-16K with couplings of width 64, and of one step of flow.
 
-    And one step of flow, on 14 x 14 x 4 images.
+    The floor is the convolutions of Glow's step, forward and backward, in one graph. The one step
+    of flow is on 14 x 14 x 4 images.
     """
     from snf_tf import Flow, layers, models
 
@@ -154,10 +157,11 @@ def _glow(batch):
 
 
 def _dense():
-    """One dense layer, trained by Adam. The peers of the same work are in `benchmark_peers.py`.
+    """Returns the cases of one dense layer, trained by Adam.
 
-    The first layer of a flow needs no gradient of its input: 5 products self normalizing, 2 exact,
-    beside an inverse, and 2 where an inverse is kept in closed form, beside what keeps it.
+    `benchmark_peers.py` has the same work by other libraries. The first layer of a flow needs no
+    gradient of its input. Then a self normalizing step needs 5 products, and an exact one 2 beside
+    an inverse. A step with a closed-form inverse needs 2 beside the update of the inverse.
     """
     from snf_tf import Flow, layers
 
@@ -216,7 +220,7 @@ def _dense():
 
 
 def _splines(batch):
-    """Splines of 784 elements, forward and backward, against those of TFP and nflows."""
+    """Returns splines of 784 elements, forward and backward, against those of TFP and nflows."""
     from snf_tf import layers
 
     def of_tfp():
@@ -276,8 +280,9 @@ def _sampling():
 
 
 def _banded(batch):
-    """Exact log-determinants, their gradients and solves of 3x3 convolutions, against the dense
-    matrix.
+    """Returns exact log-determinants, their gradients and solves of 3x3 convolutions.
+
+    They stand against the same by the dense matrix.
     """
     from snf_tf import ops
 

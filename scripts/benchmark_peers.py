@@ -1,7 +1,7 @@
-"""What `benchmark.py` times of other libraries, where they are installed: the layers that a user
-would pick for the same work.
+"""Defines the cases of other libraries that `benchmark.py` times, where they are installed.
 
-All are trained by PyTorch's Adam, at the shapes, batch and dtype of `benchmark_cases.py`.
+The layers are those that a user would pick for the same work. All are trained by PyTorch's Adam, at
+the shapes, batch and dtype of `benchmark_cases.py`.
 """
 
 import importlib.util
@@ -10,7 +10,7 @@ from benchmark_cases import DENSE_BATCH, DIMENSIONS, GLOW_STEP, GLOW_WIDTH, Case
 
 
 def cases(batch: int) -> dict[str, Case]:
-    """All cases of the installed libraries by name."""
+    """Returns all cases of the installed libraries by name."""
     result = {}
     for size in DIMENSIONS:
         floor = (f"dense_{size}_two_products", f"dense_{size}_adam_bytes")
@@ -29,12 +29,12 @@ def cases(batch: int) -> dict[str, Case]:
 
 
 def _case(make, floor=()):
-    """Of what PyTorch makes on its GPU, if it finds one."""
+    """Returns a case that PyTorch runs on its GPU, if it finds one."""
 
     def make_on_device():
         import torch
 
-        # Not set to what it is: each of PyTorch's calls would take longer.
+        # The default is left alone without a GPU: setting it slows each of PyTorch's calls.
         if torch.cuda.is_available():
             torch.set_default_device("cuda")
         return make()
@@ -99,7 +99,7 @@ def _normflows_glow_step():
 
 
 def _glow_shape():
-    """Of PyTorch's images: channels first."""
+    """Returns the shape of PyTorch's images: channels first."""
     height, width, channels = GLOW_STEP
     return channels, height, width
 

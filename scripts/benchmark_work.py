@@ -1,10 +1,8 @@
-"""The pieces of work that `benchmark.py` times: each function makes one, and returns the function
-that does it.
-"""
+"""Makes the pieces of work that `benchmark.py` times; each function returns one to call."""
 
 
 def products(batch, size, with_kernel, of_kernel):
-    """Products (batch, size) x (size, size), and (batch, size)^T x (batch, size)."""
+    """Makes products (batch, size) x (size, size), and (batch, size)^T x (batch, size)."""
     import tensorflow as tf
 
     x, kernel = tf.random.normal((batch, size)), tf.random.normal((size, size))
@@ -20,7 +18,7 @@ def products(batch, size, with_kernel, of_kernel):
 
 
 def convolutions(images, batch, each):
-    """`each` times a 3 x 3 convolution of every kind of images."""
+    """Makes `each` 3 x 3 convolutions of every kind of images."""
     import tensorflow as tf
 
     from snf_tf import ops
@@ -61,10 +59,10 @@ def convolutions_and_gradients(shapes_and_kernels, batch):
 
 
 def adam_bytes(weights):
-    """An addition in place that moves the bytes that Adam does.
+    """Makes an addition in place that moves as many bytes as Adam.
 
-    Adam reads gradient, weight and two moments, and writes weight and moments: 7 numbers a weight;
-        the addition moves 3.
+    Adam reads gradient, weight and two moments, and writes weight and moments: 7 numbers a weight.
+    The addition moves 3.
     """
     import tensorflow as tf
 
@@ -87,7 +85,7 @@ def inverse(size):
 
 
 def training_step(flow, batch):
-    """A step as Keras' fit does it; fetching the loss waits until the step is done."""
+    """Makes a step of Keras' fit; fetching the loss waits until the step is done."""
     import numpy as np
     import tensorflow as tf
 
@@ -107,7 +105,7 @@ def training_step(flow, batch):
 
 
 def gradient_step(function, weights, batch):
-    """The gradients of a function's values and log-determinants with respect to x and weights."""
+    """Makes the gradients of a function's values and log-determinants by x and weights."""
     import tensorflow as tf
 
     x = tf.random.normal((batch, 784))

@@ -1,4 +1,4 @@
-"""What the scripts share: a quiet start, and mistakes told in one message."""
+"""Gives the scripts a quiet start, and tells mistakes in one message."""
 
 import contextlib
 import functools
@@ -12,19 +12,20 @@ from absl import app, flags, logging
 
 
 def run(main: Callable[[list[str]], None]) -> None:
-    """Runs a script. Unless --verbosity=1 is given, what TensorFlow prints at its start is hidden,
-    and so are tracebacks.
+    """Runs a script.
+
+    Without --verbosity=1 tracebacks are hidden, and so is what TensorFlow prints at its start.
     """
     app.run(functools.partial(_guarded, main))
 
 
 def one_of(**values):
-    """The name of the one flag that is given, of several of which one is needed."""
+    """Returns the name of the one flag that is given; exits where none or several are given."""
     given = [name for name, value in values.items() if value]
     if len(given) != 1:
         sys.exit(
             f"{_script()}: give {' or '.join(f'--{name}=...' for name in values)}, one of them; "
-            f"--help says more."
+            "--help says more."
         )
     return given[0]
 
@@ -81,9 +82,7 @@ def _script():
 
 @contextlib.contextmanager
 def _without_stderr():
-    """Hides what TensorFlow's C++ code prints while it is imported, which no setting of its own
-    does.
-    """
+    """Hides what TensorFlow's C++ code prints at its import; TensorFlow has no setting for it."""
     stderr = os.dup(2)
     with open(os.devnull, "w") as null:
         os.dup2(null.fileno(), 2)

@@ -1,9 +1,9 @@
 """Compares finished runs: a table of their results, and a plot of their curves.
 
-Where layers keep an inverse, also the largest angle, over layers, between a kernel's gradient in
-training and the exact one.
+Where layers keep an inverse, both show an angle: the largest, over layers, between a kernel's
+gradient in training and the exact gradient.
 
-python scripts/compare.py runs/A runs/B ... --output=comparison.png
+    python scripts/compare.py runs/A runs/B ... --output=comparison.png
 """
 
 import json
@@ -26,7 +26,7 @@ def main(arguments) -> None:
     ]
     if missing:
         sys.exit(
-            f"compare.py: no results.json, of a run that has come to its end, in "
+            "compare.py: no results.json, of a run that has come to its end, in "
             f"{', '.join(missing)}."
         )
     results = [json.loads((directory / "results.json").read_text()) for directory in directories]
@@ -59,8 +59,9 @@ def _format(value):
 
 
 def _angles(history):
-    """The largest angle of a kernel's gradient, in degrees, in the epochs in which angles were
-    taken; empty, if no layer keeps an inverse.
+    """Returns the largest angle of a kernel's gradient by epoch, in degrees, where there is one.
+
+    The result is empty if no layer keeps an inverse.
     """
     columns = [name for name in history if name.endswith("/gradient_angle")]
     return history[columns].max(axis=1).dropna() if columns else pd.Series(dtype=float)

@@ -1,13 +1,13 @@
-"""Evaluates a trained flow: exact likelihoods with their standard errors, errors of its inverses,
-and how its layers fare.
+"""Evaluates a trained flow: exact likelihoods with standard errors, inverses, and layers.
 
     python scripts/evaluate.py --run_dir=runs/mnist_fc
-    python scripts/evaluate.py --saved_model=exported/mnist_fc
-    --gin_bindings='load_dataset.name="mnist"'
+    python scripts/evaluate.py --saved_model=exported/mnist_fc \\
+        --gin_bindings='load_dataset.name="mnist"'
 
-With --draws=K there is, beside nll, the importance weighted bound over K draws of dequantization
-noise. With --gradient_angle, for every layer that keeps an inverse, the angle to the exact gradient
-of log|det| that this inverse leaves, and others would.
+--draws=K adds the importance weighted bound over K draws of dequantization noise.
+
+--gradient_angle concerns layers that keep an inverse. It compares their gradient of log|det| with
+the exact gradient, and does the same for the inverses that other methods would keep.
 """
 
 import functools

@@ -3,10 +3,11 @@
     python scripts/export.py --run_dir=runs/mnist_fc --output=exported/mnist_fc
 
 In Python then:
+
     model = tf.saved_model.load("exported/mnist_fc")
-    model.sample(n=16, seed=0)               # also temperature=1.0; sample_exact: by the exact
-    inverse model.log_prob(x, seed=0)                # exact, in nats model.decode(model.encode(x,
-    seed=0))
+    model.sample(n=16, seed=0)  # also temperature=1.0; sample_exact: by the exact inverse
+    model.log_prob(x, seed=tf.constant(0, tf.int64))  # exact, in nats
+    model.decode(model.encode(x))
 """
 
 import time

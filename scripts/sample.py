@@ -79,7 +79,7 @@ def _sample(model):
     draw = model.sample if _INVERSE.value == "learned" else model.sample_exact
     parts = []
     for index, first in enumerate(tqdm(range(0, _N.value, _BATCH), unit="batch")):
-        # The first batch has the seed itself, the others seeds that no other run of batches has.
+        # The first batch has the seed itself, the others have seeds derived from seed and index.
         derived = (
             np.random.SeedSequence([_SEED.value % 2**64, index]).generate_state(1, np.uint64)[0]
             >> 1
@@ -104,9 +104,8 @@ def _interpolate(model, images):
         ends, pair = [], ()
     if len(pair) != 2 or min(ends) < 0:
         raise ValueError(
-            f"--interpolate takes the numbers of two test images, I,J, each from 0 to "
-            f"{len(images) - 1}. "
-            f"Received: --interpolate={','.join(_INTERPOLATE.value)}"
+            "--interpolate takes the numbers of two test images, I,J, each from 0 to "
+            f"{len(images) - 1}. Received: --interpolate={','.join(_INTERPOLATE.value)}"
         )
     start, end = model.encode(pair, _SEED.value).numpy()
     weights = np.linspace(0, 1, _N.value, dtype=start.dtype)[:, None]

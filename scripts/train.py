@@ -1,10 +1,12 @@
 """Trains a flow as a gin file says.
 
-    python scripts/train.py --gin_file=configs/mnist_fc.gin --gin_bindings=train.epochs=20
-    --run_dir=runs/mnist_fc
+    python scripts/train.py --gin_file=configs/mnist_fc.gin --gin_bindings=train.epochs=20 \\
+        --run_dir=runs/mnist_fc
 
-Single settings are changed by --gin_bindings, as often as needed; strings need quotes of their own:
+--gin_bindings changes a setting, and may be given several times. Strings need quotes of their own:
+
     --gin_bindings='load_dataset.source="files"' --gin_bindings='load_dataset.data_dir="data/mnist"'
+
 A run that is started again with its --run_dir goes on from its last checkpoint.
 """
 
@@ -46,13 +48,12 @@ def main(_) -> None:
         sys.exit(128 + interrupted.signal_number)
     print(
         f"Trained {results['epochs']} epochs on {results['sizes']['train']} images of "
-        f"{results['dataset']}, source "
-        f"{results['source']}.\n"
+        f"{results['dataset']}, source {results['source']}.\n"
         f"Samples: {run_dir}/samples/samples.png\n"
         f"Run: {run_dir}\n"
         f"Test nll {results['test_nll']:.2f} nats, {results['test_bits_per_dim']:.4f} bits/dim; "
-        f"best validation nll "
-        f"{results['best_val_nll']:.2f} nats; {time.perf_counter() - start:.0f} s."
+        f"best validation nll {results['best_val_nll']:.2f} nats; "
+        f"{time.perf_counter() - start:.0f} s."
     )
 
 

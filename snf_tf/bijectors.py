@@ -18,15 +18,15 @@ def as_bijector(layer: Bijection, name: str | None = None) -> "FlowBijector":
     `layer.inverse(z)`, `bijector.inverse(x)` the z of `layer(x)`. Both log-determinants, and all
     gradients, are exact; a learned inverse takes no part, and gets no gradient.
 
-    A Flow that begins with `Dequantize` is taken from the dequantized x on: the noise is random,
-        and no bijection.
+    Of a Flow that begins with `Dequantize`, the bijector starts at the dequantized x: noise is no
+    bijection.
 
     Args:
         layer: A layer that is built, or a Flow.
         name: Name of the bijector; by default the layer's.
 
     Raises:
-        ValueError: If the layer is not built, or there is no bijection in it, as in `Dequantize`.
+        ValueError: If the layer is not built, or holds no bijection, as `Dequantize`.
 
     Example:
         >>> layer = snf_tf.layers.ExactDense()
@@ -43,8 +43,9 @@ def as_bijector(layer: Bijection, name: str | None = None) -> "FlowBijector":
 
 
 def as_distribution(flow: Flow) -> tfp.distributions.TransformedDistribution:
-    """Turns a flow into the TFP distribution of its x, or of the dequantized x; log_prob is exact,
-    samples too.
+    """Turns a flow into the TFP distribution of its x, or of the dequantized x.
+
+    log_prob and samples are exact.
 
     Raises:
         ValueError: If the base of the flow is no TFP distribution.
@@ -67,10 +68,11 @@ def as_distribution(flow: Flow) -> tfp.distributions.TransformedDistribution:
     return _FlowDistribution(base, as_bijector(flow), name=flow.name)
 
 
-# TFP has two: one for what is a CompositeTensor, as layers are not, and its base.
+# TFP has two classes: one for CompositeTensors, which layers are not, and its base.
 class _FlowDistribution(tfp.distributions.TransformedDistribution.__bases__[0]):
-    """TFP's takes the log-determinant at the latents: for a flow that costs an exact inverse, and
-    its rounding errors.
+    """Takes the log-determinant at the data.
+
+    TFP's own class takes it at the latents: a flow would pay with an exact inverse and its errors.
     """
 
     def _log_prob(self, x, context=None):
@@ -92,8 +94,8 @@ class FlowBijector(tfp.bijectors.Bijector):
         parameters = {"layer": layer, "name": name}
         if not layer.built:
             raise ValueError(
-                f"as_bijector takes a layer that has been called once, or built by "
-                f"layer.build((None,) + event_shape). "
+                "as_bijector takes a layer that has been called once, or built by "
+                "layer.build((None,) + event_shape). "
                 f"Received: layer={layer!r}, which is not built"
             )
         if unbuilt := layer.unbuilt_parts():
@@ -106,8 +108,7 @@ class FlowBijector(tfp.bijectors.Bijector):
             raise ValueError(f"What is random is no bijection. Received: {layer.name}")
         self._latent_shape = layer.latent_shape
         self._data_shape = self._parts[0].event_shape
-        # TensorFlow's own variables: TFP and tf.Module do not see those of Keras, nor that one is
-        # frozen.
+        # TensorFlow's own variables: TFP and tf.Module see neither Keras' nor that one is frozen.
         leaves = [leaf for part in self._parts for leaf in part.leaves()]
         unused = {id(weight) for leaf in leaves for weight in leaf.training_only_weights}
         self._trained = [
@@ -125,10 +126,9 @@ class FlowBijector(tfp.bijectors.Bijector):
         )
 
     def __hash__(self):
-        # TFP looks results up by the hash of a bijector, and of what Chain and its like hold. One
-        # that never comes again keeps it from returning what was computed before a weight changed;
-        # TensorFlow does not tell when that happens. The price: dicts and sets do not find a
-        # bijector again.
+        # TFP looks results up by the hash of a bijector, and of the parts of a Chain. A hash that
+        # never comes again keeps TFP from returning results from before a weight changed. The
+        # price: dicts and sets do not find a bijector again.
         return hash((id(self), next(_fresh)))
 
     def __eq__(self, other):
@@ -177,13 +177,13 @@ class FlowBijector(tfp.bijectors.Bijector):
         return tf.add_n([tf.cast(log_det, self.dtype) for log_det in log_dets])
 
     def _rows(self, x, context, event_shape):
-        """One batch axis instead of any number of them, and the batch shape that there was."""
+        """Flattens the batch axes to one; returns x, context, and the batch shape before."""
         if x.shape.rank is None or not x.shape[
             x.shape.rank - len(event_shape) :
         ].is_compatible_with(event_shape):
             raise ValueError(
-                f"{self.name} takes events of shape {tuple(event_shape)}. Received: a tensor of "
-                f"shape {x.shape}"
+                f"{self.name} takes events of shape {tuple(event_shape)}. "
+                f"Received: a tensor of shape {x.shape}"
             )
         batch_rank = x.shape.rank - len(event_shape)
         if context is not None:

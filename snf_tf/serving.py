@@ -1,4 +1,4 @@
-"""A flow as a TensorFlow SavedModel, which is loaded and used with nothing but TensorFlow."""
+"""Exports a flow as a SavedModel, which is loaded and used with nothing but TensorFlow."""
 
 import itertools
 import os
@@ -20,13 +20,13 @@ _SEED, _FIRST_ROW = (tf.TensorSpec((), tf.int64, name) for name in ("seed", "fir
 def export(flow: Flow, directory: str | os.PathLike) -> None:
     """Writes a flow, as it is now, as a SavedModel with the methods of `Endpoints`.
 
-    It is loaded by `tf.saved_model.load(directory)` wherever TensorFlow is installed; for servers
-    every method is a signature, too.
+    `tf.saved_model.load(directory)` loads the SavedModel wherever TensorFlow is installed. For
+    servers every method is a signature, too.
 
     Args:
         flow: A Flow.
-        directory: Where to write it; it must not exist yet, and does only when all of it has been
-            written.
+        directory: Where to write the SavedModel. The directory must not exist yet; it appears when
+            all has been written.
 
     Raises:
         FileExistsError: If the directory exists.
@@ -43,7 +43,7 @@ def export(flow: Flow, directory: str | os.PathLike) -> None:
     flow.require_built("export")
     if waiting := [leaf.name for leaf in flow.leaves() if leaf.needs_initialization]:
         raise ValueError(
-            f"export takes a flow that is initialized: call flow.initialize(batch). "
+            "export takes a flow that is initialized: call flow.initialize(batch). "
             f"Received: {', '.join(waiting)} wait for data"
         )
     directory = Path(directory)
@@ -60,10 +60,10 @@ def export(flow: Flow, directory: str | os.PathLike) -> None:
 
 
 class Endpoints:
-    """The methods of an exported flow; with the weights that the flow has now.
+    """Holds the methods of an exported flow, with the weights that the flow has now.
 
-    - `sample(n, seed, temperature=1.0)`: `(n,) + event_shape`, by the approximate inverses that the
-      layers keep, where there are any.
+    - `sample(n, seed, temperature=1.0)`: `(n,) + event_shape`, by the approximate inverses that
+      layers keep.
     - `sample_exact(n, seed, temperature=1.0)`: the same by the exact inverse.
     - `log_prob(x, seed=0, first_row=0)`: `(batch,)`, exact, in nats. Row i gets the noise of (seed,
       first_row + i).
@@ -71,12 +71,12 @@ class Endpoints:
     - `decode(z)`: data, by the exact inverse; `decode_approximate(z)`: by the kept inverses.
 
     All agree with the flow's methods of the same seed. x may be uint8, int32, int64, float32 or
-    float64, of any batch size. Log-determinants that do not depend on the data were computed when
-    the object was made (SNF Eq. 7): after a change of weights make another one.
+    float64, of any batch size. Log-determinants that do not depend on the data are computed when
+    the object is made (SNF Eq. 7). After a change of weights make another one.
 
     A loaded SavedModel has the same methods. Its `sample` and `sample_exact` take Python numbers,
-    or int64 tensors, without tracing. Its `log_prob` and `encode` take any dtype of x; there
-    TensorFlow traces anew for every Python seed: give `tf.constant(seed, tf.int64)`.
+    or int64 tensors, without tracing. TensorFlow traces its `log_prob` and `encode` anew for every
+    new Python seed: give `tf.constant(seed, tf.int64)`.
 
     Raises:
         tf.errors.InvalidArgumentError: In every method, if an argument has the wrong shape or
@@ -177,10 +177,9 @@ class _Functions(tf.Module):
         self._data_dtype = dtype if flow.is_bijection else tf.uint8
 
     def signatures(self) -> dict:
-        """Traces every method for every dtype that it takes, and returns those for servers.
+        """Traces every method for every dtype, and returns the signatures for servers.
 
-        There x is uint8 where the flow takes images, all arguments are needed, and results have
-        names.
+        In signatures x is uint8 where the flow takes images, and every argument must be given.
         """
         for seed, method, kind in itertools.product(
             _COUNTS, (self.log_prob, self.encode), _NUMBERS
@@ -206,10 +205,11 @@ def _count(number):
 
 
 def _of_shape(x, event_shape, name):
-    """x, found to be of shape `(batch,) + event_shape` when the graph runs: its signature takes any
-    shape, to refuse in words.
+    """Returns x after checking its shape, `(batch,) + event_shape`, when the graph runs.
+
+    The signature takes any shape, so that the refusal is in words.
     """
-    # Hides the shape that x is called with, of which TensorFlow would complain in its own words.
+    # Hides the shape of x: TensorFlow would refuse a wrong one in its own words.
     x = tf.compat.v1.placeholder_with_default(x, None)
     expected = ", ".join(map(str, event_shape))
     received = tf.strings.reduce_join(tf.strings.as_string(tf.shape(x)), separator=", ")

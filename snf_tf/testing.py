@@ -1,4 +1,4 @@
-"""Tests of the contract of a bijection, for layers of one's own."""
+"""Tests the contract of a bijection, for a layer of your own."""
 
 import math
 import tempfile
@@ -17,13 +17,17 @@ _Check = Callable[[FlowLayer, tf.Tensor, dict], Iterator[str]]
 def check_bijection(layer: FlowLayer, x: tf.Tensor, context: tf.Tensor | None = None) -> None:
     """Checks that a layer keeps the contract of `snf_tf.layers.Bijection`.
 
-    Checked are, on x: shapes and dtypes; the round trip in both directions; log_det against the
-    autodiff Jacobian of the call, and of the inverse; the constant log_det; graphs; seeds; an empty
-    batch; wrong shapes; the approximate inverse; the config; and a file of weights. Tolerances
-    follow the layer's `log_det_dtype`: check a float64 layer for the sharpest result.
+    Checks on x:
+
+    - shapes and dtypes, wrong shapes, an empty batch;
+    - the round trip in both directions, and the approximate inverse;
+    - log_det against the autodiff Jacobians of the call and of the inverse; the constant log_det;
+    - graphs, seeds, the config, and a file of weights.
+
+    Tolerances follow the layer's `log_det_dtype`: check a float64 layer for the sharpest result.
 
     Args:
-        layer: A layer. One that is not built is built by x, and initialized where it asks for that.
+        layer: A layer. Where needed, x builds and initializes the layer.
         x: A batch of at least 2 inputs, `(batch,) + event_shape`; small events, since Jacobians are
             computed whole.
         context: As in the layer's call.
@@ -154,7 +158,7 @@ def _constant(layer, x, given):
 
 def _graph(layer, x, given):
     for training in (False, True):
-        # Nothing is kept of the calls: both start from the same state.
+        # The scope drops what the call assigns: both calls start from the same state.
         with keras.StatelessScope():
             expected = layer(x, training=training, **_with_seed(layer, given))
         function = tf.function(

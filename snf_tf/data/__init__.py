@@ -1,4 +1,4 @@
-"""Data sets as tf.data pipelines of uint8 images or float vectors."""
+"""Loads data sets as tf.data pipelines of uint8 images or float vectors."""
 
 from snf_tf.data.augmentation import flip_and_shift
 from snf_tf.data.dataset import Dataset, batches, training_batches

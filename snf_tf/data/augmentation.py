@@ -1,4 +1,4 @@
-"""Random changes of training images."""
+"""Changes training images at random."""
 
 import gin
 import tensorflow as tf
@@ -8,14 +8,13 @@ import tensorflow as tf
 def flip_and_shift(
     images: tf.Tensor, seed: tf.Tensor, flip: bool = True, shift: int = 1
 ) -> tf.Tensor:
-    """Mirrors every image with probability 1/2, and moves it by up to `shift` pixels along each
-    axis (SNF A.3).
+    """Mirrors every image with probability 1/2, and shifts it along both axes (SNF A.3).
 
     Args:
         images: `(batch, H, W, C)`.
-        seed: Two integers, of which the result is a function.
+        seed: Two integers; the same seed gives the same result.
         flip: Whether to mirror images, left to right.
-        shift: Largest shift in pixels; what moves in is the image, reflected at its border.
+        shift: Largest shift in pixels; the image is continued by reflection at its border.
 
     Example:
         >>> flip_and_shift(tf.zeros((5, 8, 8, 3)), seed=[0, 1]).shape
@@ -26,7 +25,7 @@ def flip_and_shift(
     if shift:
         batch, height, width = tf.unstack(tf.shape(images)[:3])
         padded = tf.pad(images, [[0, 0], [shift, shift], [shift, shift], [0, 0]], mode="REFLECT")
-        # Not the seed of the flips, or both would agree.
+        # With the seed of the flips, shifts would depend on flips.
         seed = tf.random.experimental.stateless_fold_in(seed, 1)
         rows, columns = tf.unstack(
             tf.random.stateless_uniform((2, batch, 1), seed, maxval=2 * shift + 1, dtype=tf.int32)

@@ -5,6 +5,7 @@ import pickle
 import tarfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from snf_tf.data.natural_patches import natural_patches
 from snf_tf.data.sources import Sources, Splits
 
 _SHAPE = (3, 32, 32)
-# What damaged archives and pickles raise.
+# Errors that damaged archives and pickles raise.
 _ERRORS = (
     *(tarfile.TarError, zlib.error, EOFError, OSError, pickle.UnpicklingError),
     *(KeyError, ValueError, TypeError, AttributeError, IndexError),
@@ -20,8 +21,9 @@ _ERRORS = (
 
 
 def _from_files(data_dir: Path) -> Splits:
-    """Reads the original archive, for Python or binary; the last fifth of the training images is
-    for validation.
+    """Reads the original archive, for Python or binary.
+
+    The last fifth of the training images is for validation.
     """
     path = next(path for path in sorted(data_dir.glob("cifar-10-*.tar.gz")))
     parts: dict[str, list[np.ndarray]] = {"data_batch": [], "test_batch": []}
@@ -49,7 +51,7 @@ def _from_files(data_dir: Path) -> Splits:
 
 
 def _read_batch(content: bytes, is_binary: bool) -> np.ndarray:
-    """Images `(N, 32, 32, 3)`; in the files a row is the red, the green and the blue image."""
+    """Returns images `(N, 32, 32, 3)`; a row of the file is a red, a green and a blue image."""
     if is_binary:
         # A label before every row.
         rows = np.frombuffer(content, np.uint8).reshape(-1, 1 + int(np.prod(_SHAPE)))[:, 1:]
@@ -57,8 +59,8 @@ def _read_batch(content: bytes, is_binary: bool) -> np.ndarray:
         rows = np.asarray(_Unpickler.loads(content)[b"data"])
     if rows.dtype != np.uint8 or rows.ndim != 2 or rows.shape[1] != np.prod(_SHAPE):
         raise ValueError(
-            f"images must be bytes of shape (N, 3072). Received: shape={rows.shape}, "
-            f"dtype={rows.dtype}"
+            "images must be bytes of shape (N, 3072). "
+            f"Received: shape={rows.shape}, dtype={rows.dtype}"
         )
     return rows.reshape(-1, *_SHAPE).transpose(0, 2, 3, 1)
 
@@ -69,10 +71,10 @@ class _Unpickler(pickle.Unpickler):
     _ALLOWED = ("_reconstruct", "ndarray", "dtype", "scalar", "encode", "_frombuffer")
 
     @classmethod
-    def loads(cls, content):
+    def loads(cls, content: bytes) -> Any:
         return cls(io.BytesIO(content), encoding="bytes").load()
 
-    def find_class(self, module, name):
+    def find_class(self, module: str, name: str) -> Any:
         if module.split(".")[0] not in ("numpy", "_codecs") or name not in self._ALLOWED:
             raise pickle.UnpicklingError(f"it holds {module}.{name}, where arrays are expected")
         return super().find_class(module, name)

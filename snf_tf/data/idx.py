@@ -1,4 +1,4 @@
-"""Reader of gzipped idx files of unsigned bytes, the format of MNIST (LeCun et al. 1998)."""
+"""Reads gzipped idx files of unsigned bytes, the format of MNIST (LeCun et al. 1998)."""
 
 import gzip
 import math
@@ -16,7 +16,7 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is not a whole gzipped idx file of unsigned bytes.
+        ValueError: If the file is not a whole gzipped idx file of unsigned bytes.
     """
     try:
         with gzip.open(path) as file:
@@ -27,8 +27,8 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
         ) from error
     if len(content) < 4 or content[:2] != b"\0\0":
         raise ValueError(
-            f"{path} is not an idx file: it must begin with two zero bytes. Received: "
-            f"{content[:4]!r}"
+            f"{path} is not an idx file: it must begin with two zero bytes. "
+            f"Received: {content[:4]!r}"
         )
     if content[2] != _UNSIGNED_BYTE:
         raise ValueError(
@@ -44,7 +44,6 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
     if len(content) != start + math.prod(shape):
         raise ValueError(
             f"{path} should hold {math.prod(shape)} values, shape {shape}, by its header. "
-            f"Received: {len(content) - start} values. "
-            "Fetch it again."
+            f"Received: {len(content) - start} values. Fetch it again."
         )
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)

@@ -18,8 +18,8 @@ _SHAPE = (32, 32, 3)
 def _from_files(data_dir: Path) -> Splits:
     """Reads the original files: two tars of PNG images, or arrays in npz files.
 
-    Of the training images a random part, 20,000 of 1,281,149, is for validation; the official
-    validation images are the test.
+    A random part of the training images, 20,000 of 1,281,149, is for validation. The official
+    validation images are for the test.
     """
     if all((data_dir / f"{name}_32x32.tar").is_file() for name in ("train", "valid")):
         train, test = (_read_tar(data_dir / f"{name}_32x32.tar") for name in ("train", "valid"))
@@ -28,9 +28,9 @@ def _from_files(data_dir: Path) -> Splits:
         if not count:
             raise FileNotFoundError(
                 f"{data_dir} must hold both tars, or train_data_batch_1.npz and so on beside "
-                f"val_data.npz."
+                "val_data.npz."
             )
-        # In their order; one that is missing is told by its name.
+        # By number, so that an error names the missing file.
         batches = [
             _read_npz(data_dir / f"train_data_batch_{number}.npz") for number in range(1, count + 1)
         ]
@@ -61,8 +61,8 @@ def _read_tar(path: Path) -> np.ndarray:
         raise ValueError(f"{path} is damaged: {error}") from error
     if not images or any(image.shape != _SHAPE for image in images):
         raise ValueError(
-            f"{path} must hold PNG images of shape {_SHAPE}. Received: shapes "
-            f"{sorted({i.shape for i in images})}"
+            f"{path} must hold PNG images of shape {_SHAPE}. "
+            f"Received: shapes {sorted({i.shape for i in images})}"
         )
     return np.stack(images)
 

@@ -1,4 +1,4 @@
-"""`load_dataset`: one of the known data sets, from the best source at hand."""
+"""Loads one of the known data sets, from the best source at hand."""
 
 import os
 import warnings
@@ -25,21 +25,24 @@ _SOURCES = ("auto", "tfds", "files", "embedded")
 
 
 @gin.configurable
-def load_dataset(name="mnist", source="auto", data_dir: str | os.PathLike | None = None) -> Dataset:
+def load_dataset(
+    name: str = "mnist", source: str = "auto", data_dir: str | os.PathLike | None = None
+) -> Dataset:
     """Loads a data set.
 
     Args:
         name: "mnist", "cifar10", "imagenet32", "natural_patches", or a density on the plane:
             "toy2d/gaussian", "toy2d/banana", "toy2d/funnel", "toy2d/checkerboard".
-        source: "tfds": TensorFlow Datasets, which downloads it where needed. "files": the original
-            files in data_dir. "embedded": what comes with an installed package: a small set of the
-            same kind; in the place of cifar10 and imagenet32, which none brings, natural_patches,
-            and the Dataset is called so. "auto": TFDS where it is prepared, else the files where
-            they are, else a download if the host answers within 3 s, else embedded, with a warning.
+        source: "tfds": TensorFlow Datasets, which downloads the data set where needed. "files": the
+            original files in data_dir. "embedded": a small set of the same kind, which comes with
+            an installed package. No package brings cifar10 or imagenet32: natural_patches replaces
+            them, and the Dataset has its name. "auto": TFDS where it is prepared, else the files
+            where they are. Else a download if the host answers within 3 s, else embedded, with a
+            warning.
         data_dir: Directory of the files, or of TFDS; None is TFDS' own.
 
     Returns:
-        A Dataset; its `source` says which it was.
+        A Dataset; its `source` names the source.
 
     Raises:
         ValueError: If name or source is unknown, a file is damaged, or no package brings the data
@@ -94,8 +97,8 @@ def _load_auto(name: str, sources: Sources, data_dir: Path | None) -> tuple[str,
         reason = error
     warnings.warn(
         f"{name} is not on this machine and could not be downloaded ({reason}). The small "
-        f"embedded set is used instead; for the "
-        'whole one give load_dataset.source="files" and load_dataset.data_dir=DIRECTORY.',
+        "embedded set is used instead; for the whole one give "
+        'load_dataset.source="files" and load_dataset.data_dir=DIRECTORY.',
         stacklevel=3,
     )
     return "embedded", sources.read_embedded()

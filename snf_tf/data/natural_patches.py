@@ -1,4 +1,4 @@
-"""32 x 32 patches of the two photographs that come with scikit-learn."""
+"""Cuts 32 x 32 patches from the two photographs that come with scikit-learn."""
 
 import numpy as np
 
@@ -10,8 +10,9 @@ _STRIPS = ((0, 512), (512, 576), (576, 640))
 
 
 def natural_patches() -> Splits:
-    """Cuts all patches whose corners are multiples of 8 pixels from each split's strip:
-    6100/500/500.
+    """Cuts the patches of each split from its strip of the photographs: 6100/500/500.
+
+    The corners of the patches are multiples of 8 pixels.
     """
     from sklearn.datasets import load_sample_images
 

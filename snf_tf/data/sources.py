@@ -1,6 +1,4 @@
-"""Where the splits of a data set can come from: TFDS, the original files, or a package that brings
-them.
-"""
+"""Reads the splits of a data set from TFDS, the original files, or an installed package."""
 
 import dataclasses
 import socket
@@ -18,16 +16,16 @@ class Sources:
     """The sources of one data set. All give the splits (train, validation, test).
 
     Attributes:
-        embedded: Reads what comes with an installed package, or draws from a density; None where
-            nothing does.
-        embedded_name: The name of what `embedded` reads, where that is another data set.
-        tfds_name: Its name in TensorFlow Datasets, with the config where there is one; None where
-            it is not there.
+        embedded: Reads the splits that an installed package brings, or draws from a density. None
+            where there are none.
+        embedded_name: The name of the data set that `embedded` reads, where it is another one.
+        tfds_name: Name in TensorFlow Datasets, with the config where there is one. None where TFDS
+            does not have the data set.
         tfds_splits: TFDS' names of the three splits.
-        download_host: The host that TFDS downloads it from.
+        download_host: The host that TFDS downloads from.
         files: Names of the original files that `from_files` reads; "A|B" where one of two is
             enough.
-        from_files: Reads them from a directory.
+        from_files: Reads the original files from a directory.
         entropy: In nats, of a density where it is known.
     """
 
@@ -57,8 +55,8 @@ class Sources:
                 ", ".join(names).replace("|", " or ") for names in (self.files, missing)
             )
             raise FileNotFoundError(
-                f'source="files" needs {needed} in data_dir; {not_found} not found. Received: '
-                f"data_dir={data_dir}"
+                f'source="files" needs {needed} in data_dir; {not_found} not found. '
+                f"Received: data_dir={data_dir}"
             )
         assert data_dir is not None
         return self.from_files(data_dir)
@@ -67,7 +65,7 @@ class Sources:
         """Reads what an installed package brings.
 
         Raises:
-            ValueError: If none does.
+            ValueError: If no package brings the data set.
         """
         if self.embedded is None:
             raise ValueError(
@@ -76,7 +74,7 @@ class Sources:
         return self.embedded()
 
     def missing_files(self, data_dir: Path | None) -> list[str]:
-        """Those of the original files that are not in data_dir."""
+        """Returns the names of the original files that data_dir lacks."""
         return [
             names
             for names in self.files
@@ -85,21 +83,24 @@ class Sources:
         ]
 
     def is_prepared(self, data_dir: Path | None) -> bool:
-        """Whether TFDS has it on disk. Looks at files only: TFDS itself would ask the network."""
+        """Tells whether TFDS has the data set on disk.
+
+        Looks at files only: TFDS itself would ask the network.
+        """
         return self._prepared_directory(data_dir) is not None
 
     def read_tfds(self, data_dir: Path | None) -> Splits:
-        """Reads it by TFDS, which downloads and prepares it first where it has to.
+        """Reads the data set by TFDS, which downloads and prepares it first where needed.
 
         Raises:
-            ConnectionError: If it is not prepared, and cannot be downloaded because the host does
-                not answer within 3 s.
-            ValueError: If TFDS does not have it.
+            ConnectionError: If TFDS must download the data set, and the host does not answer within
+                3 s.
+            ValueError: If TFDS does not have the data set.
         """
         if self.tfds_name is None or self.tfds_splits is None:
             raise ValueError(
-                'TFDS does not have this data set: source="embedded" or "auto". Received: '
-                'source="tfds"'
+                'TFDS does not have this data set: source="embedded" or "auto". '
+                'Received: source="tfds"'
             )
         import tensorflow_datasets as tfds
 
@@ -108,8 +109,8 @@ class Sources:
             if not self.can_download():
                 raise ConnectionError(
                     f"TFDS has not prepared {self.tfds_name}, and {self.download_host}, from "
-                    f"where it would be downloaded, does "
-                    f"not answer. Received: data_dir={data_dir}"
+                    "where it would be downloaded, does not answer. "
+                    f"Received: data_dir={data_dir}"
                 )
             builder = tfds.builder(self.tfds_name, data_dir=data_dir)
             builder.download_and_prepare()
@@ -122,7 +123,7 @@ class Sources:
         return train, validation, test
 
     def can_download(self, seconds: float = 3.0) -> bool:
-        """Whether the host answers in time; TFDS itself would go on trying for minutes."""
+        """Tells whether the host answers in time; TFDS itself would go on trying for minutes."""
         answers: list[bool] = []
 
         def probe():

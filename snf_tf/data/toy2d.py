@@ -1,6 +1,4 @@
-"""Densities on the plane with known entropies, from which vectors `(N, 2)` are drawn:
-10000/2000/5000.
-"""
+"""Draws vectors `(N, 2)` from densities with known entropies, 10000/2000/5000."""
 
 import math
 from collections.abc import Callable
@@ -14,24 +12,24 @@ _NORMAL_ENTROPY = 0.5 * math.log(2 * math.pi * math.e)
 
 
 def _gaussian(random, n):
-    """Correlated: covariance [[2, 1.2], [1.2, 1]]."""
+    """Draws from a normal of covariance [[2, 1.2], [1.2, 1]]."""
     return random.standard_normal((n, 2)) @ np.linalg.cholesky([[2.0, 1.2], [1.2, 1.0]]).T
 
 
 def _banana(random, n):
-    """x1 ~ N(0, 1), x2 ~ N(x1^2, 0.3^2)."""
+    """Draws x1 ~ N(0, 1), x2 ~ N(x1^2, 0.3^2)."""
     x1, noise = random.standard_normal((2, n))
     return np.stack([x1, x1**2 + 0.3 * noise], axis=1)
 
 
 def _funnel(random, n):
-    """x1 ~ N(0, 1), x2 ~ N(0, exp(x1)) (Neal 2003, of less extreme widths)."""
+    """Draws x1 ~ N(0, 1), x2 ~ N(0, exp(x1)) (Neal 2003, of less extreme widths)."""
     x1, noise = random.standard_normal((2, n))
     return np.stack([x1, np.exp(0.5 * x1) * noise], axis=1)
 
 
 def _checkerboard(random, n):
-    """Uniform on the 8 dark of 16 unit squares of [-2, 2]^2."""
+    """Draws uniformly from the 8 dark of 16 unit squares of [-2, 2]^2."""
     row = random.integers(0, 4, n)
     column = 2 * random.integers(0, 2, n) + row % 2
     return np.stack([column, row], axis=1) - 2.0 + random.random((n, 2))

@@ -16,10 +16,10 @@ def layer_statistics(flow: Flow, x: tf.Tensor) -> dict[str, tf.Tensor]:
         x: A batch of data, `(batch,) + event_shape`.
 
     Returns:
-        Under `INDEX.CLASS/NAME`: what `layer.diagnostics` says; `gradient_norm`, of the training
-        loss with respect to the layer's weights; and, where the gradient of some weights is an
-        estimate in training, `gradient_angle`, in degrees: between their gradient of the training
-        loss and that of the exact nll.
+        Scalars under `INDEX.CLASS/NAME`. They are what `layer.diagnostics` returns, and
+        `gradient_norm`, of the training loss with respect to all weights of the layer. Some weights
+        have an estimated gradient in training. Their `gradient_angle`, in degrees, is the angle
+        between the gradients of the training loss and of the exact nll.
     """
     steps: list[Step] = []
     follow(flow.steps(x, seed=0), steps.append)
@@ -40,18 +40,18 @@ def layer_statistics(flow: Flow, x: tf.Tensor) -> dict[str, tf.Tensor]:
 
 
 def inverse_angles(flow: Flow, x: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Compares ways to an inverse: the angle of the gradient of log|det| by each, in degrees.
+    """Compares inverses by the angle between their gradient of log|det| and the exact one.
 
     Args:
         flow: A Flow.
         x: A batch of data, `(batch,) + event_shape`.
 
     Returns:
-        The angle to the exact gradient, under `INDEX.CLASS/NAME`, for every layer that keeps an
-        inverse: `kept`, the inverse as it is; `transpose`, that of the kernel, with which training
-        starts; of a dense layer `projected`, the kept one after a projection on x, and
-        `newton_schulz`, after a sweep; of a convolution `least_squares_3`, `_5` and `_7`, for
-        inverse kernels of 3 x 3, 5 x 5 and 7 x 7, at least of the kernel's size.
+        Angles in degrees, under `INDEX.CLASS/NAME`, for every layer that keeps an inverse. NAME is
+        `kept`, the inverse as it is, or `transpose`, that of the kernel, where training starts. Of
+        a dense layer also `projected`, the kept inverse after a projection on x, and
+        `newton_schulz`, after a sweep. Of a convolution also `least_squares_3`, `_5` and `_7`: the
+        number is the size of the inverse kernel, which is at least that of the kernel.
     """
     return {
         f"{index}.{type(layer).__name__}/{name}": angle
@@ -64,8 +64,8 @@ def inverse_angles(flow: Flow, x: tf.Tensor) -> dict[str, tf.Tensor]:
 def _gradients(flow, x, indices):
     """Computes two gradients of the weights of some leaves, `{path: gradient}` for each leaf.
 
-    The first is that of the training loss; the second that of the exact nll, without the log-dets
-    that do not depend on the data, whose gradients take long to compile.
+    The first is of the training loss, the second of the exact nll. The second leaves out log-dets
+    that do not depend on the data: their gradients take long to compile.
     """
     leaves = flow.leaves()
     weights = [leaves[index].trainable_weights for index in indices]

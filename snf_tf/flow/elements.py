@@ -1,4 +1,4 @@
-"""What a flow is fitted and evaluated on: arrays, data sets, generators, in one form."""
+"""Brings what a flow is fitted on into one form: arrays, data sets, generators."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -24,7 +24,7 @@ class Element(NamedTuple):
     sample_weight: Any = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns what is given, by name: Keras takes it for the inputs of a model."""
+        """Returns the given attributes by name; Keras takes a dict for the inputs of a model."""
         return {name: value for name, value in self._asdict().items() if value is not None}
 
 
@@ -54,16 +54,16 @@ def unpack(element: Any) -> Element:
 
 
 def is_stream(x: Any) -> bool:
-    """Whether x yields batches itself, and is no array."""
+    """Tells whether x yields batches itself; arrays do not."""
     is_dataset = isinstance(x, tf.data.Dataset | tf.distribute.DistributedDataset)
     return is_dataset or isinstance(x, keras.utils.PyDataset | Iterator)
 
 
 def as_arrays(x: Any, context: Any = None, sample_weight: Any = None) -> Element:
-    """Returns data that are whole in memory as arrays, which are not copied where they are such.
+    """Returns data that are in memory as arrays; does not copy arrays.
 
     Raises:
-        ValueError: If they are no arrays, or differ in their numbers of rows.
+        ValueError: If x is no array, or context or sample_weight has other rows than x.
     """
     given = unpack(x) if isinstance(x, Mapping | tuple) else Element(x)
     extra = {"context": context, "sample_weight": sample_weight}
@@ -92,12 +92,12 @@ def as_arrays(x: Any, context: Any = None, sample_weight: Any = None) -> Element
 def array_batches(
     arrays: Element, batch_size: int, shuffle_seed: int | None = None
 ) -> tf.data.Dataset:
-    """Cuts arrays into batches, dicts; a batch is copied from the host when it is drawn.
+    """Cuts arrays into batches, which are dicts; copies a batch from the host when it is drawn.
 
     Args:
         arrays: The arrays.
         batch_size: Rows of a batch; the last one may be smaller.
-        shuffle_seed: Seed of the order, another one in every epoch; None keeps the arrays' order.
+        shuffle_seed: Seed of the order, which changes in every epoch. None keeps the arrays' order.
     """
     named = arrays.as_dict()
     dtypes = [tf.as_dtype(array.dtype) for array in named.values()]
@@ -126,16 +126,16 @@ class CheckedPyDataset(keras.utils.PyDataset):
         self._check = check
 
     @property
-    def num_batches(self):
+    def num_batches(self) -> int | None:
         return self._dataset.num_batches
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> dict[str, Any]:
         return self._check(self._dataset[index])
 
-    def on_epoch_begin(self):
+    def on_epoch_begin(self) -> None:
         self._dataset.on_epoch_begin()
 
-    def on_epoch_end(self):
+    def on_epoch_end(self) -> None:
         self._dataset.on_epoch_end()
 
 

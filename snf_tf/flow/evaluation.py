@@ -1,6 +1,9 @@
-"""Exact likelihoods and latents of whole data sets, in the places of Keras' methods."""
+"""Computes exact likelihoods and latents of whole data sets, in the places of Keras' methods."""
 
 import itertools
+from typing import Any
+
+import numpy as np
 
 from snf_tf.flow import elements
 from snf_tf.flow.inference import FlowInference
@@ -8,24 +11,23 @@ from snf_tf.flow.likelihood import evaluate, predict
 
 
 class FlowEvaluation(FlowInference):
-    """The `evaluate` and `predict` of `snf_tf.Flow`."""
+    """Adds `evaluate` and `predict` to `snf_tf.Flow`."""
 
     def evaluate(
         self,
-        x=None,
-        y=None,
-        batch_size=None,
-        steps=None,
-        sample_weight=None,
-        context=None,
-        seed=None,
-        **kwargs,
-    ):
+        x: Any = None,
+        y: None = None,
+        batch_size: int | None = None,
+        steps: int | None = None,
+        sample_weight: Any = None,
+        context: Any = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> dict[str, float]:
         """Computes exact likelihoods over a whole dataset, partial batches and all.
 
-        Log-determinants that do not depend on the data are computed once (SNF Eq. 7). The noise of
-        row i of the dataset is that of (seed, i), whatever the batch size: the result is the mean
-        of `log_prob` over all rows.
+        Log-determinants that do not depend on the data are computed once (SNF Eq. 7). Row i of the
+        dataset gets the noise of (seed, i), whatever the batch size.
 
         Args:
             x: As in `fit`.
@@ -38,24 +40,31 @@ class FlowEvaluation(FlowInference):
             **kwargs: Not used; Keras hands more.
 
         Returns:
-            A dict of floats. `nll`: mean of -log_prob, in nats. `bits_per_dim`. Where a layer keeps
-            an approximate inverse, `reconstruction_error`: the sum over layers of the squared error
-            of x reconstructed from z, a mean over the dataset.
+            A dict of floats. `nll`: mean of -log_prob over all rows, in nats. `bits_per_dim`. Where
+            a layer keeps an approximate inverse, `reconstruction_error`: the squared error of x
+            reconstructed from z, summed over layers, averaged over rows.
 
         Raises:
-            ValueError: If the dataset is empty, x is not such as the flow takes, or y is given.
+            ValueError: If the dataset is empty, the flow does not accept x, or y is given.
         """
         if y is not None:
             raise ValueError(
-                "A Flow is evaluated on x alone: leave out y. What it is conditioned on is given "
-                f"as context=. Received: y={type(y).__name__}"
+                "A Flow is evaluated on x alone: leave out y. Give labels that the flow is "
+                f"conditioned on as context=. Received: y={type(y).__name__}"
             )
         data = self._evaluation_batches(x, context, sample_weight, batch_size)
         return evaluate(self, itertools.islice(data, steps), seed)
 
     def predict(
-        self, x, batch_size=None, verbose=0, steps=None, callbacks=None, context=None, seed=None
-    ):
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: Any = 0,
+        steps: int | None = None,
+        callbacks: Any = None,
+        context: Any = None,
+        seed: int | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Computes latents and exact log-densities of a whole dataset.
 
         Row i of the dataset gets the noise of (seed, i), whatever the batch size.

@@ -1,6 +1,7 @@
-"""How Keras trains a flow."""
+"""Trains a flow by Keras."""
 
 import itertools
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -14,23 +15,26 @@ _SLICE = 1000
 
 
 class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
-    """The `compile` and `fit` of `snf_tf.Flow`."""
+    """Adds `compile` and `fit` to `snf_tf.Flow`."""
+
+    seed: int
+    traced_version: int
 
     def compile(
         self,
-        optimizer="adam",
-        loss=None,
-        metrics=None,
-        jit_compile="auto",
-        steps_per_execution=1,
-        **kwargs,
-    ):
+        optimizer: str | keras.optimizers.Optimizer = "adam",
+        loss: None = None,
+        metrics: None = None,
+        jit_compile: bool | str = "auto",
+        steps_per_execution: int = 1,
+        **kwargs: Any,
+    ) -> None:
         """Configures training; as `keras.Model.compile`.
 
         Raises:
-            ValueError: If a loss or metrics are given, which a flow brings itself; or, under a
-                strategy of several replicas, what Keras cannot do there: jit_compile,
-                steps_per_execution, gradient accumulation.
+            ValueError: If a loss or metrics are given: a flow brings its own. Under a strategy of
+                several replicas, if jit_compile, steps_per_execution or gradient accumulation are
+                asked for: Keras cannot do these there.
         """
         if loss is not None or metrics is not None:
             raise ValueError(
@@ -55,12 +59,12 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
         if any(refused.values()):
             names = ", ".join(name for name, given in refused.items() if given)
             raise ValueError(
-                f"Keras cannot do this on several devices: leave it out, or train on one device. "
+                "Keras cannot do this on several devices: leave it out, or train on one device. "
                 f"Received: {names}"
             )
         _compat.clip_after_sum(optimizer)
 
-    def compile_from_config(self, config):
+    def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles a loaded flow as it was when it was saved; called by Keras."""
         self.compile(
             **{name: keras.saving.deserialize_keras_object(value) for name, value in config.items()}
@@ -69,27 +73,27 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
 
     def fit(
         self,
-        x=None,
-        y=None,
-        batch_size=None,
-        sample_weight=None,
-        class_weight=None,
-        validation_data=None,
-        context=None,
-        callbacks=None,
-        shuffle=None,
-        **kwargs,
-    ):
-        """Trains; as `keras.Model.fit`.
+        x: Any = None,
+        y: None = None,
+        batch_size: int | None = None,
+        sample_weight: Any = None,
+        class_weight: None = None,
+        validation_data: Any = None,
+        context: Any = None,
+        callbacks: Any = None,
+        shuffle: bool | None = None,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
+        """Trains the flow; as `keras.Model.fit`.
 
-        The history has `surrogate`, also as `loss`; with validation data the exact `val_nll`, also
-        as `val_loss`, and `val_bits_per_dim`; and `inverse_error`, the largest of any layer, where
-        inverses are learned.
+        The history has `surrogate`, also as `loss`. With validation data the history has the exact
+        `val_nll`, also as `val_loss`, and `val_bits_per_dim`. Where inverses are learned,
+        `inverse_error` is the largest of any layer.
 
         Args:
-            x: An array; or a `tf.data.Dataset`, a `keras.utils.PyDataset` or a generator, whose
-                elements are batches x, `(x, context)`, or dicts of `x` and, where given, `context`
-                and `sample_weight`.
+            x: An array, a `tf.data.Dataset`, a `keras.utils.PyDataset` or a generator. Elements of
+                the last three are batches: x, `(x, context)`, or dicts of `x` and, where given,
+                `context` and `sample_weight`.
             y: Must be None.
             batch_size: Batch size where x is an array; by default 32.
             sample_weight: `(N,)`, where x is an array: factors of the examples' -log p(x).
@@ -101,17 +105,17 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
             **kwargs: As in `keras.Model.fit`.
 
         Raises:
-            ValueError: If a layer waits for `flow.initialize` or for a context to be built, x has
-                the wrong shape, an array holds what the flow cannot take, no layer takes the
-                context, or labels are given.
+            ValueError: If a layer waits for `flow.initialize`, or for a context to be built. If x
+                has the wrong shape, or an array holds what the flow cannot take. If no layer takes
+                the context, or labels are given.
             tf.errors.InvalidArgumentError: If a dataset holds what the flow cannot take, or the
                 loss of a step is not finite.
             FloatingPointError: At the end of an epoch whose loss is not finite, with XLA.
         """
         if y is not None or class_weight is not None:
             raise ValueError(
-                "A Flow is fitted to x alone: leave out y and class_weight. What it is conditioned "
-                f"on is given as context=. Received: y={type(y).__name__}, "
+                "A Flow is fitted to x alone: leave out y and class_weight. Give labels that the "
+                f"flow is conditioned on as context=. Received: y={type(y).__name__}, "
                 f"class_weight={class_weight}"
             )
         if waiting := [leaf.name for leaf in self.leaves() if leaf.needs_initialization]:
@@ -138,7 +142,7 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
         if isinstance(validation_data, tuple | list):
             validation_data = elements.as_arrays(tuple(validation_data)).as_dict()
         if self.traced_version != self.version:
-            # Keras would go on with the step of what the layers were before.
+            # Keras would go on with the step that was traced before the layers changed.
             self.train_function, self.traced_version = None, self.version
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks = [FitMonitor(), *(callbacks or [])]
@@ -151,32 +155,34 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
             **kwargs,
         )
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
+    ) -> tf.Tensor:
         """Adds the mean of -log p(x) to the losses of the layers; called by Keras."""
         z, log_det = y_pred
         nll = -(self.base_log_prob(z) + log_det)
         weight = elements.unpack(x).sample_weight
         if weight is not None:
             nll *= tf.cast(weight, nll.dtype)
-        # Keras divides what is added here among replicas, whose gradients it sums; what
-        # compute_loss returns it does not divide.
+        # Keras sums gradients over replicas. It divides added losses among replicas before, but not
+        # the value that compute_loss returns.
         self.add_loss(ops.batch_mean(nll))
         loss = ops.finite_or_stop(super().compute_loss(x=x, y_pred=y_pred, training=training))
         rows, _ = ops.replica_rows(z)
         if rows is None:
             return loss
-        # Shards of unequal size count by their rows: in the reported mean Keras does so.
+        # Shards of unequal size count by their rows, as in the mean that Keras reports.
         return ops.scale_gradient(loss, tf.size(rows) * tf.shape(z)[0] / tf.reduce_sum(rows))
 
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        """Calls the training loss by its name, `surrogate`, too; called by Keras."""
+    def compute_metrics(self, x, y, y_pred, sample_weight=None) -> dict[str, tf.Tensor]:
+        """Returns the logs of a step, `surrogate` among them; called by Keras."""
         logs = super().compute_metrics(x, y, y_pred, sample_weight)
         if isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy):
             # Keras averages over axis 0 there, which a scalar does not have.
             logs = {name: tf.reshape(value, [1]) for name, value in logs.items()}
         return logs
 
-    def get_metrics_result(self):
+    def get_metrics_result(self) -> dict[str, tf.Tensor]:
         """Returns the means of the epoch so far; called by Keras."""
         mean = next(metric for metric in super().metrics if metric.name == "loss")
         replica = tf.distribute.get_replica_context()
@@ -189,16 +195,16 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
         return {"surrogate": loss, "loss": loss}
 
     @property
-    def metrics(self):
-        """Keras' metrics, and the names of which less is better."""
+    def metrics(self) -> list:
+        """Returns Keras' metrics, and the names of metrics of which less is better."""
         return [*super().metrics, _compat.less_is_better("nll", "bits_per_dim", "surrogate")]
 
-    def training_seed(self, x) -> tf.Tensor:
+    def training_seed(self, x: tf.Tensor) -> tf.Tensor:
         """Returns a new row seed, for this replica's rows of the global batch."""
         return self.next_seed(self.seed, ops.replica_rows(x)[1])
 
     def _checked_stream(self, x):
-        """Checks the elements of a stream; as dicts, or Keras would take contexts for targets."""
+        """Returns a stream of checked dicts: of tuples Keras would take contexts for targets."""
         if isinstance(x, tf.distribute.DistributedDataset):
             return x
         if isinstance(x, tf.data.Dataset):

@@ -1,6 +1,9 @@
 """A normalizing flow as a Keras model."""
 
 import math
+import os
+from collections.abc import Generator, Iterable, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -9,7 +12,7 @@ from snf_tf import _compat, ops
 from snf_tf.flow.elements import unpack
 from snf_tf.flow.evaluation import FlowEvaluation
 from snf_tf.flow.fitting import FlowFitting
-from snf_tf.layers.bijection import Bijection, follow
+from snf_tf.layers.bijection import Bijection, Step, follow
 from snf_tf.layers.tf_variables import weights_in_use
 
 
@@ -28,7 +31,7 @@ class Flow(FlowEvaluation, FlowFitting):
         bijections: Layers from data to latents.
         event_shape: Shape of one x.
         base: Distribution of the latents, flat vectors `(batch, D)`: an object with
-            `log_prob(z) -> (batch,)` and `sample(shape, seed)`, such as a TFP distribution, whose
+            `log_prob(z) -> (batch,)` and `sample(shape, seed)`, such as a TFP distribution. Its
             variables become weights of the flow. None is the standard normal. To `save` a flow with
             another base, Keras must be able to serialize the base; `save_weights` works with any.
         seed: Seed of the noise in training: a step's noise is a function of (seed, step, row of the
@@ -61,16 +64,24 @@ class Flow(FlowEvaluation, FlowFitting):
     """
 
     takes_seed = True
+    built: bool
 
-    def __init__(self, bijections, event_shape, base=None, seed=0, **kwargs):
+    def __init__(
+        self,
+        bijections: Iterable[Bijection],
+        event_shape: Sequence[int],
+        base: Any = None,
+        seed: int = 0,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         # Raw data must not be cast to a half precision compute dtype; every layer casts for itself.
         self.autocast = False
         self.bijections = list(bijections)
         if not isinstance(event_shape, tuple | list | tf.TensorShape):
             raise ValueError(
-                f"event_shape must be a tuple, the shape of one example. Received: "
-                f"event_shape={event_shape!r}"
+                "event_shape must be a tuple, the shape of one example. "
+                f"Received: event_shape={event_shape!r}"
             )
         self.event_shape = tuple(event_shape)
         self._base = base
@@ -78,7 +89,7 @@ class Flow(FlowEvaluation, FlowFitting):
         self.traced_version = 0
         self.build((None, *self.event_shape))
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Builds all bijections for data of shape `(batch,) + event_shape`."""
         if self.built:
             return
@@ -88,16 +99,16 @@ class Flow(FlowEvaluation, FlowFitting):
         for bijection in self.bijections:
             if not isinstance(bijection, Bijection):
                 raise ValueError(
-                    f"The bijections of a Flow must be snf_tf.layers.FlowLayer objects. Received: "
-                    f"{bijection!r}"
+                    "The bijections of a Flow must be snf_tf.layers.FlowLayer objects. "
+                    f"Received: {bijection!r}"
                 )
             if not bijection.built:
                 bijection.build((None, *shape))
             if bijection.event_shape != shape:
                 raise ValueError(
                     f"{bijection.name} was built for events of shape {bijection.event_shape}, but "
-                    f"gets events of shape {shape} in "
-                    f"this Flow. Received: event_shape={self.event_shape}"
+                    f"gets events of shape {shape} in this Flow. "
+                    f"Received: event_shape={self.event_shape}"
                 )
             shape = bijection.latent_shape
         self.latent_shape = (math.prod(shape),)
@@ -112,13 +123,13 @@ class Flow(FlowEvaluation, FlowFitting):
         self.built = True
 
     @property
-    def base(self):
-        """The distribution of the latents; None is the standard normal. It cannot be replaced."""
+    def base(self) -> Any:
+        """Returns the distribution of the latents; None is the standard normal. Not replaceable."""
         return self._base
 
     # The contract of a layer.
 
-    def call(self, x, context=None, training=False, seed=None):
+    def call(self, x, context=None, training=False, seed=None) -> tuple[tf.Tensor, tf.Tensor]:
         """Maps data to latents: `(z, log_det)`, `(batch, D)` and `(batch,)`, as the layers do.
 
         Args:
@@ -137,30 +148,30 @@ class Flow(FlowEvaluation, FlowFitting):
         x = self.check_data(x)
         return self.forward(x, self.check_context(context, x), training, seed)
 
-    def forward(self, x, context=None, training=False, seed=None):
-        """Does what a call does, for x and context that are checked."""
+    def forward(self, x, context=None, training=False, seed=None) -> tuple[tf.Tensor, tf.Tensor]:
+        """Does what a call does, on x and context that were checked before."""
         log_dets: list[tf.Tensor] = []
         steps = self.steps(x, context, training, seed)
         z = follow(steps, lambda step: log_dets.append(step.log_det))
         return z, self._sum(log_dets)
 
-    def call_inverse(self, z, context=None, exact=True):
+    def call_inverse(self, z, context=None, exact=True) -> tf.Tensor:
         x = tf.reshape(z, (-1, *self.bijections[-1].latent_shape))
         for bijection in reversed(self.bijections):
             x = bijection.inverse(x, context=context, exact=exact)
         return x
 
-    def steps(self, x, context=None, training=False, seed=None):
+    def steps(self, x, context=None, training=False, seed=None) -> Generator[Step, None, tf.Tensor]:
         seed = self.training_seed(x) if training and seed is None else ops.row_seed(seed)
         for index, bijection in enumerate(self.bijections):
             noise = ops.fold_in(seed, index) if bijection.takes_seed else None
             x = yield from bijection.steps(x, context, training, noise)
         return tf.reshape(x, (-1, *self.latent_shape))
 
-    def leaves(self):
+    def leaves(self) -> list[Bijection]:
         return [leaf for bijection in self.bijections for leaf in bijection.leaves()]
 
-    def bijections_after_noise(self):
+    def bijections_after_noise(self) -> list[Bijection]:
         first, *rest = self.bijections
         if late := [leaf.name for b in rest for leaf in b.leaves() if not leaf.is_bijection]:
             raise ValueError(f"What is random is no bijection. Received: {', '.join(late)}")
@@ -188,44 +199,44 @@ class Flow(FlowEvaluation, FlowFitting):
         return any(bijection.takes_context for bijection in self.bijections)
 
     @property
-    def version(self):
+    def version(self) -> int:
         return sum(bijection.version for bijection in self.bijections)
 
-    def unbuilt_parts(self):
+    def unbuilt_parts(self) -> list[str]:
         return [name for bijection in self.bijections for name in bijection.unbuilt_parts()]
 
     @property
-    def needs_initialization(self):
+    def needs_initialization(self) -> bool:
         return any(bijection.needs_initialization for bijection in self.bijections)
 
     @property
-    def log_det_dtype(self):
+    def log_det_dtype(self) -> str:
         dtypes = (bijection.log_det_dtype for bijection in self.bijections)
         return max(dtypes, key=lambda dtype: tf.as_dtype(dtype).size)
 
-    def constant_log_det(self):
+    def constant_log_det(self) -> tf.Tensor | None:
         if not self.log_det_is_constant:
             return None
         return self._sum([bijection.constant_log_det() for bijection in self.bijections])
 
-    def initialize(self, x, context=None, seed=None):
-        """Sets the data-dependent weights of all layers from a batch x, once: a flow that was
-        initialized is left as it is.
+    def initialize(self, x, context=None, seed=None) -> None:
+        """Sets the data-dependent weights of all layers from a batch x, once.
+
+        A second call changes nothing.
 
         Raises:
-            ValueError: If x is no batch such as the flow takes, or a layer cannot be initialized by
-                it.
+            ValueError: If the flow does not accept x, or a layer cannot be initialized by x.
         """
         if self.initialized > 0:
             return
         if isinstance(x, tf.data.Dataset):
             raise ValueError(
-                "initialize takes one batch, such as next(iter(dataset)). Received: a "
-                "tf.data.Dataset"
+                "initialize takes one batch, such as next(iter(dataset)). "
+                "Received: a tf.data.Dataset"
             )
         x, seed = self.check_data(x), ops.row_seed(seed)
         for index, bijection in enumerate(self.bijections):
-            # A layer sees what the layers before it give once they are initialized.
+            # A layer is initialized by the output of the layers before, which are initialized.
             noise = {"seed": ops.fold_in(seed, index)} if bijection.takes_seed else {}
             given = context if bijection.takes_context else None
             bijection.initialize(x, given, **noise)
@@ -236,7 +247,7 @@ class Flow(FlowEvaluation, FlowFitting):
 
     # Serialization.
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "bijections": [
                 keras.saving.serialize_keras_object(bijection) for bijection in self.bijections
@@ -247,13 +258,13 @@ class Flow(FlowEvaluation, FlowFitting):
         }
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(cls, config: dict[str, Any], custom_objects: dict | None = None) -> "Flow":
         config = dict(config)
         for name in ("bijections", "base"):
             config[name] = keras.saving.deserialize_keras_object(config[name], custom_objects)
         return cls(**config)
 
-    def load_weights(self, filepath, **kwargs):
+    def load_weights(self, filepath: str | os.PathLike, **kwargs: Any) -> None:
         """Loads weights; as in Keras.
 
         Raises:
@@ -262,7 +273,7 @@ class Flow(FlowEvaluation, FlowFitting):
         self.require_built("load_weights")
         super().load_weights(filepath, **kwargs)
 
-    def save_weights(self, filepath, **kwargs):
+    def save_weights(self, filepath: str | os.PathLike, **kwargs: Any) -> None:
         """Saves weights; as in Keras.
 
         Raises:

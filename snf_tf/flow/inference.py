@@ -1,6 +1,6 @@
-"""What a fitted flow is used for: likelihoods, latents, samples, bijectors."""
+"""Uses of a fitted flow: likelihoods, latents, samples, bijectors."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -9,14 +9,25 @@ from snf_tf import ops
 from snf_tf.flow.elements import Element, unpack
 from snf_tf.layers.bijection import Bijection
 
+if TYPE_CHECKING:
+    from tensorflow_probability.distributions import TransformedDistribution
+
+    from snf_tf.bijectors import FlowBijector
+
 
 class FlowInference(Bijection):
-    """The uses of `snf_tf.Flow`, exact unless an argument says otherwise."""
+    """Adds the uses of a fitted flow to `snf_tf.Flow`; exact unless an argument says otherwise."""
 
     bijections: list[Bijection]
     base: Any
 
-    def log_prob(self, x, context=None, seed=None, batch_size=None):
+    def log_prob(
+        self,
+        x: tf.Tensor,
+        context: tf.Tensor | None = None,
+        seed: int | None = None,
+        batch_size: int | None = None,
+    ) -> tf.Tensor:
         """Computes the exact log-density of data.
 
         Args:
@@ -31,19 +42,27 @@ class FlowInference(Bijection):
             bounds log P(x) from below.
 
         Raises:
-            ValueError: If x has the wrong shape, holds NaN, or does not fit the first layer; or if
-                no layer takes the context, or it has other rows than x.
+            ValueError: If x has the wrong shape, holds NaN, or does not fit the first layer. If no
+                layer takes the context, or the context has other rows than x.
         """
         return self._by_rows(self._log_prob, x, context, seed, batch_size)
 
-    def encode(self, x, context=None, seed=None, batch_size=None):
+    def encode(
+        self,
+        x: tf.Tensor,
+        context: tf.Tensor | None = None,
+        seed: int | None = None,
+        batch_size: int | None = None,
+    ) -> tf.Tensor:
         """Maps data `(batch,) + event_shape` to latents `(batch, D)`, float32 at least.
 
         Arguments and errors are those of `log_prob`.
         """
         return self._by_rows(self._encode, x, context, seed, batch_size)
 
-    def decode(self, z, context=None, exact=True):
+    def decode(
+        self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True
+    ) -> tf.Tensor:
         """Maps latents `(batch, D)` to data; images are floats in [0, 256).
 
         Args:
@@ -63,7 +82,13 @@ class FlowInference(Bijection):
         return self._decode(z, self.check_context(context, z), exact, self.version)
 
     def sample(
-        self, n, context=None, exact=False, temperature=1.0, seed=None, batch_size=None
+        self,
+        n: int | tf.Tensor,
+        context: tf.Tensor | None = None,
+        exact: bool = False,
+        temperature: float | tf.Tensor = 1.0,
+        seed: int | tf.Tensor | None = None,
+        batch_size: int | None = None,
     ) -> tf.Tensor:
         """Draws samples.
 
@@ -110,22 +135,22 @@ class FlowInference(Bijection):
     # TensorFlow Probability takes seconds to import, and only these two need it.
 
     @property
-    def bijector(self):
-        """The flow as a TFP bijector, from latents to data; see `snf_tf.bijectors.as_bijector`."""
+    def bijector(self) -> "FlowBijector":
+        """Returns the flow as a TFP bijector; see `snf_tf.bijectors.as_bijector`."""
         from snf_tf.bijectors import as_bijector
 
         return as_bijector(self)
 
     @property
-    def distribution(self):
-        """The flow as a TFP distribution of data; see `snf_tf.bijectors.as_distribution`."""
+    def distribution(self) -> "TransformedDistribution":
+        """Returns the flow's TFP distribution of data; see `snf_tf.bijectors.as_distribution`."""
         from snf_tf.bijectors import as_distribution
 
         return as_distribution(self)
 
     # Checks.
 
-    def check_data(self, x) -> tf.Tensor:
+    def check_data(self, x: Any) -> tf.Tensor:
         """Returns data as a tensor after checking that this flow accepts them.
 
         Raises:
@@ -141,7 +166,7 @@ class FlowInference(Bijection):
             )
         return self.bijections[0].check_data(x)
 
-    def check_event(self, x) -> None:
+    def check_event(self, x: Any) -> None:
         """Raises a ValueError unless x, a tensor or an array, has the shape of a batch."""
         if not tf.TensorShape(x.shape).is_compatible_with((None, *self.event_shape)):
             raise ValueError(
@@ -149,7 +174,7 @@ class FlowInference(Bijection):
                 f"Received: x.shape={x.shape}"
             )
 
-    def check_context(self, context, x) -> tf.Tensor | None:
+    def check_context(self, context: Any, x: tf.Tensor) -> tf.Tensor | None:
         """Returns a context as a tensor after checking that it goes with x.
 
         Raises:
@@ -174,7 +199,7 @@ class FlowInference(Bijection):
             context = ops.require(same, context, "The context must have as many rows as x.")
         return context
 
-    def check_element(self, element) -> Element:
+    def check_element(self, element: Any) -> Element:
         """Returns an element of a data set after checking it; see `check_data`, `check_context`."""
         x, context, weight = unpack(element)
         x = self.check_data(x)
@@ -190,12 +215,14 @@ class FlowInference(Bijection):
 
     # The computations. A change of a layer changes the version, for which they are traced anew.
 
-    def base_log_prob(self, z) -> tf.Tensor:
+    def base_log_prob(self, z: tf.Tensor) -> tf.Tensor:
         """Computes the log-density (nats) of latents `(batch, D)` under the base: `(batch,)`."""
         z = tf.cast(z, self.log_det_dtype)
         return ops.standard_normal_log_prob(z) if self.base is None else self.base.log_prob(z)
 
-    def latents_and_log_prob(self, x, context, seed) -> tuple[tf.Tensor, tf.Tensor]:
+    def latents_and_log_prob(
+        self, x: tf.Tensor, context: tf.Tensor | None, seed: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Computes latents `(batch, D)` and log-densities `(batch,)` of checked data."""
         return self._latents_and_log_prob(x, context, seed, self.version)
 

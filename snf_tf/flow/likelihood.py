@@ -1,7 +1,7 @@
-"""Exact likelihoods over whole datasets."""
+"""Computes exact likelihoods over whole datasets."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -9,11 +9,12 @@ import tensorflow as tf
 from scipy.special import logsumexp
 
 from snf_tf import ops
+from snf_tf.flow.inference import FlowInference
 from snf_tf.layers.bijection import follow
 from snf_tf.layers.flow_layer import sum_event
 
 
-def evaluate(flow, data: Iterable[Any], seed: int | None = None) -> dict[str, float]:
+def evaluate(flow: FlowInference, data: Iterable[Any], seed: int | None = None) -> dict[str, float]:
     """Evaluates a flow on every row of batches; see `snf_tf.Flow.evaluate`."""
     constant = constant_log_dets(flow)
     rows, totals = 0, tf.zeros(3, tf.float64)
@@ -37,7 +38,9 @@ def evaluate(flow, data: Iterable[Any], seed: int | None = None) -> dict[str, fl
     )
 
 
-def predict(flow, data: Iterable[Any], seed: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+def predict(
+    flow: FlowInference, data: Iterable[Any], seed: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Computes latents and log-densities of every row of batches; see `snf_tf.Flow.predict`."""
     rows, latents, log_probs = 0, [], []
     for element in data:
@@ -52,24 +55,28 @@ def predict(flow, data: Iterable[Any], seed: int | None = None) -> tuple[np.ndar
 
 
 def likelihoods(
-    model, examples: np.ndarray, seed: int = 0, draws: int = 1, batch_size: int = 500, progress=iter
+    model: Any,
+    examples: np.ndarray,
+    seed: int = 0,
+    draws: int = 1,
+    batch_size: int = 500,
+    progress: Callable[[list], Iterable] = iter,
 ) -> dict[str, float]:
     """Computes exact likelihoods of examples, with their standard errors.
 
     Args:
-        model: `snf_tf.serving.Endpoints`, or such as were loaded from a SavedModel.
+        model: `snf_tf.serving.Endpoints`, or a loaded SavedModel.
         examples: `(N,) + event_shape`, N > 1.
         seed: Seed of the noise; row i gets that of (seed, i).
-        draws: K, draws of noise for the importance weighted bound; its k-th draw has the seed `seed
-            + k`.
+        draws: K, draws of noise for the importance weighted bound. Draw k has the seed `seed + k`.
         batch_size: Rows that are evaluated at once.
         progress: Wraps the list of batches, to show progress, such as `tqdm.tqdm`.
 
     Returns:
         `nll`: mean of -log p(x + u), in nats; `bits_per_dim`; and of each its `_standard_error`
         over examples. With several draws also `importance_weighted_nll_bound`, the mean of
-        `-log(1/K sum_k p(x + u_k))`: with growing K it falls from nll to -log P(x) (Burda et al.
-        2016; Ho et al. 2019).
+        `-log(1/K sum_k p(x + u_k))`. With growing K the bound falls from nll to -log P(x) (Burda et
+        al. 2016; Ho et al. 2019).
     """
     if len(examples) < 2:
         raise ValueError(f"A standard error needs two examples at least. Received: {len(examples)}")
@@ -100,15 +107,19 @@ def likelihoods(
 
 
 @tf.function
-def constant_log_dets(flow) -> tf.Tensor:
-    """The sum of all log-dets that do not depend on the data, a scalar in float64."""
+def constant_log_dets(flow: FlowInference) -> tf.Tensor:
+    """Sums all log-dets that do not depend on the data: a scalar in float64."""
     constants = [leaf.constant_log_det() for leaf in flow.leaves() if leaf.log_det_is_constant]
     return tf.add_n([tf.zeros((), tf.float64)] + [tf.cast(c, tf.float64) for c in constants])
 
 
-def exact_log_prob(flow, x, seed, constant) -> tf.Tensor:
-    """Computes `flow.log_prob(x)` in a graph, where the sum of constant log-dets is known:
-    `(batch,)`, in float64.
+def exact_log_prob(
+    flow: FlowInference, x: tf.Tensor, seed: tf.Tensor, constant: tf.Tensor
+) -> tf.Tensor:
+    """Computes `flow.log_prob(x)` in a graph, from the known sum of constant log-dets.
+
+    Returns:
+        `(batch,)`, in nats, in float64.
     """
     return _log_prob_and_error(flow, x, seed, constant, None)[0]
 
@@ -119,7 +130,7 @@ def _log_prob_and_error(flow, x, seed, constant, context):
 
     def add(step):
         layer, h, z, log_det = step
-        # A log-det that `constant` holds is not used: TensorFlow drops its computation then.
+        # TensorFlow drops the computation of the log-dets that `constant` holds: nothing uses them.
         if not layer.log_det_is_constant:
             log_prob.append(tf.cast(log_det, tf.float64))
         if layer.has_approximate_inverse:
@@ -137,8 +148,8 @@ def _batch_totals(flow, x, context, seed, constant, weight, version) -> tf.Tenso
     return tf.stack([-tf.reduce_sum(w) for w in (weight * log_prob, -weight * error, -weight)])
 
 
-def round_trip_error(flow, x: tf.Tensor, exact: bool = True) -> float:
-    """The largest absolute error of data decoded from their latents, on the scale of x.
+def round_trip_error(flow: FlowInference, x: tf.Tensor, exact: bool = True) -> float:
+    """Computes the largest absolute error of data decoded from their latents, on the scale of x.
 
     Args:
         flow: A Flow.
@@ -154,11 +165,15 @@ def round_trip_error(flow, x: tf.Tensor, exact: bool = True) -> float:
     return float(tf.reduce_max(tf.abs(tf.reshape(z, tf.shape(start)) - start)))
 
 
-def distance_of_decoded(model, x: np.ndarray, seed: int = 0) -> float:
-    """The largest distance of decoded latents from the data that were encoded, by
-    `snf_tf.serving.Endpoints` or a SavedModel.
+def distance_of_decoded(model: Any, x: np.ndarray, seed: int = 0) -> float:
+    """Computes the largest distance of decoded latents from the data that were encoded.
 
-    Of integers, which are dequantized, from the interval [x, x + 1].
+    Integers are dequantized: their distance is that from the interval [x, x + 1].
+
+    Args:
+        model: `snf_tf.serving.Endpoints`, or a loaded SavedModel.
+        x: `(batch,) + event_shape`.
+        seed: Seed of the noise.
     """
     decoded = model.decode(model.encode(x, seed)).numpy()
     return float(

@@ -1,30 +1,31 @@
-"""What `fit` watches at the end of every epoch: finite losses, and inverses that can be trusted."""
+"""Watches `fit` at the end of every epoch: finite losses, and inverses that can be trusted."""
 
 import math
 import warnings
 
 import keras
 
-# Largest relative error of a learned inverse on random vectors whose gradient can be trusted.
+# With a larger relative error on random vectors, the gradient by a learned inverse is not trusted.
 _LARGEST = 0.5
 
 
 class FitMonitor(keras.callbacks.Callback):
     """Adds `val_loss`, and the largest `inverse_error`, to the logs; warns, or stops training.
 
-    It comes before a user's callbacks, which then find both: Keras' defaults monitor `val_loss`.
+    `fit` calls it before a user's callbacks: these then find both. Keras' defaults monitor
+    `val_loss`.
 
     Raises:
         FloatingPointError: At the end of an epoch whose loss is not finite. XLA leaves out the
             check of every step.
     """
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         logs = {} if logs is None else logs
         if not math.isfinite(logs.get("surrogate", 0.0)):
             raise FloatingPointError(
                 f"The loss of epoch {epoch + 1} is not finite, and its weights are lost. Train "
-                "with a lower learning rate or clipped gradients; without jit_compile the first "
+                "with a lower learning rate or clipped gradients. Without jit_compile the first "
                 f"bad step is refused. Received: surrogate={logs['surrogate']}"
             )
         if "val_nll" in logs:

@@ -1,18 +1,13 @@
 """How a self normalizing layer keeps its inverse kernel: the base classes of all methods."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from snf_tf import ops
 from snf_tf.layers.options import Option
-
-if TYPE_CHECKING:
-    from snf_tf.layers.self_normalizing.layer import SelfNormalizing
 
 
 class StateWeight(NamedTuple):
@@ -57,7 +52,7 @@ class InverseMethod(Option):
 
     trains_inverse = False
 
-    def initial_state(self, layer: SelfNormalizing) -> dict[str, StateWeight]:
+    def initial_state(self, layer: Any) -> dict[str, StateWeight]:
         """Names the numbers that the method needs.
 
         Raises:
@@ -65,7 +60,7 @@ class InverseMethod(Option):
         """
         raise NotImplementedError
 
-    def training_call(self, layer: SelfNormalizing, x: tf.Tensor) -> TrainingCall:
+    def training_call(self, layer: Any, x: tf.Tensor) -> TrainingCall:
         """Computes a training call of the layer, for x in the compute dtype. Assigns nothing."""
         raise NotImplementedError
 
@@ -85,18 +80,18 @@ class ClosedForm(InverseMethod):
     replica computes the same update, and the first one's is kept.
     """
 
-    def update(self, layer: SelfNormalizing, x: tf.Tensor, z: tf.Tensor) -> Update:
+    def update(self, layer: Any, x: tf.Tensor, z: tf.Tensor) -> Update:
         """Computes the new inverse kernel, from the layer's input x and output z."""
         raise NotImplementedError
 
-    def training_call(self, layer, x):
+    def training_call(self, layer: Any, x: tf.Tensor) -> TrainingCall:
         z = layer.affine(x)
         inverse_kernel, gradient, state = self.update(layer, x, z)
         log_det = ops.log_det_by_gradient(layer.widen(layer.kernel), gradient, x)
         return TrainingCall(z, log_det, inverse_kernel=inverse_kernel, state=state)
 
 
-def log_if(layer: SelfNormalizing, condition: tf.Tensor, *message: Any) -> None:
+def log_if(layer: Any, condition: tf.Tensor, *message: Any) -> None:
     """Prints a message to standard error, if a condition holds when the graph runs."""
     tf.cond(
         condition,

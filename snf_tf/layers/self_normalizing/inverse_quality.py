@@ -1,18 +1,13 @@
 """Estimates of how good the inverse kernel of a dense layer is, and its last resort."""
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from snf_tf import ops
 from snf_tf.layers.self_normalizing.inverse_method import COUNT, NUMBER, StateWeight, log_if
-
-if TYPE_CHECKING:
-    from snf_tf.layers.self_normalizing.layer import SelfNormalizing
 
 # Streams of random numbers.
 _FOR_WORST, _FOR_ANGLE, FOR_PROBES = range(3)
@@ -40,7 +35,7 @@ class WorstRows(NamedTuple):
     state: dict[str, tf.Tensor]
 
 
-def quality_state(layer: SelfNormalizing, **counts: StateWeight) -> dict[str, StateWeight]:
+def quality_state(layer: Any, **counts: StateWeight) -> dict[str, StateWeight]:
     """Names the numbers that the functions of this file need, and the counts of a method."""
     row = StateWeight(shape=(1, *layer.event_shape), initial=1.0)
     return {
@@ -53,14 +48,14 @@ def quality_state(layer: SelfNormalizing, **counts: StateWeight) -> dict[str, St
     }
 
 
-def random_rows(layer: SelfNormalizing, count: int, dtype: tf.DType, purpose: int) -> tf.Tensor:
+def random_rows(layer: Any, count: int, dtype: tf.DType, purpose: int) -> tf.Tensor:
     """Draws normal rows, `(count, D)`, other ones in every update and for every purpose."""
     updates = tf.convert_to_tensor(layer.inverse_state["inverse_updates"])
     seed = tf.stack([updates, tf.constant(purpose, updates.dtype)])
     return tf.random.stateless_normal((count, *layer.event_shape), seed, dtype=dtype)
 
 
-def worst_rows(layer: SelfNormalizing, kernel: tf.Tensor, inverse: tf.Tensor) -> WorstRows:
+def worst_rows(layer: Any, kernel: tf.Tensor, inverse: tf.Tensor) -> WorstRows:
     """Makes one step of the power iterations that find the worst rows."""
     state = layer.inverse_state
     random = _MIXED_IN * ops.unit_rows(random_rows(layer, 1, kernel.dtype, _FOR_WORST))
@@ -81,7 +76,7 @@ def worst_rows(layer: SelfNormalizing, kernel: tf.Tensor, inverse: tf.Tensor) ->
     return WorstRows(norm, rows, images, directions)
 
 
-def estimated_angle(layer: SelfNormalizing, kernel: tf.Tensor, inverse: tf.Tensor) -> tf.Tensor:
+def estimated_angle(layer: Any, kernel: tf.Tensor, inverse: tf.Tensor) -> tf.Tensor:
     """Estimates the angle between an inverse M and the exact one, in degrees.
 
     It is also the angle between the gradients of log|det| by them. With M = K^-1 (I - E) its sine
@@ -93,7 +88,7 @@ def estimated_angle(layer: SelfNormalizing, kernel: tf.Tensor, inverse: tf.Tenso
 
 
 def judge(
-    layer: SelfNormalizing,
+    layer: Any,
     kernel: tf.Tensor,
     inverse: tf.Tensor,
     norm: tf.Tensor,
@@ -106,7 +101,7 @@ def judge(
     # First order says too little where the norm is large.
     bound = tolerance * (1 - norm)
 
-    def estimate():
+    def estimate() -> tuple[tf.Tensor, tf.Tensor]:
         angle = estimated_angle(layer, kernel, inverse)
         return angle, angle <= bound
 
@@ -114,7 +109,7 @@ def judge(
     return angle, good & (norm < 1)
 
 
-def invert(layer: SelfNormalizing, kernel: tf.Tensor, angle: tf.Tensor) -> tf.Tensor:
+def invert(layer: Any, kernel: tf.Tensor, angle: tf.Tensor) -> tf.Tensor:
     """Inverts a kernel exactly, and says so the 1st, 2nd, 4th, 8th time, and so on."""
     count = layer.inverse_state["exact_inversions"] + 1
     log_if(

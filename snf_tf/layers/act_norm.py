@@ -41,13 +41,15 @@ class ActNorm(FlowLayer):
     takes_context = False
     log_det_is_constant = True
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         super().build(input_shape)
         channels = self.event_shape[-1]
         self.bias = self.add_weight(name="bias", shape=(channels,), initializer="zeros")
         self.log_scale = self.add_weight(name="log_scale", shape=(channels,), initializer="zeros")
 
-    def initialize(self, x, context=None):
+    def initialize(  # type: ignore[override]
+        self, x: tf.Tensor, context: tf.Tensor | None = None
+    ) -> None:
         """Sets bias and scale from a batch x.
 
         Raises:
@@ -78,19 +80,23 @@ class ActNorm(FlowLayer):
         self.bias.assign(-mean)
         self.log_scale.assign(-0.5 * tf.math.log(variance))
 
-    def call(self, x, context=None, training=False):
+    def call(
+        self, x: tf.Tensor, context: tf.Tensor | None = None, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         self._require_initialized()
         z = (self.widen(x) + self.widen(self.bias)) * tf.exp(self.widen(self.log_scale))
         return tf.cast(z, self.call_dtype(training)), self.repeat(self.constant_log_det(), x)
 
-    def call_inverse(self, z, context=None, exact=True):
+    def call_inverse(
+        self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True
+    ) -> tf.Tensor:
         self._require_initialized()
         return z * tf.exp(-self.widen(self.log_scale)) - self.widen(self.bias)
 
-    def constant_log_det(self):
+    def constant_log_det(self) -> tf.Tensor:
         return math.prod(self.event_shape[:-1]) * tf.reduce_sum(self.widen(self.log_scale))
 
-    def _require_initialized(self):
+    def _require_initialized(self) -> None:
         # When a graph is traced, not when it runs: the weights stay initialized.
         with tf.init_scope():
             if self.needs_initialization:

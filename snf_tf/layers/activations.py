@@ -1,6 +1,7 @@
 """Element-wise bijections without weights. All work on inputs of any shape `(batch, ...)`."""
 
 import math
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -16,7 +17,9 @@ class _Activation(FlowLayer):
 
     takes_context = False
 
-    def call(self, x, context=None, training=False):
+    def call(
+        self, x: tf.Tensor, context: tf.Tensor | None = None, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         value, log_slope = self._function(self.widen(x))
         return tf.cast(value, self.call_dtype(training)), sum_event(log_slope)
 
@@ -38,17 +41,19 @@ class LeakyReLU(_Activation):
         [[-1.0, 1.0]]
     """
 
-    def __init__(self, alpha=0.3, **kwargs):
+    def __init__(self, alpha: float = 0.3, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.alpha = _positive("alpha", alpha)
 
-    def _function(self, x):
+    def _function(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return ops.leaky_relu(x, self.alpha)
 
-    def call_inverse(self, z, context=None, exact=True):
+    def call_inverse(
+        self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True
+    ) -> tf.Tensor:
         return ops.leaky_relu_inverse(z, self.alpha)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"alpha": self.alpha}
 
 
@@ -72,17 +77,19 @@ class SmoothLeakyReLU(_Activation):
         [[-10000.0, 0.5]]
     """
 
-    def __init__(self, alpha=0.3, **kwargs):
+    def __init__(self, alpha: float = 0.3, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.alpha = _positive("alpha", alpha)
 
-    def _function(self, x):
+    def _function(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return ops.smooth_leaky_relu(x, self.alpha)
 
-    def call_inverse(self, z, context=None, exact=True):
+    def call_inverse(
+        self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True
+    ) -> tf.Tensor:
         return ops.smooth_leaky_relu_inverse(z, self.alpha)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"alpha": self.alpha}
 
 
@@ -107,22 +114,24 @@ class SmoothTanh(_Activation):
         [[-3.0, 0.5]]
     """
 
-    def __init__(self, alpha=1.0, beta=0.1, **kwargs):
+    def __init__(self, alpha: float = 1.0, beta: float = 0.1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.alpha = _positive("alpha", alpha)
         self.beta = _positive("beta", beta)
 
-    def _function(self, x):
+    def _function(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return ops.smooth_tanh(x, self.alpha, self.beta)
 
-    def call_inverse(self, z, context=None, exact=True):
+    def call_inverse(
+        self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True
+    ) -> tf.Tensor:
         return ops.smooth_tanh_inverse(z, self.alpha, self.beta)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"alpha": self.alpha, "beta": self.beta}
 
 
-def _positive(name, value):
+def _positive(name: str, value: float) -> float:
     if not 0 < value < math.inf:
         raise ValueError(
             f"{name} must be positive and finite, or the map has no inverse. Received: "

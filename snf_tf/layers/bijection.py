@@ -77,7 +77,9 @@ class Bijection(keras.layers.Layer):
         """The dtype to which Keras casts inputs: never a half precision."""
         return self.log_det_dtype
 
-    def inverse(self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True):
+    def inverse(
+        self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True
+    ) -> tf.Tensor:
         """Computes x from z.
 
         Args:
@@ -93,7 +95,9 @@ class Bijection(keras.layers.Layer):
         """
         return self.call_inverse(self._checked_latents(z), context=context, exact=exact)
 
-    def call_inverse(self, z, context=None, exact=True) -> tf.Tensor:
+    def call_inverse(
+        self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True
+    ) -> tf.Tensor:
         """Computes x from z: the layer's own part of `inverse`, which has checked and cast z."""
         raise NotImplementedError
 
@@ -101,7 +105,13 @@ class Bijection(keras.layers.Layer):
         """Computes the exact log|det| as a scalar, at its full cost; None if it depends on x."""
         return None
 
-    def steps(self, x, context=None, training=False, seed=None) -> Generator[Step, None, tf.Tensor]:
+    def steps(
+        self,
+        x: tf.Tensor,
+        context: tf.Tensor | None = None,
+        training: bool = False,
+        seed: int | tf.Tensor | None = None,
+    ) -> Generator[Step, None, tf.Tensor]:
         """Applies the `leaves` one by one, from data to latents.
 
         Args:
@@ -133,11 +143,13 @@ class Bijection(keras.layers.Layer):
         """
         return [self] if self.is_bijection else []
 
-    def check_data(self, x) -> tf.Tensor:
+    def check_data(self, x: tf.Tensor) -> tf.Tensor:
         """Returns x after checking that this layer accepts its values; see `snf_tf.ops.require`."""
         return x
 
-    def initialize(self, x, context=None, seed=None) -> None:
+    def initialize(
+        self, x: tf.Tensor, context: tf.Tensor | None = None, seed: int | tf.Tensor | None = None
+    ) -> None:
         """Sets data-dependent weights from a batch x; most layers have none."""
 
     def diagnostics(self, x: tf.Tensor, z: tf.Tensor) -> Mapping[str, Any]:
@@ -170,7 +182,7 @@ class Bijection(keras.layers.Layer):
         """A number that grows with every change of a public attribute; traces depend on it."""
         return self._changes
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: Any) -> None:
         # Keras sets `built` in every call.
         if not name.startswith("_") and name != "built" and self.__dict__.get("built", False):
             self._changes += 1
@@ -186,7 +198,7 @@ class Bijection(keras.layers.Layer):
         """The weights whose gradient in training is an estimate."""
         return ()
 
-    def widen(self, x) -> tf.Tensor:
+    def widen(self, x: Any) -> tf.Tensor:
         """Returns x in `log_det_dtype`."""
         return tf.cast(x, self.log_det_dtype)
 
@@ -194,11 +206,11 @@ class Bijection(keras.layers.Layer):
         """Returns the dtype of a call: the compute dtype in training, otherwise `log_det_dtype`."""
         return self.compute_dtype if training else self.log_det_dtype
 
-    def repeat(self, log_det, x) -> tf.Tensor:
+    def repeat(self, log_det: Any, x: tf.Tensor) -> tf.Tensor:
         """Returns a log-det that is the same for every row of x, `(batch,)`."""
         return tf.fill(tf.shape(x)[:1], self.widen(log_det))
 
-    def add_weight(self, *args, autocast: bool = False, **kwargs) -> keras.Variable:
+    def add_weight(self, *args: Any, autocast: bool = False, **kwargs: Any) -> keras.Variable:
         """Adds a weight, as in Keras, that is not cast to half precision."""
         return super().add_weight(*args, autocast=autocast, **kwargs)
 
@@ -230,7 +242,7 @@ class Bijection(keras.layers.Layer):
             return
         super().load_own_variables(store)
 
-    def _checked_latents(self, z):
+    def _checked_latents(self, z: Any) -> tf.Tensor:
         if not self.built:
             raise ValueError(
                 f"{type(self).__name__}.inverse needs a layer that has been called once, or built "

@@ -1,5 +1,7 @@
 """Convolution exponentials."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -51,7 +53,13 @@ class ConvolutionExponential(ExactConv2D):
     # `singular_vector`, without which a file is read as a fresh start.
     _count_of_optional_weights = 1
 
-    def __init__(self, kernel_size, bound=0.9, kernel_initializer=None, **kwargs):
+    def __init__(
+        self,
+        kernel_size: int | tuple[int, int],
+        bound: float = 0.9,
+        kernel_initializer: Any = None,
+        **kwargs: Any,
+    ) -> None:
         # NoisyIdentity minus the identity.
         initializer = kernel_initializer or keras.initializers.VarianceScaling(1e-4, mode="fan_avg")
         super().__init__(kernel_size, kernel_initializer=initializer, **kwargs)
@@ -60,7 +68,7 @@ class ConvolutionExponential(ExactConv2D):
         self.supports_jit = True
         self.bound = bound
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         super().build(input_shape)
         self.singular_vector = self.add_weight(
             name="singular_vector",
@@ -70,21 +78,25 @@ class ConvolutionExponential(ExactConv2D):
             aggregation="only_first_replica",
         )
 
-    def call(self, x, context=None, training=False):
+    def call(
+        self, x: tf.Tensor, context: tf.Tensor | None = None, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         kernel = self.scaled_kernel(training)
         z = ops.exponential_conv2d(self.widen(x), kernel, self.bound) + self.widen(self.bias)
         return tf.cast(z, self.call_dtype(training)), self.repeat(
             ops.conv2d_trace(kernel, self.event_shape), x
         )
 
-    def call_inverse(self, z, context=None, exact=True):
+    def call_inverse(
+        self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True
+    ) -> tf.Tensor:
         kernel = -self.scaled_kernel()
         return ops.exponential_conv2d(z - self.widen(self.bias), kernel, self.bound)
 
-    def constant_log_det(self):
+    def constant_log_det(self) -> tf.Tensor:
         return ops.conv2d_trace(self.scaled_kernel(), self.event_shape)
 
-    def scaled_kernel(self, training=False):
+    def scaled_kernel(self, training: bool = False) -> tf.Tensor:
         """Computes the kernel of T, `kernel * min(1, bound / norm)`.
 
         Args:
@@ -98,5 +110,5 @@ class ConvolutionExponential(ExactConv2D):
             self.singular_vector.assign(vector)
         return kernel * tf.minimum(self.bound / ops.conv2d_norm(kernel, vector), 1)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"bound": self.bound}

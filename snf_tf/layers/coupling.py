@@ -1,7 +1,7 @@
 """Couplings: a part of an event is transformed, with parameters that the rest gives."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import keras
 import tensorflow as tf
@@ -47,8 +47,8 @@ class Coupling(FlowLayer):
         mask: str | Channels = "channels",
         conditioner: keras.layers.Layer | None = None,
         width: int = 512,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if conditioner is not None and not isinstance(conditioner, keras.layers.Layer):
             raise ValueError(
@@ -61,7 +61,7 @@ class Coupling(FlowLayer):
         self.given_conditioner = conditioner
         self.width = width
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         super().build(input_shape)
         x1_shape, x2_shape = self.mask.shapes(self.event_shape)
         outputs = x2_shape[-1] * self.transform.count_of_parameters
@@ -73,28 +73,32 @@ class Coupling(FlowLayer):
             self.conditioner, keras.KerasTensor((None, *x1_shape), self.log_det_dtype)
         )
 
-    def call(self, x, context=None, training=False):
+    def call(
+        self, x: tf.Tensor, context: tf.Tensor | None = None, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         x1, x2 = self.mask.split(self.widen(x))
         z2, log_slope = self.transform.forward(x2, self._parameters(x1, context, training))
         z = self.mask.merge(x1, z2)
         return tf.cast(z, self.call_dtype(training)), sum_event(log_slope)
 
-    def call_inverse(self, z, context=None, exact=True):
+    def call_inverse(
+        self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True
+    ) -> tf.Tensor:
         x1, z2 = self.mask.split(z)
         return self.mask.merge(x1, self.transform.inverse(z2, self._parameters(x1, context, False)))
 
     @property
-    def takes_context(self):
+    def takes_context(self) -> bool:  # type: ignore[override]
         return self.given_conditioner is not None
 
-    def unbuilt_parts(self):
+    def unbuilt_parts(self) -> list[str]:
         return [self.conditioner.name] if self._waits_for_context else []
 
     @property
-    def log_det_is_constant(self):
+    def log_det_is_constant(self) -> bool:  # type: ignore[override]
         return self.transform.keeps_volume
 
-    def constant_log_det(self):
+    def constant_log_det(self) -> tf.Tensor | None:
         return tf.zeros((), self.log_det_dtype) if self.log_det_is_constant else None
 
     def get_config(self) -> dict[str, Any]:
@@ -107,10 +111,10 @@ class Coupling(FlowLayer):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**deserialized(config))
 
-    def _parameters(self, x1, context, training):
+    def _parameters(self, x1: tf.Tensor, context: tf.Tensor | None, training: bool) -> tf.Tensor:
         """Computes the parameters, of the shape of x2 and one more axis."""
         if context is not None and self.given_conditioner is None:
             raise ValueError(
@@ -166,21 +170,21 @@ class AffineCoupling(Coupling):
         conditioner: keras.layers.Layer | None = None,
         width: int = 512,
         scale: str | LogScale = "sigmoid",
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         super().__init__(Affine(scale), Channels(), conditioner, width, **kwargs)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         del config["transform"], config["mask"]
         return config | {"scale": keras.saving.serialize_keras_object(self.transform.scale)}
 
 
-def _is_built(network):
+def _is_built(network: Any) -> bool:
     return network.built and all(layer.built for layer in network._flatten_layers())
 
 
-def _build(network, x1):
+def _build(network: Any, x1: keras.KerasTensor) -> bool:
     """Builds a network by a symbolic call on x1 alone; False, if it takes more than that."""
     try:
         network(x1)

@@ -1,5 +1,7 @@
 """Emerging convolutions: two autoregressive convolutions in opposite orders."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -44,7 +46,7 @@ class EmergingConv2D(FlowLayer):
     takes_context = False
     log_det_is_constant = True
 
-    def __init__(self, kernel_size=3, kernel_initializer=None, **kwargs):
+    def __init__(self, kernel_size: int = 3, kernel_initializer: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not (isinstance(kernel_size, int) and kernel_size >= 3 and kernel_size % 2):
             raise ValueError(
@@ -54,13 +56,13 @@ class EmergingConv2D(FlowLayer):
         self.kernel_size = kernel_size
         self.kernel_initializer = keras.initializers.get(kernel_initializer) or NoisyIdentity()
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         super().build(input_shape)
         self.require_images()
         channels, reach = self.event_shape[2], self.kernel_size // 2
 
-        def add(name, part):
-            def initial(shape, dtype):
+        def add(name: str, part: slice) -> keras.Variable:
+            def initial(shape: tuple[int, ...], dtype: Any) -> tf.Tensor:
                 whole = self.kernel_initializer(
                     (self.kernel_size, self.kernel_size, channels, channels), dtype=dtype
                 )
@@ -73,7 +75,9 @@ class EmergingConv2D(FlowLayer):
         self.reverse_kernel = add("reverse_kernel", slice(reach, None))
         self.bias = self.add_weight(name="bias", shape=(channels,), initializer="zeros")
 
-    def call(self, x, context=None, training=False):
+    def call(
+        self, x: tf.Tensor, context: tf.Tensor | None = None, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         first, second = self._kernels()
         no_bias = tf.zeros_like(self.widen(self.bias))
         h = ops.affine_conv2d(tf.cast(x, self.call_dtype(training)), first, no_bias)
@@ -81,12 +85,14 @@ class EmergingConv2D(FlowLayer):
             self.constant_log_det(), x
         )
 
-    def call_inverse(self, z, context=None, exact=True):
+    def call_inverse(
+        self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True
+    ) -> tf.Tensor:
         y = z - self.widen(self.bias)
         first, second = self._kernels()
         return ops.conv2d_solve(ops.conv2d_solve(y, second), first)
 
-    def constant_log_det(self):
+    def constant_log_det(self) -> tf.Tensor:
         height, width, _ = self.event_shape
         own = tf.concat(
             [tf.linalg.diag_part(k) for k in (self.kernel[-1, -1], self.reverse_kernel[0, 0])],
@@ -94,13 +100,13 @@ class EmergingConv2D(FlowLayer):
         )
         return height * width * tf.reduce_sum(tf.math.log(tf.abs(self.widen(own))))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "kernel_size": self.kernel_size,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
         }
 
-    def _kernels(self):
+    def _kernels(self) -> tuple[tf.Tensor, tf.Tensor]:
         """Both kernels, masked and padded with zeros to the whole, odd size."""
         reach = self.kernel_size // 2
         center = (

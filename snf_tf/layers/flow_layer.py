@@ -1,7 +1,8 @@
 """The base class of every layer of a flow, and the recipe for a new one."""
 
 import functools
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
@@ -52,12 +53,12 @@ class FlowLayer(Bijection):
 
     _initializes_from_data: ClassVar[bool] = False
 
-    def __init_subclass__(cls, **kwargs):
+    def __init_subclass__(cls, **kwargs: Any) -> None:
         """Takes a layer that overrides `initialize` for one whose weights wait for data."""
         super().__init_subclass__(**kwargs)
         if "initialize" in cls.__dict__ and "needs_initialization" not in cls.__dict__:
             cls._initializes_from_data = True
-            cls.initialize = _noting(cls.initialize)
+            cls.initialize = _noting(cls.initialize)  # type: ignore[method-assign]
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Sets `event_shape` and `latent_shape`.
@@ -88,18 +89,24 @@ class FlowLayer(Bijection):
         """Returns the shape of one z for the shape of one x; the same by default."""
         return event_shape
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...], **_):
+    def compute_output_shape(
+        self, input_shape: tuple[int | None, ...], **_: Any
+    ) -> tuple[tuple[int | None, ...], tuple[int | None, ...]]:
         """Returns the shapes of `(z, log_det)`."""
         latent_shape = self.compute_latent_shape(tuple(size or 0 for size in input_shape[1:]))
         return (input_shape[0], *latent_shape), (input_shape[0],)
 
-    def compute_output_spec(self, x, context=None, training=False, **_):
+    def compute_output_spec(
+        self, x: tf.Tensor, context: tf.Tensor | None = None, training: bool = False, **_: Any
+    ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
         """Returns the shapes and dtypes of `(z, log_det)`, for functional models."""
         z, log_det = self.compute_output_shape(x.shape)
         z_dtype = self.call_dtype(training)
         return keras.KerasTensor(z, z_dtype), keras.KerasTensor(log_det, self.log_det_dtype)
 
-    def call(self, x, context=None, training=False) -> tuple[tf.Tensor, tf.Tensor]:
+    def call(
+        self, x: tf.Tensor, context: tf.Tensor | None = None, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns `(z, log_det)`."""
         raise NotImplementedError
 
@@ -112,11 +119,11 @@ class FlowLayer(Bijection):
             )
 
 
-def _noting(initialize):
+def _noting(initialize: Callable[..., None]) -> Callable[..., None]:
     """Returns an `initialize` that builds the layer first, and notes at last that it has run."""
 
     @functools.wraps(initialize)
-    def wrapped(self, x, *args, **kwargs):
+    def wrapped(self: FlowLayer, x: tf.Tensor, *args: Any, **kwargs: Any) -> None:
         if not self.built:
             self.build((None, *x.shape[1:]))
         initialize(self, x, *args, **kwargs)

@@ -1,5 +1,8 @@
 """A bijector of TensorFlow Probability as a layer."""
 
+from collections.abc import Callable
+from typing import Any, Self
+
 import keras
 import tensorflow as tf
 
@@ -35,7 +38,7 @@ class FromBijector(FlowLayer):
 
     takes_context = False
 
-    def __init__(self, bijector, **kwargs):
+    def __init__(self, bijector: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         # What TensorFlow Probability computes is not all known to XLA.
         self.supports_jit = False
@@ -46,9 +49,9 @@ class FromBijector(FlowLayer):
                 f"bijector={bijector!r}"
             )
         self._given = bijector
-        self.bijector = bijector if is_bijector else None
+        self.bijector: Any = bijector if is_bijector else None
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Makes the bijector, and finds its variables.
 
         Raises:
@@ -56,7 +59,7 @@ class FromBijector(FlowLayer):
         """
         made: list[tf.Variable] = []
 
-        def make(next_creator, **kwargs):
+        def make(next_creator: Callable[..., tf.Variable], **kwargs: Any) -> tf.Variable:
             made.append(next_creator(**kwargs))
             return made[-1]
 
@@ -76,7 +79,7 @@ class FromBijector(FlowLayer):
                 self._both_ways, spec, self.bijector.variables, made, self.trainable
             )
 
-    def compute_latent_shape(self, event_shape):
+    def compute_latent_shape(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
         if len(event_shape) < self.bijector.inverse_min_event_ndims:
             raise ValueError(
                 f"{self.bijector.name} needs events of {self.bijector.inverse_min_event_ndims} "
@@ -85,25 +88,29 @@ class FromBijector(FlowLayer):
             )
         return tuple(self.bijector.inverse_event_shape(event_shape))
 
-    def call(self, x, context=None, training=False):
+    def call(
+        self, x: tf.Tensor, context: tf.Tensor | None = None, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         # TFP gives a tensor that it has seen the result that it gave then. A new one it has not
         # seen.
         x = tf.identity(tf.cast(x, self._dtype))
         return self.bijector.inverse(x), self.widen(self._log_det(x))
 
-    def call_inverse(self, z, context=None, exact=True):
+    def call_inverse(
+        self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True
+    ) -> tf.Tensor:
         return self.bijector.forward(tf.identity(tf.cast(z, self._dtype)))
 
     @property
-    def log_det_is_constant(self):
+    def log_det_is_constant(self) -> bool:  # type: ignore[override]
         return self.built and self.bijector.is_constant_jacobian
 
-    def constant_log_det(self):
+    def constant_log_det(self) -> tf.Tensor | None:
         if not self.log_det_is_constant:
             return None
         return self.widen(self._log_det(tf.zeros((1, *self.event_shape), self._dtype))[0])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         if self._given is self.bijector:
             raise ValueError(
                 "A TFP bijector has no config: give FromBijector a function that makes it, which "
@@ -113,25 +120,25 @@ class FromBijector(FlowLayer):
         return super().get_config() | {"bijector": keras.saving.serialize_keras_object(self._given)}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(
             **config | {"bijector": keras.saving.deserialize_keras_object(config["bijector"])}
         )
 
     @property
-    def _dtype(self):
+    def _dtype(self) -> Any:
         return self.bijector.dtype or self.log_det_dtype
 
-    def _both_ways(self, x):
+    def _both_ways(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return self._log_det(x), self.bijector.forward(tf.identity(self.bijector.inverse(x)))
 
-    def _log_det(self, x):
+    def _log_det(self, x: tf.Tensor) -> tf.Tensor:
         """log|det dz/dx|, `(batch,)`, for a bijector that may have the same for all."""
         log_det = self.bijector.inverse_log_det_jacobian(x, event_ndims=len(self.event_shape))
         return tf.broadcast_to(log_det, tf.shape(x)[:1])
 
 
-def _is_bijector(value):
+def _is_bijector(value: Any) -> bool:
     # Importing TFP takes seconds; whoever has a bijector has imported it.
     import tensorflow_probability as tfp
 

@@ -16,7 +16,7 @@ class Option:
         options: As given.
     """
 
-    def __init__(self, **options):
+    def __init__(self, **options: Any) -> None:
         self.options = options
 
     def get_config(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@ float32 at least.
 """
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
@@ -46,17 +47,23 @@ class Dequantize(FlowLayer):
     takes_context = False
     log_det_is_constant = True
 
-    def __init__(self, bins=256, **kwargs):
+    def __init__(self, bins: int = 256, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not (isinstance(bins, int) and bins > 0):
             raise ValueError(f"bins must be a positive integer. Received: bins={bins}")
         self.bins = bins
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         super().build(input_shape)
         self.add_noise_counter()
 
-    def call(self, x, context=None, training=False, seed=None):
+    def call(
+        self,
+        x: tf.Tensor,
+        context: tf.Tensor | None = None,
+        training: bool = False,
+        seed: int | tf.Tensor | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         # Data of training are checked where they come from: a check would stop a GPU in every step.
         x = self.widen(x if training else self.check_data(x))
         if training and seed is None:
@@ -65,17 +72,19 @@ class Dequantize(FlowLayer):
         # Where x + u is rounded up to x + 1, u is taken to be 0.
         return tf.where(z < x + 1, z, x), self.repeat(0.0, x)
 
-    def call_inverse(self, z, context=None, exact=True):
+    def call_inverse(
+        self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True
+    ) -> tf.Tensor:
         largest = np.nextafter(*np.array([self.bins, 0], self.log_det_dtype))
         return tf.clip_by_value(z, 0, largest)
 
-    def constant_log_det(self):
+    def constant_log_det(self) -> tf.Tensor:
         return tf.zeros((), self.log_det_dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"bins": self.bins}
 
-    def check_data(self, x):
+    def check_data(self, x: tf.Tensor) -> tf.Tensor:
         if x.dtype == tf.uint8 and self.bins >= 256:
             return x
         wide_x = self.widen(x)
@@ -108,24 +117,28 @@ class Scale(FlowLayer):
     takes_context = False
     log_det_is_constant = True
 
-    def __init__(self, scale=1 / 256, **kwargs):
+    def __init__(self, scale: float = 1 / 256, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if scale == 0 or not math.isfinite(scale):
             raise ValueError(f"scale must be finite and not 0. Received: scale={scale}")
         self.scale = scale
 
-    def call(self, x, context=None, training=False):
+    def call(
+        self, x: tf.Tensor, context: tf.Tensor | None = None, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         return self.scale * self.widen(x), self.repeat(self.constant_log_det(), x)
 
-    def call_inverse(self, z, context=None, exact=True):
+    def call_inverse(
+        self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True
+    ) -> tf.Tensor:
         return z / self.scale
 
-    def constant_log_det(self):
+    def constant_log_det(self) -> tf.Tensor:
         return tf.constant(
             math.prod(self.event_shape) * math.log(abs(self.scale)), self.log_det_dtype
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"scale": self.scale}
 
 
@@ -151,13 +164,15 @@ class Logit(FlowLayer):
 
     takes_context = False
 
-    def __init__(self, alpha=1e-6, **kwargs):
+    def __init__(self, alpha: float = 1e-6, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not 0 <= alpha < 0.5:
             raise ValueError(f"alpha must lie in [0, 0.5). Received: alpha={alpha}")
         self.alpha = alpha
 
-    def call(self, x, context=None, training=False):
+    def call(
+        self, x: tf.Tensor, context: tf.Tensor | None = None, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         x = self.widen(x)
         # 1 - y is taken from 1 - x, which is exact; near 1 a rounded y would have lost it.
         log_y, log_1_y = (
@@ -165,13 +180,15 @@ class Logit(FlowLayer):
         )
         return log_y - log_1_y, sum_event(math.log(1 - 2 * self.alpha) - log_y - log_1_y)
 
-    def call_inverse(self, z, context=None, exact=True):
+    def call_inverse(
+        self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True
+    ) -> tf.Tensor:
         return (tf.sigmoid(z) - self.alpha) / (1 - 2 * self.alpha)
 
-    def check_data(self, x):
+    def check_data(self, x: tf.Tensor) -> tf.Tensor:
         return ops.require(
             tf.reduce_all((x >= 0) & (x <= 1)), x, "Logit takes values in [0, 1], without NaN."
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"alpha": self.alpha}

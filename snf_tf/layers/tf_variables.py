@@ -45,7 +45,7 @@ def weights_in_use(
     return [_wrapped(v, trainable) for v in sorted(found.values(), key=_age)]
 
 
-def _wrapped(variable, trainable):
+def _wrapped(variable: tf.Variable, trainable: bool) -> keras.Variable:
     """Returns the Keras variable of the same storage."""
     tracked = _wrappers.get(id(variable))
     if tracked is None:
@@ -61,5 +61,5 @@ def _wrapped(variable, trainable):
     return tracked
 
 
-def _age(variable):
+def _age(variable: tf.Variable) -> int:
     return int(variable._unique_id.rpartition("_")[2])

@@ -1,12 +1,13 @@
 """The convolution that keeps its inverse as another convolution (SNF section 4.2)."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
 
 from snf_tf import ops
 from snf_tf.layers.conv import ExactConv2D, odd_size
+from snf_tf.layers.self_normalizing.inverse_method import InverseMethod
 from snf_tf.layers.self_normalizing.layer import SelfNormalizing
 from snf_tf.layers.self_normalizing.learned import LearnedInverse
 from snf_tf.layers.self_normalizing.least_squares import LeastSquares
@@ -57,13 +58,13 @@ class SelfNormalizingConv2D(SelfNormalizing, ExactConv2D):
 
     def __init__(
         self,
-        kernel_size,
-        inverse_kernel_size=None,
-        reconstruction_weight=None,
-        kernel_initializer=None,
-        inverse_method="learned",
-        **kwargs,
-    ):
+        kernel_size: int | tuple[int, int],
+        inverse_kernel_size: int | tuple[int, int] | None = None,
+        reconstruction_weight: float | None = None,
+        kernel_initializer: Any = None,
+        inverse_method: str | InverseMethod = "learned",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             kernel_size,
             kernel_initializer=kernel_initializer,
@@ -75,22 +76,22 @@ class SelfNormalizingConv2D(SelfNormalizing, ExactConv2D):
         if inverse_kernel_size is not None:
             self.inverse_kernel_size = odd_size(inverse_kernel_size, "inverse_kernel_size")
 
-    def initial_inverse_kernel(self):
+    def initial_inverse_kernel(self) -> tf.Tensor:
         kernel = tf.convert_to_tensor(self.kernel)
         return ops.flip(ops.resize_kernel(kernel, self.inverse_kernel_size))
 
-    def self_normalizing(self, x):
+    def self_normalizing(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         kernels = self.widen(self.kernel), self.widen(self.inverse_kernel)
         return ops.self_normalizing_conv2d(x, *kernels, self.widen(self.bias))
 
-    def times_inverse_kernel(self, y):
+    def times_inverse_kernel(self, y: tf.Tensor) -> tf.Tensor:
         return ops.conv2d(y, self.widen(self.inverse_kernel))
 
-    def refined_inverse(self, z):
+    def refined_inverse(self, z: tf.Tensor) -> ops.Solution:
         kernels = self.widen(self.kernel), self.widen(self.inverse_kernel)
         return ops.refined_conv2d_solve(z - self.widen(self.bias), *kernels)
 
-    def log_det_gradients(self, x, z):
+    def log_det_gradients(self, x: tf.Tensor, z: tf.Tensor) -> dict[str, tf.Tensor]:
         kernel = tf.convert_to_tensor(self.kernel)
         inverses = {
             "kept": tf.convert_to_tensor(self.inverse_kernel),
@@ -105,5 +106,5 @@ class SelfNormalizingConv2D(SelfNormalizing, ExactConv2D):
             for name, inverse in inverses.items()
         }
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"inverse_kernel_size": self.inverse_kernel_size}

@@ -1,10 +1,19 @@
 """The inverse kernel of a convolution that is solved for by least squares."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from snf_tf import ops
-from snf_tf.layers.self_normalizing.inverse_method import COUNT, NUMBER, ClosedForm, Update, log_if
+from snf_tf.layers.self_normalizing.inverse_method import (
+    COUNT,
+    NUMBER,
+    ClosedForm,
+    StateWeight,
+    Update,
+    log_if,
+)
 
 
 @keras.saving.register_keras_serializable("snf_tf")
@@ -35,7 +44,7 @@ class LeastSquares(ClosedForm):
         True
     """
 
-    def __init__(self, tolerance: float = 0.2, check_every: int = 100):
+    def __init__(self, tolerance: float = 0.2, check_every: int = 100) -> None:
         if not tolerance > 0 or not check_every >= 1:
             raise ValueError(
                 "tolerance and check_every must be positive. "
@@ -43,7 +52,7 @@ class LeastSquares(ClosedForm):
             )
         super().__init__(tolerance=tolerance, check_every=check_every)
 
-    def initial_state(self, layer):
+    def initial_state(self, layer: Any) -> dict[str, StateWeight]:
         sizes = zip(layer.inverse_kernel_size, layer.kernel_size, strict=True)
         if any(inverse_size < size for inverse_size, size in sizes):
             raise ValueError(
@@ -53,7 +62,7 @@ class LeastSquares(ClosedForm):
             )
         return {"inverse_angle": NUMBER, "exact_gradients": COUNT, "inverse_updates": COUNT}
 
-    def update(self, layer, x, z):
+    def update(self, layer: Any, x: tf.Tensor, z: tf.Tensor) -> Update:
         kernel, state = layer.widen(layer.kernel), layer.inverse_state
         tolerance = self.options["tolerance"]
         inverse = ops.least_squares_inverse_kernel(kernel, layer.inverse_kernel_size)
@@ -64,7 +73,7 @@ class LeastSquares(ClosedForm):
         due = (updates % self.options["check_every"] == 0) | ~is_finite
         before = tf.convert_to_tensor(state["inverse_angle"])
 
-        def compare():
+        def compare() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             exact = ops.conv2d_exact_log_det_gradient(kernel, layer.event_shape)
             angle = tf.cast(ops.angle(estimate, exact), before.dtype)
             bad = ~(angle <= tolerance)

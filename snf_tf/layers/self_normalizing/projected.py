@@ -1,11 +1,13 @@
 """The inverse kernel of a dense layer that is projected on every batch."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from snf_tf import ops
 from snf_tf.layers.self_normalizing import inverse_quality as quality
-from snf_tf.layers.self_normalizing.inverse_method import ClosedForm, Update
+from snf_tf.layers.self_normalizing.inverse_method import ClosedForm, StateWeight, Update
 
 
 @keras.saving.register_keras_serializable("snf_tf")
@@ -46,7 +48,7 @@ class Projected(ClosedForm):
         probes: int | None = None,
         damping: float = 1e-3,
         tolerance: float = 2.0,
-    ):
+    ) -> None:
         given = {"rows": rows, "probes": probes, "damping": damping, "tolerance": tolerance}
         if not all(value is None or value > 0 for value in given.values()):
             raise ValueError(
@@ -54,10 +56,10 @@ class Projected(ClosedForm):
             )
         super().__init__(**given)
 
-    def initial_state(self, layer):
+    def initial_state(self, layer: Any) -> dict[str, StateWeight]:
         return quality.quality_state(layer)
 
-    def update(self, layer, x, z):
+    def update(self, layer: Any, x: tf.Tensor, z: tf.Tensor) -> Update:
         kernel, inverse = layer.widen(layer.kernel), layer.widen(layer.inverse_kernel)
         norm, *worst, state = quality.worst_rows(layer, kernel, inverse)
         rows, images = self._rows_and_images(layer, kernel, x, z)
@@ -80,7 +82,9 @@ class Projected(ClosedForm):
         }
         return Update(inverse, tf.transpose(inverse), state)
 
-    def _rows_and_images(self, layer, kernel, x, z):
+    def _rows_and_images(
+        self, layer: Any, kernel: tf.Tensor, x: tf.Tensor, z: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the rows to project on, and their products with the kernel."""
         probes = self.options["probes"]
         if probes is not None:
@@ -93,7 +97,7 @@ class Projected(ClosedForm):
         return rows, images - layer.widen(layer.bias)
 
 
-def _of_all_replicas(x):
+def _of_all_replicas(x: tf.Tensor) -> tf.Tensor:
     replica = tf.distribute.get_replica_context()
     alone = replica is None or replica.num_replicas_in_sync == 1
     return x if alone else replica.all_gather(x, axis=0)

@@ -11,9 +11,7 @@ from snf_tf.layers.flow_layer import FlowLayer, sum_event
 
 
 class _Activation(FlowLayer):
-    """An element-wise bijection given by `_function(x) -> (value, log_slope)`; computed in
-    `log_det_dtype`.
-    """
+    """Element-wise bijection `_function(x) -> (value, log_slope)`, computed in `log_det_dtype`."""
 
     takes_context = False
 
@@ -33,7 +31,7 @@ class LeakyReLU(_Activation):
         **kwargs: As in `keras.layers.Layer`.
 
     Raises:
-        ValueError: If alpha is not positive: the map has no inverse then.
+        ValueError: If alpha is not positive, so that the map has no inverse.
 
     Example:
         >>> z, log_det = snf_tf.layers.LeakyReLU(alpha=0.5)(tf.constant([[-2.0, 1.0]]))
@@ -100,7 +98,7 @@ class SmoothTanh(_Activation):
     The inverse is found by safeguarded Newton steps.
 
     Args:
-        alpha: Positive.
+        alpha: Factor of x inside tanh, positive.
         beta: Slope at infinity, positive.
         **kwargs: As in `keras.layers.Layer`.
 

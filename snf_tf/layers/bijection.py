@@ -1,4 +1,4 @@
-"""The contract of a bijection: what every layer of a flow, and a flow itself, says of itself."""
+"""The contract of a bijection, which every layer of a flow and the flow itself keep."""
 
 from __future__ import annotations
 
@@ -28,19 +28,18 @@ class Step(NamedTuple):
 
 
 class Bijection(keras.layers.Layer):
-    """What a `FlowLayer` and a `snf_tf.Flow` have in common.
+    """The contract that `FlowLayer` and `snf_tf.Flow` share.
 
-    Every statement below is an attribute or a property. Nobody guesses a fact about a layer from
-    its class.
+    Every fact about a layer is an attribute or a property. No code guesses facts from the class.
 
     Attributes:
         event_shape: Shape of one x; set in build.
         latent_shape: Shape of one z; set in build.
-        takes_context: Whether the context may matter. A flow of which no layer takes a context
-            refuses one.
+        takes_context: Whether the context may matter. A flow refuses a context if none of its
+            layers takes one.
         takes_seed: Whether `call` takes `seed=`, a row seed of `snf_tf.ops.row_seed`.
         is_bijection: Whether z determines x. False for dequantizers.
-        log_det_kind: "exact" or "estimate": of the call with `training=False`.
+        log_det_kind: "exact" or "estimate", for the call with `training=False`.
         log_det_is_constant: Whether log|det| is the same for every x.
         has_approximate_inverse: Whether `inverse(z, exact=False)` differs from the exact inverse.
     """
@@ -53,28 +52,28 @@ class Bijection(keras.layers.Layer):
     log_det_kind = "exact"
     log_det_is_constant = False
     has_approximate_inverse = False
-    # Own weights, the last ones, that a file from before they existed may lack.
+    # Number of own weights, the last ones, that an older file may lack.
     _count_of_optional_weights = 0
     _changes = 0
 
     @property
     def has_learned_inverse(self) -> bool:
-        """The same as `has_approximate_inverse`."""
+        """Returns the same as `has_approximate_inverse`."""
         return self.has_approximate_inverse
 
     @property
     def needs_initialization(self) -> bool:
-        """Whether data-dependent weights are not set yet, by `initialize`."""
+        """Returns whether data-dependent weights still wait for `initialize`."""
         return False
 
     @property
     def log_det_dtype(self) -> str:
-        """The dtype of log-dets, penalties and inverses: the weights', float32 at least."""
+        """Returns the dtype of log-dets, penalties and inverses: the weights', float32 at least."""
         return "float64" if self.variable_dtype == "float64" else "float32"
 
     @property
     def input_dtype(self) -> str:
-        """The dtype to which Keras casts inputs: never a half precision."""
+        """Returns the dtype to which Keras casts inputs: never a half precision."""
         return self.log_det_dtype
 
     def inverse(
@@ -85,7 +84,7 @@ class Bijection(keras.layers.Layer):
         Args:
             z: `(batch,) + latent_shape`.
             context: As in the call.
-            exact: False takes the approximate inverse that the layer keeps, where there is one.
+            exact: False takes the approximate inverse, if the layer keeps one.
 
         Returns:
             `(batch,) + event_shape`, in `log_det_dtype`.
@@ -98,7 +97,7 @@ class Bijection(keras.layers.Layer):
     def call_inverse(
         self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True
     ) -> tf.Tensor:
-        """Computes x from z: the layer's own part of `inverse`, which has checked and cast z."""
+        """Computes x from a z that `inverse` has checked and cast."""
         raise NotImplementedError
 
     def constant_log_det(self) -> tf.Tensor | None:
@@ -136,7 +135,7 @@ class Bijection(keras.layers.Layer):
         return [self]
 
     def bijections_after_noise(self) -> list[Bijection]:
-        """Returns the layers that follow the dequantizer that this one begins with, or is.
+        """Returns the layers of this bijection without the dequantizer at the start.
 
         Raises:
             ValueError: If a dequantizer comes later.
@@ -162,14 +161,14 @@ class Bijection(keras.layers.Layer):
         return {}
 
     def inverse_angles(self, x: tf.Tensor, z: tf.Tensor) -> Mapping[str, tf.Tensor]:
-        """Compares inverses, where the layer keeps one: name -> degrees; see `diagnostics`."""
+        """Compares inverses, if the layer keeps one: name -> degrees; see `diagnostics`."""
         return {}
 
     def inverse_error(self) -> tf.Tensor | None:
         """Estimates |E v| / |v| of a learned inverse on random v; None where nothing is learned.
 
-        E is the identity minus the layer, without bias, and its learned inverse in turn. From 1 on
-        the gradient of log|det| that uses the inverse cannot be trusted.
+        E is the identity minus the product of the layer, without bias, and its learned inverse. At
+        1 or more the gradient of log|det| by the learned inverse cannot be trusted.
         """
         return None
 
@@ -179,23 +178,23 @@ class Bijection(keras.layers.Layer):
 
     @property
     def version(self) -> int:
-        """A number that grows with every change of a public attribute; traces depend on it."""
+        """Returns the count of changes of public attributes; traces depend on this number."""
         return self._changes
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # Keras sets `built` in every call.
+        # Keras sets `built` in every call, although nothing has changed.
         if not name.startswith("_") and name != "built" and self.__dict__.get("built", False):
             self._changes += 1
         super().__setattr__(name, value)
 
     @property
     def training_only_weights(self) -> tuple[keras.Variable, ...]:
-        """The trainable weights on which no exact number depends."""
+        """Returns the trainable weights on which no exact number depends."""
         return ()
 
     @property
     def estimated_weights(self) -> tuple[keras.Variable, ...]:
-        """The weights whose gradient in training is an estimate."""
+        """Returns the weights whose gradient in training is an estimate."""
         return ()
 
     def widen(self, x: Any) -> tf.Tensor:
@@ -211,7 +210,7 @@ class Bijection(keras.layers.Layer):
         return tf.fill(tf.shape(x)[:1], self.widen(log_det))
 
     def add_weight(self, *args: Any, autocast: bool = False, **kwargs: Any) -> keras.Variable:
-        """Adds a weight, as in Keras, that is not cast to half precision."""
+        """Adds a weight, as in Keras, and never casts the weight to half precision."""
         return super().add_weight(*args, autocast=autocast, **kwargs)
 
     def add_noise_counter(self) -> None:
@@ -261,8 +260,8 @@ def follow(steps: Generator[Step, None, tf.Tensor], visit: Callable[[Step], None
     """Runs the `steps` of a layer or a flow to their end, and returns the last z.
 
     Args:
-        steps: What `Bijection.steps` returns.
-        visit: Is called with every `Step`.
+        steps: Generator that `Bijection.steps` returns.
+        visit: Function to call with every `Step`.
     """
     while True:
         try:

@@ -16,9 +16,9 @@ from snf_tf.layers.initializers import NoisyIdentity
 class ExactConv2D(FlowLayer):
     """Convolution with the exact log-determinant, in training too.
 
-    `z = conv2d(x, kernel) + bias` on `(batch, H, W, C)`, stride 1, zero padding; log_det, in every
-    step, and inverse by block cyclic reduction, without the dense (HWC, HWC) matrix
-    (`snf_tf.ops.banded`).
+    `z = conv2d(x, kernel) + bias` on `(batch, H, W, C)`, with stride 1 and zero padding. Block
+    cyclic reduction computes log_det and the inverse without the dense (HWC, HWC) matrix; see
+    `snf_tf.ops.banded`.
 
     Args:
         kernel_size: An odd integer, or two.
@@ -104,8 +104,7 @@ def odd_size(size: int | tuple[int, int], name: str) -> tuple[int, int]:
         isinstance(n, int | np.integer) and n > 0 and n % 2 == 1 for n in sizes
     ):
         raise ValueError(
-            f"{name} must be an odd positive integer, or two of them: only then is the transpose "
-            f"of a convolution with zero "
-            f"padding to the same size one too. Received: {name}={size!r}"
+            f"{name} must be an odd positive integer, or two of them: otherwise the transpose is "
+            f"no convolution with the same zero padding. Received: {name}={size!r}"
         )
     return int(sizes[0]), int(sizes[1])

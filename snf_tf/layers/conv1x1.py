@@ -28,7 +28,7 @@ class InvertibleConv1x1(FlowLayer):
         **kwargs: As in `keras.layers.Layer`.
 
     Attributes:
-        kernel: `(1, 1, C, C)`, computed from the weights of the parameterization, which are
+        kernel: `(1, 1, C, C)`, computed from the weights of the parameterization. These weights are
             attributes of the layer, too.
 
     Raises:
@@ -132,7 +132,7 @@ class HouseholderConv1x1(InvertibleConv1x1):
 
     Attributes:
         vectors: `(n, C)`, the v_i; none may be 0.
-        kernel: `(1, 1, C, C)`, computed from them.
+        kernel: `(1, 1, C, C)`, computed from the vectors.
 
     Raises:
         ValueError: If reflections is not a positive integer, or the input is no image.

@@ -8,35 +8,36 @@ import tensorflow as tf
 from snf_tf import ops
 from snf_tf.layers.conv import ExactConv2D
 
-# Steps of power iteration. In training the kernel hardly changes from one call to the next.
+# Steps of power iteration: few in training, where the kernel hardly changes between calls.
 _STEPS = 20
 _TRAINING_STEPS = 2
 
 
 @keras.saving.register_keras_serializable("snf_tf")
 class ConvolutionExponential(ExactConv2D):
-    """Convolution exponential (Hoogeboom et al. 2020): `z = exp(T) x + bias`, T the map of a
-    zero-padded convolution.
+    """Convolution exponential `z = exp(T) x + bias` (Hoogeboom et al. 2020).
 
-    log_det is the trace of T, H W times that of the kernel's center; the inverse is the exponential
-    of -T. The series has as many terms as `bound` needs for its terms to fall below rounding (the
-    published runs took 6 terms in training and 13 in evaluation).
+    T is the map of a zero-padded convolution. log_det is the trace of T: H W times the trace of the
+    kernel's center. The inverse is the exponential of -T. The series stops where, at a norm of
+    `bound`, terms fall below rounding. The published runs took 6 terms in training and 13 in
+    evaluation.
 
-    The kernel is scaled down to a spectral norm of `bound` where it has a larger one. The norm is
-    estimated by power iteration from `singular_vector`: 20 steps, of which nothing is kept, with
-    `training=False`; 2 steps, after which the vector is kept, with `training=True`.
+    If the spectral norm of T exceeds `bound`, the layer scales the kernel down to this norm. Power
+    iteration from `singular_vector` estimates the norm. With `training=False` 20 steps leave the
+    vector unchanged; with `training=True` 2 steps update the vector.
 
     Args:
         kernel_size: An odd integer, or two.
-        bound: Largest spectral norm of T, at most 10; for more the inverse would have no digits
-            left. The estimate is never too large: random kernels exceed the bound by up to 2 %
-            with `training=False`, and by up to 50 % in the first calls with `training=True`.
+        bound: Largest spectral norm of T, at most 10: beyond, rounding errors would spoil the
+            inverse. The estimate of the norm is never too large. Random kernels exceed the bound by
+            up to 2 % with `training=False`, and by up to 50 % in the first calls with
+            `training=True`.
         kernel_initializer: Initial kernel, `(kh, kw, C, C)`; by default Glorot normal noise of gain
             0.01.
         **kwargs: As in `keras.layers.Layer`.
 
     Attributes:
-        kernel: `(kh, kw, C, C)`, before it is scaled.
+        kernel: `(kh, kw, C, C)`, before scaling.
         bias: `(C,)`.
         singular_vector: `(1, H, W, C)`, not trained: an estimate of T's first right singular
             vector; zeros before the first call with `training=True`.
@@ -50,7 +51,7 @@ class ConvolutionExponential(ExactConv2D):
         >>> x = layer.inverse(z)
     """
 
-    # `singular_vector`, without which a file is read as a fresh start.
+    # A file without `singular_vector` loads; power iteration then starts afresh.
     _count_of_optional_weights = 1
 
     def __init__(

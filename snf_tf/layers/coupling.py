@@ -1,4 +1,4 @@
-"""Couplings: a part of an event is transformed, with parameters that the rest gives."""
+"""Couplings, which transform one part of an event with parameters computed from the rest."""
 
 from collections.abc import Mapping
 from typing import Any, Self
@@ -20,19 +20,19 @@ _MASKS: Mapping[str, type] = {"channels": Channels}
 class Coupling(FlowLayer):
     """Coupling: `z = merge(x1, transform(x2, parameters(x1)))` (Dinh et al. 2017).
 
-    The mask splits x into x1 and x2. A network, the conditioner, maps x1 to the parameters: the
-    channels of x2, times `transform.count_of_parameters`, first parameter first.
+    The mask splits x into x1 and x2. The conditioner, a network, maps x1 to the parameters. Its
+    output has the channels of x2 times `transform.count_of_parameters`, first parameter first.
 
     Args:
         transform: `Affine()` or `Additive()`, or their names "affine", "additive".
         mask: `Channels()`, or its name "channels".
-        conditioner: Any Keras model or layer. With a context it is called with `[x1, context]`. By
-            default `snf_tf.networks.default_conditioner`, which takes no context.
+        conditioner: Any Keras model or layer, called on x1, or on `[x1, context]`. By default
+            `snf_tf.networks.default_conditioner`, which takes no context.
         width: Hidden channels of the default conditioner.
         **kwargs: As in `keras.layers.Layer`.
 
     Raises:
-        ValueError: If an argument is none of these, the mask does not fit the event, the
+        ValueError: If an argument is none of these, or the mask does not fit the event. If the
             conditioner has the wrong number of outputs, or the default one is given a context.
 
     Example:
@@ -115,12 +115,11 @@ class Coupling(FlowLayer):
         return cls(**deserialized(config))
 
     def _parameters(self, x1: tf.Tensor, context: tf.Tensor | None, training: bool) -> tf.Tensor:
-        """Computes the parameters, of the shape of x2 and one more axis."""
+        """Computes the parameters, which have the shape of x2 and one more axis, the last."""
         if context is not None and self.given_conditioner is None:
             raise ValueError(
                 f"The default conditioner of {self.name} takes no context: give one that maps [x1, "
-                "context] to the channels of x. "
-                f"Received: a context of shape {context.shape}"
+                f"context] to the channels of x. Received: a context of shape {context.shape}"
             )
         inputs = x1 if context is None else [x1, self.widen(context)]
         try:
@@ -146,8 +145,8 @@ class Coupling(FlowLayer):
 class AffineCoupling(Coupling):
     """Affine coupling: `z = concat(x1, (x2 + shift) * scale)` (Dinh et al. 2017).
 
-    It is `Coupling(Affine(scale), Channels(), conditioner)`: x1 and x2 are the halves of the
-    channels, and the conditioner maps x1 to shift, and h, of which scale is a function.
+    Short for `Coupling(Affine(scale), Channels(), conditioner)`: x1 and x2 are the halves of the
+    channels. The conditioner maps x1 to shift and h; scale is a function of h.
 
     Args:
         conditioner: As in `Coupling`.
@@ -185,7 +184,7 @@ def _is_built(network: Any) -> bool:
 
 
 def _build(network: Any, x1: keras.KerasTensor) -> bool:
-    """Builds a network by a symbolic call on x1 alone; False, if it takes more than that."""
+    """Builds a network by a symbolic call on x1 alone; returns False if the call fails."""
     try:
         network(x1)
     except Exception:

@@ -93,10 +93,10 @@ class ExactDense(FlowLayer):
 class RelativeGradientDense(ExactDense):
     """Fully connected layer trained by the relative gradient (Gresele et al. 2020).
 
-    With `training=True` log_det has the value 0, and the gradient of the kernel is the exact
-    gradient dK of whatever is differentiated, times `kernel @ kernel^T` from the left, in which the
-    inverse that dK holds cancels: O(D^2) an example. See `snf_tf.ops.relative_gradient_matmul`.
-    Otherwise all is as in `ExactDense`, whose arguments it takes.
+    With `training=True` log_det has the value 0. The gradient of the kernel is `kernel @ kernel^T @
+    dK`, with dK the exact gradient. The inverse in dK cancels, so that an example costs O(D^2). See
+    `snf_tf.ops.relative_gradient_matmul`. Otherwise the layer works as `ExactDense`, and takes the
+    same arguments.
 
     Example:
         >>> layer = snf_tf.layers.RelativeGradientDense()

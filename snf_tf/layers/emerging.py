@@ -12,26 +12,26 @@ from snf_tf.layers.initializers import NoisyIdentity
 
 @keras.saving.register_keras_serializable("snf_tf")
 class EmergingConv2D(FlowLayer):
-    """Emerging convolution (Hoogeboom et al. 2019): `z = conv2d(conv2d(x, first), second) + bias`,
-    exact in training, too.
+    """Emerging convolution (Hoogeboom et al. 2019), exact in training, too.
 
-    Both are autoregressive: `first` sees pixels above and to the left, and of its own pixel the
-    channels up to its own; `second` pixels below and to the right, and the channels from its own
-    on. Each is triangular, so that log_det is H W times the sum of the logarithms of the channels'
-    own entries. Together they see kernel_size x kernel_size pixels. The inverse solves both by
-    block cyclic reduction (`snf_tf.ops.banded`). The published runs put a 1x1 convolution before.
+    `z = conv2d(conv2d(x, first), second) + bias`, with two autoregressive convolutions. `first`
+    sees the pixels above and to the left, and at its own pixel the channels up to its own. `second`
+    sees the pixels below and to the right, and at its own pixel the channels from its own on. Both
+    maps are triangular: log_det is H W times the sum of log|diagonal entry| of both kernels.
+    Both together see kernel_size x kernel_size pixels. The inverse solves both by block cyclic
+    reduction (`snf_tf.ops.banded`). The published runs put a 1x1 convolution before this layer.
 
     Args:
         kernel_size: An odd integer k of at least 3; each of the two kernels is (k + 1) / 2 wide.
-        kernel_initializer: Of both kernels, called with their shape padded to `(k, k, C, C)`, of
-            which their quarter is kept; by default `NoisyIdentity(gain=0.01)`.
+        kernel_initializer: Initializer of both kernels, called for `(k, k, C, C)`, of which each
+            kernel takes its quarter. By default `NoisyIdentity(gain=0.01)`.
         **kwargs: As in `keras.layers.Layer`.
 
     Attributes:
-        kernel: `(m, m, C, C)`, m = (k + 1) / 2: of the first convolution. Its last tap is that of
-            the pixel itself, of which the upper triangle counts (from channel i to j >= i).
-        reverse_kernel: The same for the second, whose first tap is that of the pixel itself, and
-            the lower triangle counts.
+        kernel: `(m, m, C, C)`, m = (k + 1) / 2, of the first convolution. The last tap is the own
+            pixel's; only its upper triangle counts (from channel i to j >= i).
+        reverse_kernel: `(m, m, C, C)`, of the second convolution. The first tap is the own pixel's;
+            only its lower triangle counts.
         bias: `(C,)`.
 
     Raises:
@@ -107,7 +107,7 @@ class EmergingConv2D(FlowLayer):
         }
 
     def _kernels(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """Both kernels, masked and padded with zeros to the whole, odd size."""
+        """Returns both kernels, masked and padded with zeros to the whole, odd size."""
         reach = self.kernel_size // 2
         center = (
             tf.reshape(

@@ -15,16 +15,16 @@ from snf_tf.networks import ZeroConv2D
 
 @keras.saving.register_keras_serializable("snf_tf")
 class FactorOut(FlowLayer):
-    """Takes half of the channels out of a flow: `(batch, H, W, C)` to vectors `(batch, HWC)` (Dinh
-    et al. 2017, section 3.6).
+    """Takes half of the channels out of a flow (Dinh et al. 2017, section 3.6).
 
-    With x1 and x2 the halves of the channels, `z = concat(inner(x1), (x2 - mu(x1)) / sigma(x1))`,
-    both flattened: x2 has a Gaussian prior with a learned mean and standard deviation, functions of
-    x1 by one convolution, 0 and 1 at first (Glow's code). A context goes to inner alone.
+    The layer maps images `(batch, H, W, C)` to vectors `(batch, HWC)`. With x1 and x2 the halves of
+    the channels, `z = concat(inner(x1), (x2 - mu(x1)) / sigma(x1))`, both flattened. x2 has a
+    Gaussian prior: one convolution maps x1 to mean and standard deviation, at first 0 and 1 (Glow's
+    code). A context goes to inner alone.
 
     Args:
         inner: The rest of the flow, a `Flow` or a layer for events of shape `(H, W, C / 2)`.
-        conditional: Whether x2 is normalized; if not, it is left as it is.
+        conditional: Whether x2 is normalized; otherwise x2 stays unchanged.
         **kwargs: As in `keras.layers.Layer`.
 
     Attributes:
@@ -32,8 +32,8 @@ class FactorOut(FlowLayer):
         prior: The layer `(x1, x2) -> (x1, (x2 - mu) / sigma)`; None where not conditional.
 
     Raises:
-        ValueError: If the input is no image or has an odd number of channels, or inner does not
-            fit, or is random.
+        ValueError: If the input is no image or has an odd number of channels. If inner does not
+            fit, or is no bijection.
 
     Example:
         >>> bijections = [snf_tf.layers.Squeeze(), snf_tf.layers.SelfNormalizingConv2D(1)]
@@ -97,8 +97,7 @@ class FactorOut(FlowLayer):
         if self.inner.event_shape != half:
             raise ValueError(
                 f"The inner flow of {self.name} gets events of shape {half}. Received: an inner "
-                f"flow for events of shape "
-                f"{self.inner.event_shape}"
+                f"flow for events of shape {self.inner.event_shape}"
             )
         self.prior = None
         if self.conditional:
@@ -111,8 +110,7 @@ class FactorOut(FlowLayer):
         if len(event_shape) != 3 or event_shape[2] % 2:
             raise ValueError(
                 "FactorOut takes images of shape (height, width, channels) with an even number of "
-                "channels. "
-                f"Received: event_shape={event_shape}"
+                f"channels. Received: event_shape={event_shape}"
             )
         return (math.prod(event_shape),)
 

@@ -26,7 +26,7 @@ class FlowLayer(Bijection):
     A new layer takes four steps:
 
     1. Define `call(x, context=None, training=False)`, which returns `(z, log_det)`. x arrives in
-       `log_det_dtype`, and weights of `add_weight` have it, in every precision.
+       `log_det_dtype`, and weights of `add_weight` have this dtype, in every precision.
     2. Define `call_inverse(z, context=None, exact=True)`, which returns x. `inverse` has checked z.
     3. Where weights are needed, define `build(input_shape)`, and call `super().build(input_shape)`
        first. Where the constructor takes arguments, define `get_config`.
@@ -54,7 +54,7 @@ class FlowLayer(Bijection):
     _initializes_from_data: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Takes a layer that overrides `initialize` for one whose weights wait for data."""
+        """Marks a layer that overrides `initialize`: its weights wait for data."""
         super().__init_subclass__(**kwargs)
         if "initialize" in cls.__dict__ and "needs_initialization" not in cls.__dict__:
             cls._initializes_from_data = True
@@ -64,7 +64,8 @@ class FlowLayer(Bijection):
         """Sets `event_shape` and `latent_shape`.
 
         Raises:
-            ValueError: If a dimension but the batch is unknown, or there is none.
+            ValueError: If a dimension other than the batch is unknown, or the event has no
+                dimension.
         """
         shape = tuple(input_shape)
         event_shape = tuple(size for size in shape[1:] if size is not None)
@@ -120,7 +121,7 @@ class FlowLayer(Bijection):
 
 
 def _noting(initialize: Callable[..., None]) -> Callable[..., None]:
-    """Returns an `initialize` that builds the layer first, and notes at last that it has run."""
+    """Wraps `initialize`: builds the layer before, and sets `initialized` after."""
 
     @functools.wraps(initialize)
     def wrapped(self: FlowLayer, x: tf.Tensor, *args: Any, **kwargs: Any) -> None:

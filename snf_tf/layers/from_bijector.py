@@ -83,8 +83,7 @@ class FromBijector(FlowLayer):
         if len(event_shape) < self.bijector.inverse_min_event_ndims:
             raise ValueError(
                 f"{self.bijector.name} needs events of {self.bijector.inverse_min_event_ndims} "
-                f"axes at least. "
-                f"Received: event_shape={event_shape}"
+                f"axes at least. Received: event_shape={event_shape}"
             )
         return tuple(self.bijector.inverse_event_shape(event_shape))
 
@@ -114,8 +113,7 @@ class FromBijector(FlowLayer):
         if self._given is self.bijector:
             raise ValueError(
                 "A TFP bijector has no config: give FromBijector a function that makes it, which "
-                "Keras can serialize, or use "
-                f"save_weights. Received: bijector={self.bijector!r}"
+                f"Keras can serialize, or use save_weights. Received: bijector={self.bijector!r}"
             )
         return super().get_config() | {"bijector": keras.saving.serialize_keras_object(self._given)}
 

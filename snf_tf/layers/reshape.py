@@ -68,8 +68,7 @@ class Squeeze(_Reshape):
         if len(event_shape) != 3 or event_shape[0] % 2 or event_shape[1] % 2:
             raise ValueError(
                 "Squeeze takes images of shape (height, width, channels) with even height and "
-                "width. "
-                f"Received: event_shape={event_shape}"
+                f"width. Received: event_shape={event_shape}"
             )
         height, width, channels = event_shape
         return height // 2, width // 2, 4 * channels

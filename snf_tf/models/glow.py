@@ -73,8 +73,7 @@ def glow(
     if height % 2**levels or width % 2**levels:
         raise ValueError(
             f"With {levels} levels height and width are halved {levels} times: both must be "
-            f"multiples of {2**levels}. "
-            f"Received: event_shape={event_shape}"
+            f"multiples of {2**levels}. Received: event_shape={event_shape}"
         )
 
     def level(index):

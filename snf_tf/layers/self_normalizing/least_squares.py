@@ -57,8 +57,7 @@ class LeastSquares(ClosedForm):
         if any(inverse_size < size for inverse_size, size in sizes):
             raise ValueError(
                 "An inverse kernel by least squares must be as large as the kernel. Received: "
-                f"kernel_size={layer.kernel_size}, "
-                f"inverse_kernel_size={layer.inverse_kernel_size}"
+                f"kernel_size={layer.kernel_size}, inverse_kernel_size={layer.inverse_kernel_size}"
             )
         return {"inverse_angle": NUMBER, "exact_gradients": COUNT, "inverse_updates": COUNT}
 

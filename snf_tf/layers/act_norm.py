@@ -95,7 +95,7 @@ class ActNorm(FlowLayer):
         return math.prod(self.event_shape[:-1]) * tf.reduce_sum(self.widen(self.log_scale))
 
     def _require_initialized(self) -> None:
-        # Checks while a graph is traced, not while it runs: initialized weights stay initialized.
+        # Checks at tracing, not in every run of a graph: initialized weights stay initialized.
         with tf.init_scope():
             if self.needs_initialization:
                 raise ValueError(

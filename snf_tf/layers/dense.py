@@ -93,10 +93,10 @@ class ExactDense(FlowLayer):
 class RelativeGradientDense(ExactDense):
     """Fully connected layer trained by the relative gradient (Gresele et al. 2020).
 
-    With `training=True` log_det has the value 0. The gradient of the kernel is `kernel @ kernel^T @
-    dK`, with dK the exact gradient. The inverse in dK cancels, so that an example costs O(D^2). See
-    `snf_tf.ops.relative_gradient_matmul`. Otherwise the layer works as `ExactDense`, and takes the
-    same arguments.
+    With `training=True` log_det has the value 0. The gradient of the kernel is
+    `kernel @ kernel^T @ dK`, with dK the exact gradient. The inverse in dK cancels, so that an
+    example costs O(D^2). See `snf_tf.ops.relative_gradient_matmul`. Otherwise the layer works as
+    `ExactDense`, and takes the same arguments.
 
     Example:
         >>> layer = snf_tf.layers.RelativeGradientDense()

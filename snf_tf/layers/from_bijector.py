@@ -15,18 +15,18 @@ class FromBijector(FlowLayer):
     """A TFP bijector as a layer, its variables tracked, trained and saved by Keras.
 
     `z = bijector.inverse(x)`, `layer.inverse(z) = bijector.forward(z)`: TFP's `forward` is the
-    direction of sampling. log_det and gradients are those of the bijector. All variables that it
-    shows, or that it uses when it is called, are the layer's weights.
+    direction of sampling. log_det and gradients are those of the bijector. The layer's weights are
+    all variables that the bijector shows, or uses in a call.
 
     Args:
-        bijector: A `tfp.bijectors.Bijector`, or a function without arguments that makes one. To
-            save a flow as a `.keras` file it has to be a function that Keras can serialize
+        bijector: A `tfp.bijectors.Bijector`, or a function without arguments that makes one. A
+            `.keras` file needs a function that Keras can serialize
             (`keras.saving.register_keras_serializable`); `save_weights` works with both.
         **kwargs: As in `keras.layers.Layer`.
 
     Raises:
-        ValueError: If bijector is neither, and in `build` if the event has too few axes for it, or
-            its variables were made outside of the strategy's scope.
+        ValueError: If bijector is neither. In `build`, if the event has too few axes for the
+            bijector, or its variables were made outside of the strategy's scope.
 
     Example:
         >>> import tensorflow_probability as tfp
@@ -40,7 +40,7 @@ class FromBijector(FlowLayer):
 
     def __init__(self, bijector: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        # What TensorFlow Probability computes is not all known to XLA.
+        # XLA lacks kernels for some operations of TensorFlow Probability.
         self.supports_jit = False
         is_bijector = _is_bijector(bijector)
         if not is_bijector and not callable(bijector):
@@ -72,7 +72,7 @@ class FromBijector(FlowLayer):
                         f"{self._given!r}"
                     )
             super().build(input_shape)
-            # Networks make their variables when they are first called.
+            # The first call makes the variables of networks.
             self._both_ways(tf.zeros((1, *self.event_shape), self._dtype))
             spec = tf.TensorSpec((1, *self.event_shape), self._dtype)
             self._variables = weights_in_use(
@@ -90,8 +90,7 @@ class FromBijector(FlowLayer):
     def call(
         self, x: tf.Tensor, context: tf.Tensor | None = None, training: bool = False
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        # TFP gives a tensor that it has seen the result that it gave then. A new one it has not
-        # seen.
+        # TFP caches results by tensor: a new tensor makes TFP compute anew.
         x = tf.identity(tf.cast(x, self._dtype))
         return self.bijector.inverse(x), self.widen(self._log_det(x))
 
@@ -131,13 +130,13 @@ class FromBijector(FlowLayer):
         return self._log_det(x), self.bijector.forward(tf.identity(self.bijector.inverse(x)))
 
     def _log_det(self, x: tf.Tensor) -> tf.Tensor:
-        """log|det dz/dx|, `(batch,)`, for a bijector that may have the same for all."""
+        """Computes log|det dz/dx|, `(batch,)`, if need be from one value for all rows."""
         log_det = self.bijector.inverse_log_det_jacobian(x, event_ndims=len(self.event_shape))
         return tf.broadcast_to(log_det, tf.shape(x)[:1])
 
 
 def _is_bijector(value: Any) -> bool:
-    # Importing TFP takes seconds; whoever has a bijector has imported it.
+    # Importing TFP takes seconds; a user with a bijector has imported TFP already.
     import tensorflow_probability as tfp
 
     return isinstance(value, tfp.bijectors.Bijector)

@@ -11,8 +11,8 @@ from keras import ops
 class NoisyIdentity(keras.initializers.Initializer):
     """The identity map plus Glorot normal noise (SNF A.3).
 
-    For a dense kernel `(D, D)` the identity matrix, for a convolution `(kh, kw, C, C)` the Dirac
-    kernel, each plus `gain * GlorotNormal`.
+    A dense kernel `(D, D)` is the identity matrix, a convolution `(kh, kw, C, C)` the Dirac kernel,
+    each plus `gain * GlorotNormal`.
 
     Args:
         gain: Scale of the noise.

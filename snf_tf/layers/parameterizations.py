@@ -12,10 +12,10 @@ from snf_tf.layers.options import Option
 
 
 class Parameterization(Option):
-    """A way to write a kernel `(1, 1, C, C)` by weights.
+    """A way to compute a kernel `(1, 1, C, C)` from weights.
 
     Attributes:
-        needs_lu: Whether log|det| takes a factorization, for which XLA has no kernel.
+        needs_lu: Whether log|det| needs an LU factorization, for which XLA has no kernel.
         is_orthogonal: Whether the inverse is the transpose.
         not_trained: Names of weights that are not trained.
     """
@@ -108,13 +108,13 @@ class PLU(Parameterization):
 class Householder(Parameterization):
     """An orthogonal kernel, a product of reflections (Tomczak and Welling 2016); log|det| is 0.
 
-    `kernel = H_1 H_2 ... H_n` with `H_i = I - 2 v_i^T v_i / (v_i v_i^T)`. The product is computed
-    at once, as `I - V^T T V` with `T^-1 = triu(V V^T, 1) + diag(V V^T) / 2` (Joffrain et al. 2006).
-    The initial kernel is random, whatever kernel_initializer says.
+    `kernel = H_1 H_2 ... H_n` with `H_i = I - 2 v_i^T v_i / (v_i v_i^T)`. One expression gives the
+    product: `I - V^T T V` with `T^-1 = triu(V V^T, 1) + diag(V V^T) / 2` (Joffrain et al. 2006).
+    The initial kernel is random: kernel_initializer has no effect.
 
     Args:
-        reflections: Their number n; by default as many as there are channels, with which every
-            orthogonal matrix of determinant (-1)^n can be reached.
+        reflections: Number n of reflections; by default the number of channels, which reaches every
+            orthogonal matrix of determinant (-1)^n.
 
     Raises:
         ValueError: If reflections is not a positive integer.

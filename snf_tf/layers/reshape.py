@@ -56,7 +56,7 @@ class Squeeze(_Reshape):
         **kwargs: As in `keras.layers.Layer`.
 
     Raises:
-        ValueError: In build, if the input has not rank 4, or an odd height or width.
+        ValueError: In build, if the input is not of rank 4, or has an odd height or width.
 
     Example:
         >>> z, log_det = snf_tf.layers.Squeeze()(tf.reshape(tf.range(4.0), (1, 2, 2, 1)))

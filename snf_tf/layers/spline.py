@@ -12,11 +12,10 @@ from snf_tf.layers.flow_layer import FlowLayer, sum_event
 
 @keras.saving.register_keras_serializable("snf_tf")
 class SplineActivation(FlowLayer):
-    """Monotone rational-quadratic spline (Durkan et al. 2019) on [-bound, bound], the identity
-    outside.
+    """Monotone rational-quadratic spline on [-bound, bound] (Durkan et al. 2019).
 
-    Every element of the event has its own spline. The slope at the bound is 1. See
-    `snf_tf.ops.spline` for the parameterisation.
+    Outside the interval the layer is the identity. Every element of the event has its own spline.
+    The slope at the bound is 1. See `snf_tf.ops.spline` for the parameterization.
 
     Args:
         bins: Number of bins.

@@ -1,4 +1,4 @@
-"""Element-wise bijections whose parameters a network gives: what couplings apply.
+"""Element-wise bijections that couplings apply, with parameters from a network.
 
 A transform takes values of any shape, and parameters with one more axis, the last:
 `(batch,) + event_shape + (count_of_parameters,)`.

@@ -15,21 +15,21 @@ from snf_tf.layers.self_normalizing.least_squares import LeastSquares
 
 @keras.saving.register_keras_serializable("snf_tf")
 class SelfNormalizingConv2D(SelfNormalizing, ExactConv2D):
-    """Convolution that learns its inverse as another convolution, and trains by it (SNF 4.2).
+    """Convolution that trains by its learned inverse, another convolution (SNF section 4.2).
 
     With `training=True` and a learned inverse:
 
     - log_det has the value 0. The gradients of kernel and inverse_kernel are those of SNF Eqs. 15
-      and 16, halved as the mixture of Eq. 3 says, and of Eqs. 28-30 where the kernels differ in
-      size. See `snf_tf.ops.self_normalizing_conv2d`.
+      and 16, halved by the mixture of Eq. 3. Kernels of different sizes take Eqs. 28-30. See
+      `snf_tf.ops.self_normalizing_conv2d`.
     - the layer adds a loss: `reconstruction_weight` times the mean over the batch of
-      `|| conv2d(conv2d(x, kernel), inverse_kernel) - x ||^2`. x receives no gradient of it.
+      `|| conv2d(conv2d(x, kernel), inverse_kernel) - x ||^2`. x receives no gradient of this loss.
 
     Otherwise log_det and gradients are exact, as in `ExactConv2D`.
 
     Args:
         kernel_size: An odd integer, or two.
-        inverse_kernel_size: The same for the inverse kernel; by default that of the kernel.
+        inverse_kernel_size: Likewise for the inverse kernel; by default `kernel_size`.
         reconstruction_weight: Lambda of SNF Eq. 3, short for
             `inverse_method=LearnedInverse(FixedPenalty(weight))`; by default 1.
         kernel_initializer: As in `ExactConv2D`. The inverse kernel starts as the flip of the
@@ -42,11 +42,11 @@ class SelfNormalizingConv2D(SelfNormalizing, ExactConv2D):
         kernel: `(kh, kw, C, C)`, HWIO.
         inverse_kernel: `(rh, rw, C, C)`: `x ~ conv2d(z - bias, inverse_kernel)`.
         bias: `(C,)`.
-        reconstruction_weight: Scalar, not trained; of a learned inverse alone.
+        reconstruction_weight: Scalar, not trained; only for a learned inverse.
 
     Raises:
-        ValueError: If a kernel size is even or not positive, inverse_method is unknown, or
-            reconstruction_weight is negative or given to a method that has no penalty.
+        ValueError: If a kernel size is even or not positive, or inverse_method is unknown. If
+            reconstruction_weight is negative, or given to a method without a penalty.
 
     Example:
         >>> layer = snf_tf.layers.SelfNormalizingConv2D(kernel_size=3, inverse_kernel_size=7)

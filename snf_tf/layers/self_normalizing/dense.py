@@ -16,15 +16,15 @@ from snf_tf.layers.self_normalizing.projected import Projected
 
 @keras.saving.register_keras_serializable("snf_tf")
 class SelfNormalizingDense(SelfNormalizing, ExactDense):
-    """Fully connected layer that learns its inverse, and trains by it (SNF section 4.1).
+    """Fully connected layer that trains by its learned inverse (SNF section 4.1).
 
     With `training=True` and a learned inverse:
 
     - log_det has the value 0. The gradients of kernel and inverse_kernel are those of SNF Eqs. 10
-      and 11, in which the learned inverse stands for the inverse: O(D^2) an example. See
+      and 11, in which the learned inverse replaces the exact one: O(D^2) an example. See
       `snf_tf.ops.self_normalizing_matmul`.
     - the layer adds a loss: `reconstruction_weight` times the mean over the batch of
-      `|| (x @ kernel) @ inverse_kernel - x ||^2`. x receives no gradient of it.
+      `|| (x @ kernel) @ inverse_kernel - x ||^2`. x receives no gradient of this loss.
 
     Otherwise log_det and gradients are exact, as in `ExactDense`.
 
@@ -40,11 +40,11 @@ class SelfNormalizingDense(SelfNormalizing, ExactDense):
         kernel: `(D, D)`, the transpose of W in the paper.
         inverse_kernel: `(D, D)`, the transpose of R: `x ~ (z - bias) @ inverse_kernel`.
         bias: `(D,)`.
-        reconstruction_weight: Scalar, not trained; of a learned inverse alone.
+        reconstruction_weight: Scalar, not trained; only for a learned inverse.
 
     Raises:
-        ValueError: If inverse_method is unknown, or reconstruction_weight is negative or given to
-            a method that has no penalty.
+        ValueError: If inverse_method is unknown. If reconstruction_weight is negative, or given to
+            a method without a penalty.
 
     Example:
         >>> layer = snf_tf.layers.SelfNormalizingDense()

@@ -1,4 +1,4 @@
-"""What dense and convolutional self normalizing layers share."""
+"""The base class of dense and convolutional self normalizing layers."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
@@ -13,21 +13,21 @@ from snf_tf.layers.self_normalizing.inverse_method import InverseMethod
 from snf_tf.layers.self_normalizing.learned import LearnedInverse
 from snf_tf.layers.self_normalizing.penalty import FixedPenalty
 
-# Random vectors by which the error of a learned inverse is estimated.
+# Random vectors for the estimate of a learned inverse's error.
 _PROBES = 16
 
 
 class SelfNormalizing(FlowLayer):
-    """Adds to an exact linear layer, the next base class, an inverse kernel by which it trains.
+    """Adds an inverse kernel for training to an exact linear layer, the next base class.
 
-    A subclass says which linear map it is: `affine` comes from the exact layer, and it defines the
-    methods below that raise a NotImplementedError.
+    The exact layer brings `affine`. A subclass defines the methods below that raise a
+    NotImplementedError.
 
     Args:
-        *args: Of the exact layer.
+        *args: Arguments of the exact layer.
         reconstruction_weight: Short for `inverse_method=LearnedInverse(FixedPenalty(weight))`.
         inverse_method: An inverse method of `snf_tf.layers`, or the name of one.
-        **kwargs: Of the exact layer.
+        **kwargs: Arguments of the exact layer.
 
     Attributes:
         inverse_method: The method.
@@ -50,8 +50,7 @@ class SelfNormalizing(FlowLayer):
                 raise ValueError(
                     'Only inverse_method="learned" has a penalty: leave out '
                     "reconstruction_weight, or give LearnedInverse(FixedPenalty(weight)). "
-                    "Received: "
-                    f"reconstruction_weight={reconstruction_weight}, "
+                    f"Received: reconstruction_weight={reconstruction_weight}, "
                     f"inverse_method={inverse_method!r}"
                 )
             inverse_method = LearnedInverse(FixedPenalty(reconstruction_weight))
@@ -104,7 +103,7 @@ class SelfNormalizing(FlowLayer):
         return self.times_inverse_kernel(z - self.widen(self.bias))
 
     def initial_inverse_kernel(self) -> tf.Tensor:
-        """Computes the value that the inverse kernel starts with."""
+        """Computes the initial inverse kernel."""
         raise NotImplementedError
 
     def self_normalizing(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -121,7 +120,7 @@ class SelfNormalizing(FlowLayer):
 
     @property
     def reconstruction_weight(self) -> keras.Variable:
-        """Lambda of SNF Eq. 3, a scalar, not trained; of a learned inverse alone."""
+        """Returns lambda of SNF Eq. 3, a scalar, not trained; only for a learned inverse."""
         try:
             return self.inverse_state["reconstruction_weight"]
         except KeyError:
@@ -146,7 +145,7 @@ class SelfNormalizing(FlowLayer):
 
     def diagnostics(self, x: tf.Tensor, z: tf.Tensor) -> dict[str, Any]:
         error = self.inverse(z, exact=False) - self.widen(x)
-        # Eager code: a graph of exact gradients takes long to compile. Nothing is assigned.
+        # Runs eagerly, as a graph of exact gradients compiles slowly; the scope drops assignments.
         with tf.GradientTape(persistent=True) as tape, keras.StatelessScope():
             exact = self.constant_log_det()
             used = ops.batch_mean(self(x, training=True)[1])
@@ -167,7 +166,7 @@ class SelfNormalizing(FlowLayer):
         }
 
     def inverse_angles(self, x: tf.Tensor, z: tf.Tensor) -> Mapping[str, tf.Tensor]:
-        """Compares inverse kernels: the angle to the exact gradient of log|det|, in degrees."""
+        """Compares inverse kernels by the angle to the exact gradient of log|det|, in degrees."""
         with tf.GradientTape() as tape:
             log_det = self.constant_log_det()
         exact = tape.gradient(log_det, self.kernel.value)
@@ -175,7 +174,7 @@ class SelfNormalizing(FlowLayer):
         return {name: ops.angle(gradient, exact) for name, gradient in gradients.items()}
 
     def log_det_gradients(self, x: tf.Tensor, z: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Computes d log|det| / d kernel by several inverse kernels, by name."""
+        """Computes d log|det| / d kernel by each of several inverse kernels, by name."""
         raise NotImplementedError
 
     def get_config(self) -> dict[str, Any]:

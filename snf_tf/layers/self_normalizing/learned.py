@@ -1,4 +1,4 @@
-"""The inverse kernel that is learned by gradient, as in the paper."""
+"""The inverse kernel learned by gradient, as in the paper."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The inverse kernel of a convolution that is solved for by least squares."""
+"""The inverse kernel of a convolution by least squares."""
 
 from typing import Any
 
@@ -22,12 +22,12 @@ class LeastSquares(ClosedForm):
 
     The cost does not depend on the size of the images; see
     `snf_tf.ops.least_squares_inverse_kernel`. Some invertible kernels have no good inverse of this
-    form. Hence the gradient of log|det| that it gives is compared with the exact one every so many
-    steps. While the angle between them exceeds the tolerance, the exact one is used, and the log
-    says so.
+    form. Hence the method compares its gradient of log|det| with the exact gradient every
+    `check_every` steps. While the angle between both exceeds the tolerance, the method uses the
+    exact gradient and logs a message.
 
-    The layer's `inverse_state`: `inverse_angle` (degrees, when last compared), `exact_gradients`
-    (how many so far), `inverse_updates`.
+    The layer's `inverse_state`: `inverse_angle` (in degrees, at the last comparison),
+    `exact_gradients` (number so far), `inverse_updates`.
 
     Args:
         tolerance: Largest angle, in degrees. The angle of the kernel's whole gradient, in which

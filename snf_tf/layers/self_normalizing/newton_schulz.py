@@ -1,4 +1,4 @@
-"""The inverse kernel of a dense layer that is kept by sweeps of Newton and Schulz."""
+"""The inverse kernel of a dense layer by sweeps of Newton and Schulz."""
 
 from typing import Any
 
@@ -17,14 +17,14 @@ _NO_DAMPING = 1e-6
 class NewtonSchulz(ClosedForm):
     """Keeps the inverse kernel M of a dense layer by sweeps of Newton and Schulz, when needed.
 
-    In every step M is projected on the two worst rows, as in `Projected`, for a few products with a
-    vector. Where the angle between the gradients of log|det| by M and by the exact inverse exceeds
-    the tolerance, there is a sweep, `snf_tf.ops.newton_schulz_inverse`. Where the norm of `I -
-    kernel @ M` is 1 or more, or one sweep is not enough, the kernel is inverted exactly, and the
-    log says so. Every replica computes the same.
+    Every step projects M on the two worst rows, as in `Projected`, at the cost of a few products
+    with a vector. If the angle between the gradients of log|det| by M and by the exact inverse
+    exceeds the tolerance, a sweep follows (`snf_tf.ops.newton_schulz_inverse`). If one sweep is not
+    enough, or the norm of `I - kernel @ M` is 1 or more, the kernel is inverted exactly. The log
+    then says so. Every replica computes the same inverse.
 
     The layer's `inverse_state`: `inverse_angle` (the estimate before a sweep, in degrees), `sweeps`
-    and `exact_inversions` (how many so far), `inverse_updates`.
+    and `exact_inversions` (numbers so far), `inverse_updates`.
 
     Args:
         tolerance: Largest angle, in degrees.

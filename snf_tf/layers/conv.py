@@ -99,6 +99,11 @@ class ExactConv2D(FlowLayer):
 
 
 def odd_size(size: int | tuple[int, int], name: str) -> tuple[int, int]:
+    """Returns a kernel size as two integers.
+
+    Raises:
+        ValueError: If size is not one odd positive integer, or two.
+    """
     sizes = tuple(size) if isinstance(size, tuple | list) else (size, size)
     if len(sizes) != 2 or not all(
         isinstance(n, int | np.integer) and n > 0 and n % 2 == 1 for n in sizes

@@ -18,9 +18,9 @@ class FactorOut(FlowLayer):
     """Takes half of the channels out of a flow (Dinh et al. 2017, section 3.6).
 
     The layer maps images `(batch, H, W, C)` to vectors `(batch, HWC)`. With x1 and x2 the halves of
-    the channels, `z = concat(inner(x1), (x2 - mu(x1)) / sigma(x1))`, both flattened. x2 has a
-    Gaussian prior: one convolution maps x1 to mean and standard deviation, at first 0 and 1 (Glow's
-    code). A context goes to inner alone.
+    the channels, `z = concat(inner(x1), (x2 - mu(x1)) / sigma(x1))`, both flattened. The
+    half x2 has a Gaussian prior: one convolution maps x1 to mean and standard deviation, at first 0
+    and 1 (Glow's code). A context goes to inner alone.
 
     Args:
         inner: The rest of the flow, a `Flow` or a layer for events of shape `(H, W, C / 2)`.

@@ -18,7 +18,7 @@ class FlowLayer(Bijection):
         z, log_det = layer(x)                    # exact log_det, exact gradients
         z, log_det = layer(x, training=True)     # may carry an estimator: see the class's docstring
         x = layer.inverse(z)                     # exact, to float tolerance
-        x = layer.inverse(z, exact=False)        # the approximate inverse, where there is one
+        x = layer.inverse(z, exact=False)        # the approximate inverse, if there is one
 
     x is `(batch,) + event_shape`, z is `(batch,) + latent_shape`, log_det = log|det dz/dx| is
     `(batch,)`, in nats, in float32 at least.
@@ -31,7 +31,7 @@ class FlowLayer(Bijection):
     3. Where weights are needed, define `build(input_shape)`, and call `super().build(input_shape)`
        first. Where the constructor takes arguments, define `get_config`.
     4. Say what differs from `Bijection`: set `log_det_is_constant = True` and define
-       `constant_log_det()`; set `takes_seed = True` and let `call` take `seed=None`; override
+       `constant_log_det()`. Set `takes_seed = True` and let `call` take `seed=None`. Override
        `compute_latent_shape`, or `initialize` for weights that depend on data.
 
     `snf_tf.testing.check_bijection(layer, x)` says whether the layer keeps the contract.

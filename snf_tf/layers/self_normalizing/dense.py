@@ -21,7 +21,7 @@ class SelfNormalizingDense(SelfNormalizing, ExactDense):
     With `training=True` and a learned inverse:
 
     - log_det has the value 0. The gradients of kernel and inverse_kernel are those of SNF Eqs. 10
-      and 11, in which the learned inverse replaces the exact one: O(D^2) an example. See
+      and 11, in which the learned inverse replaces the exact one. They cost O(D^2) an example. See
       `snf_tf.ops.self_normalizing_matmul`.
     - the layer adds a loss: `reconstruction_weight` times the mean over the batch of
       `|| (x @ kernel) @ inverse_kernel - x ||^2`. x receives no gradient of this loss.

@@ -10,11 +10,10 @@ from snf_tf.layers.flow_layer import FlowLayer
 
 @keras.saving.register_keras_serializable("snf_tf")
 class ActNorm(FlowLayer):
-    """`z = (x + bias) * exp(log_scale)`, with a bias and a scale for every channel (Kingma and
-    Dhariwal 2018, section 3.1).
+    """`z = (x + bias) * exp(log_scale)` in every channel (Kingma and Dhariwal 2018, section 3.1).
 
-    Before its first use `initialize(x)`, in a flow `flow.initialize(batch)`, sets both such that
-    the z of a batch have mean 0 and variance 1 in every channel. Channels are the last axis.
+    `initialize(x)`, in a flow `flow.initialize(batch)`, sets bias and scale before the first use.
+    The z of this batch have mean 0 and variance 1 in every channel. Channels are the last axis.
 
     Args:
         **kwargs: As in `keras.layers.Layer`.
@@ -22,11 +21,11 @@ class ActNorm(FlowLayer):
     Attributes:
         bias: `(C,)`.
         log_scale: `(C,)`.
-        initialized: 1 once it is, else 0; not trained, stored with the weights.
+        initialized: 1 after `initialize`, before it 0; not trained, stored with the weights.
 
     Raises:
-        ValueError: When it is called or inverted before it is initialized; of a graph, when it is
-            traced.
+        ValueError: If the layer is called or inverted before `initialize`. A graph raises when it
+            is traced.
 
     Example:
         >>> layer = snf_tf.layers.ActNorm()
@@ -41,20 +40,22 @@ class ActNorm(FlowLayer):
     takes_context = False
     log_det_is_constant = True
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         super().build(input_shape)
         channels = self.event_shape[-1]
         self.bias = self.add_weight(name="bias", shape=(channels,), initializer="zeros")
         self.log_scale = self.add_weight(name="log_scale", shape=(channels,), initializer="zeros")
 
-    def initialize(self, x, context=None):
+    def initialize(  # type: ignore[override]
+        self, x: tf.Tensor, context: tf.Tensor | None = None
+    ) -> None:
         """Sets bias and scale from a batch x.
 
         Raises:
             ValueError: If the batch has fewer than two examples, or is not finite, or a channel has
                 the same value everywhere.
         """
-        # In float64: the variance of a constant would be a rounding error, not 0.
+        # Float64: else the variance of a constant would be a rounding error, not 0.
         x = tf.cast(x, tf.float64)
         if x.shape[0] < 2:
             raise ValueError(
@@ -72,29 +73,32 @@ class ActNorm(FlowLayer):
         if constant:
             raise ValueError(
                 "ActNorm cannot scale a channel to variance 1 that has the same value everywhere. "
-                "Received: a batch in which "
-                f"channels {constant} have"
+                f"Received: a batch in which channels {constant} have one value"
             )
         self.bias.assign(-mean)
         self.log_scale.assign(-0.5 * tf.math.log(variance))
 
-    def call(self, x, context=None, training=False):
+    def call(
+        self, x: tf.Tensor, context: tf.Tensor | None = None, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         self._require_initialized()
         z = (self.widen(x) + self.widen(self.bias)) * tf.exp(self.widen(self.log_scale))
         return tf.cast(z, self.call_dtype(training)), self.repeat(self.constant_log_det(), x)
 
-    def call_inverse(self, z, context=None, exact=True):
+    def call_inverse(
+        self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True
+    ) -> tf.Tensor:
         self._require_initialized()
         return z * tf.exp(-self.widen(self.log_scale)) - self.widen(self.bias)
 
-    def constant_log_det(self):
+    def constant_log_det(self) -> tf.Tensor:
         return math.prod(self.event_shape[:-1]) * tf.reduce_sum(self.widen(self.log_scale))
 
-    def _require_initialized(self):
-        # When a graph is traced, not when it runs: the weights stay initialized.
+    def _require_initialized(self) -> None:
+        # Checks at tracing, not in every run of a graph: initialized weights stay initialized.
         with tf.init_scope():
             if self.needs_initialization:
                 raise ValueError(
                     f"{self.name} must be initialized first, by flow.initialize(batch) or "
-                    "layer.initialize(batch). Received: a layer that is not"
+                    "layer.initialize(batch). Received: a layer that is not initialized"
                 )

@@ -1,6 +1,7 @@
 """Element-wise bijections without weights. All work on inputs of any shape `(batch, ...)`."""
 
 import math
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -10,13 +11,13 @@ from snf_tf.layers.flow_layer import FlowLayer, sum_event
 
 
 class _Activation(FlowLayer):
-    """An element-wise bijection given by `_function(x) -> (value, log_slope)`; computed in
-    `log_det_dtype`.
-    """
+    """Element-wise bijection `_function(x) -> (value, log_slope)`, computed in `log_det_dtype`."""
 
     takes_context = False
 
-    def call(self, x, context=None, training=False):
+    def call(
+        self, x: tf.Tensor, context: tf.Tensor | None = None, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         value, log_slope = self._function(self.widen(x))
         return tf.cast(value, self.call_dtype(training)), sum_event(log_slope)
 
@@ -30,7 +31,7 @@ class LeakyReLU(_Activation):
         **kwargs: As in `keras.layers.Layer`.
 
     Raises:
-        ValueError: If alpha is not positive: the map has no inverse then.
+        ValueError: If alpha is not positive, so that the map has no inverse.
 
     Example:
         >>> z, log_det = snf_tf.layers.LeakyReLU(alpha=0.5)(tf.constant([[-2.0, 1.0]]))
@@ -38,17 +39,19 @@ class LeakyReLU(_Activation):
         [[-1.0, 1.0]]
     """
 
-    def __init__(self, alpha=0.3, **kwargs):
+    def __init__(self, alpha: float = 0.3, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.alpha = _positive("alpha", alpha)
 
-    def _function(self, x):
+    def _function(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return ops.leaky_relu(x, self.alpha)
 
-    def call_inverse(self, z, context=None, exact=True):
+    def call_inverse(
+        self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True
+    ) -> tf.Tensor:
         return ops.leaky_relu_inverse(z, self.alpha)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"alpha": self.alpha}
 
 
@@ -72,17 +75,19 @@ class SmoothLeakyReLU(_Activation):
         [[-10000.0, 0.5]]
     """
 
-    def __init__(self, alpha=0.3, **kwargs):
+    def __init__(self, alpha: float = 0.3, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.alpha = _positive("alpha", alpha)
 
-    def _function(self, x):
+    def _function(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return ops.smooth_leaky_relu(x, self.alpha)
 
-    def call_inverse(self, z, context=None, exact=True):
+    def call_inverse(
+        self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True
+    ) -> tf.Tensor:
         return ops.smooth_leaky_relu_inverse(z, self.alpha)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"alpha": self.alpha}
 
 
@@ -93,7 +98,7 @@ class SmoothTanh(_Activation):
     The inverse is found by safeguarded Newton steps.
 
     Args:
-        alpha: Positive.
+        alpha: Factor of x inside tanh, positive.
         beta: Slope at infinity, positive.
         **kwargs: As in `keras.layers.Layer`.
 
@@ -107,22 +112,24 @@ class SmoothTanh(_Activation):
         [[-3.0, 0.5]]
     """
 
-    def __init__(self, alpha=1.0, beta=0.1, **kwargs):
+    def __init__(self, alpha: float = 1.0, beta: float = 0.1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.alpha = _positive("alpha", alpha)
         self.beta = _positive("beta", beta)
 
-    def _function(self, x):
+    def _function(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return ops.smooth_tanh(x, self.alpha, self.beta)
 
-    def call_inverse(self, z, context=None, exact=True):
+    def call_inverse(
+        self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True
+    ) -> tf.Tensor:
         return ops.smooth_tanh_inverse(z, self.alpha, self.beta)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"alpha": self.alpha, "beta": self.beta}
 
 
-def _positive(name, value):
+def _positive(name: str, value: float) -> float:
     if not 0 < value < math.inf:
         raise ValueError(
             f"{name} must be positive and finite, or the map has no inverse. Received: "

@@ -1,4 +1,4 @@
-"""The contract of a bijection: what every layer of a flow, and a flow itself, says of itself."""
+"""The contract of a bijection, which every layer of a flow and the flow itself keep."""
 
 from __future__ import annotations
 
@@ -28,19 +28,18 @@ class Step(NamedTuple):
 
 
 class Bijection(keras.layers.Layer):
-    """What a `FlowLayer` and a `snf_tf.Flow` have in common.
+    """The contract that `FlowLayer` and `snf_tf.Flow` share.
 
-    Every statement below is an attribute or a property. Nobody guesses a fact about a layer from
-    its class.
+    Every fact about a layer is an attribute or a property. No code guesses facts from the class.
 
     Attributes:
         event_shape: Shape of one x; set in build.
         latent_shape: Shape of one z; set in build.
-        takes_context: Whether the context may matter. A flow of which no layer takes a context
-            refuses one.
+        takes_context: Whether the context may matter. A flow refuses a context if none of its
+            layers takes one.
         takes_seed: Whether `call` takes `seed=`, a row seed of `snf_tf.ops.row_seed`.
         is_bijection: Whether z determines x. False for dequantizers.
-        log_det_kind: "exact" or "estimate": of the call with `training=False`.
+        log_det_kind: "exact" or "estimate", for the call with `training=False`.
         log_det_is_constant: Whether log|det| is the same for every x.
         has_approximate_inverse: Whether `inverse(z, exact=False)` differs from the exact inverse.
     """
@@ -53,37 +52,39 @@ class Bijection(keras.layers.Layer):
     log_det_kind = "exact"
     log_det_is_constant = False
     has_approximate_inverse = False
-    # Own weights, the last ones, that a file from before they existed may lack.
+    # Number of own weights, the last ones, that an older file may lack.
     _count_of_optional_weights = 0
     _changes = 0
 
     @property
     def has_learned_inverse(self) -> bool:
-        """The same as `has_approximate_inverse`."""
+        """Returns the same as `has_approximate_inverse`."""
         return self.has_approximate_inverse
 
     @property
     def needs_initialization(self) -> bool:
-        """Whether data-dependent weights are not set yet, by `initialize`."""
+        """Returns whether data-dependent weights still wait for `initialize`."""
         return False
 
     @property
     def log_det_dtype(self) -> str:
-        """The dtype of log-dets, penalties and inverses: the weights', float32 at least."""
+        """Returns the dtype of log-dets, penalties and inverses: the weights', float32 at least."""
         return "float64" if self.variable_dtype == "float64" else "float32"
 
     @property
     def input_dtype(self) -> str:
-        """The dtype to which Keras casts inputs: never a half precision."""
+        """Returns the dtype to which Keras casts inputs: never a half precision."""
         return self.log_det_dtype
 
-    def inverse(self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True):
+    def inverse(
+        self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True
+    ) -> tf.Tensor:
         """Computes x from z.
 
         Args:
             z: `(batch,) + latent_shape`.
             context: As in the call.
-            exact: False takes the approximate inverse that the layer keeps, where there is one.
+            exact: False takes the approximate inverse, if the layer keeps one.
 
         Returns:
             `(batch,) + event_shape`, in `log_det_dtype`.
@@ -93,15 +94,23 @@ class Bijection(keras.layers.Layer):
         """
         return self.call_inverse(self._checked_latents(z), context=context, exact=exact)
 
-    def call_inverse(self, z, context=None, exact=True) -> tf.Tensor:
-        """Computes x from z: the layer's own part of `inverse`, which has checked and cast z."""
+    def call_inverse(
+        self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True
+    ) -> tf.Tensor:
+        """Computes x from a z that `inverse` has checked and cast."""
         raise NotImplementedError
 
     def constant_log_det(self) -> tf.Tensor | None:
         """Computes the exact log|det| as a scalar, at its full cost; None if it depends on x."""
         return None
 
-    def steps(self, x, context=None, training=False, seed=None) -> Generator[Step, None, tf.Tensor]:
+    def steps(
+        self,
+        x: tf.Tensor,
+        context: tf.Tensor | None = None,
+        training: bool = False,
+        seed: int | tf.Tensor | None = None,
+    ) -> Generator[Step, None, tf.Tensor]:
         """Applies the `leaves` one by one, from data to latents.
 
         Args:
@@ -126,18 +135,20 @@ class Bijection(keras.layers.Layer):
         return [self]
 
     def bijections_after_noise(self) -> list[Bijection]:
-        """Returns the layers that follow the dequantizer that this one begins with, or is.
+        """Returns the layers of this bijection without the dequantizer at the start.
 
         Raises:
             ValueError: If a dequantizer comes later.
         """
         return [self] if self.is_bijection else []
 
-    def check_data(self, x) -> tf.Tensor:
+    def check_data(self, x: tf.Tensor) -> tf.Tensor:
         """Returns x after checking that this layer accepts its values; see `snf_tf.ops.require`."""
         return x
 
-    def initialize(self, x, context=None, seed=None) -> None:
+    def initialize(
+        self, x: tf.Tensor, context: tf.Tensor | None = None, seed: int | tf.Tensor | None = None
+    ) -> None:
         """Sets data-dependent weights from a batch x; most layers have none."""
 
     def diagnostics(self, x: tf.Tensor, z: tf.Tensor) -> Mapping[str, Any]:
@@ -150,14 +161,14 @@ class Bijection(keras.layers.Layer):
         return {}
 
     def inverse_angles(self, x: tf.Tensor, z: tf.Tensor) -> Mapping[str, tf.Tensor]:
-        """Compares inverses, where the layer keeps one: name -> degrees; see `diagnostics`."""
+        """Compares inverses, if the layer keeps one: name -> degrees; see `diagnostics`."""
         return {}
 
     def inverse_error(self) -> tf.Tensor | None:
         """Estimates |E v| / |v| of a learned inverse on random v; None where nothing is learned.
 
-        E is the identity minus the layer, without bias, and its learned inverse in turn. From 1 on
-        the gradient of log|det| that uses the inverse cannot be trusted.
+        E is the identity minus the product of the layer, without bias, and its learned inverse. At
+        1 or more the gradient of log|det| by the learned inverse cannot be trusted.
         """
         return None
 
@@ -167,26 +178,26 @@ class Bijection(keras.layers.Layer):
 
     @property
     def version(self) -> int:
-        """A number that grows with every change of a public attribute; traces depend on it."""
+        """Returns the count of changes of public attributes; traces depend on this number."""
         return self._changes
 
-    def __setattr__(self, name, value):
-        # Keras sets `built` in every call.
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Keras sets `built` in every call, although nothing has changed.
         if not name.startswith("_") and name != "built" and self.__dict__.get("built", False):
             self._changes += 1
         super().__setattr__(name, value)
 
     @property
     def training_only_weights(self) -> tuple[keras.Variable, ...]:
-        """The trainable weights on which no exact number depends."""
+        """Returns the trainable weights on which no exact number depends."""
         return ()
 
     @property
     def estimated_weights(self) -> tuple[keras.Variable, ...]:
-        """The weights whose gradient in training is an estimate."""
+        """Returns the weights whose gradient in training is an estimate."""
         return ()
 
-    def widen(self, x) -> tf.Tensor:
+    def widen(self, x: Any) -> tf.Tensor:
         """Returns x in `log_det_dtype`."""
         return tf.cast(x, self.log_det_dtype)
 
@@ -194,12 +205,12 @@ class Bijection(keras.layers.Layer):
         """Returns the dtype of a call: the compute dtype in training, otherwise `log_det_dtype`."""
         return self.compute_dtype if training else self.log_det_dtype
 
-    def repeat(self, log_det, x) -> tf.Tensor:
+    def repeat(self, log_det: Any, x: tf.Tensor) -> tf.Tensor:
         """Returns a log-det that is the same for every row of x, `(batch,)`."""
         return tf.fill(tf.shape(x)[:1], self.widen(log_det))
 
-    def add_weight(self, *args, autocast: bool = False, **kwargs) -> keras.Variable:
-        """Adds a weight, as in Keras, that is not cast to half precision."""
+    def add_weight(self, *args: Any, autocast: bool = False, **kwargs: Any) -> keras.Variable:
+        """Adds a weight, as in Keras, and never casts the weight to half precision."""
         return super().add_weight(*args, autocast=autocast, **kwargs)
 
     def add_noise_counter(self) -> None:
@@ -230,7 +241,7 @@ class Bijection(keras.layers.Layer):
             return
         super().load_own_variables(store)
 
-    def _checked_latents(self, z):
+    def _checked_latents(self, z: Any) -> tf.Tensor:
         if not self.built:
             raise ValueError(
                 f"{type(self).__name__}.inverse needs a layer that has been called once, or built "
@@ -249,8 +260,8 @@ def follow(steps: Generator[Step, None, tf.Tensor], visit: Callable[[Step], None
     """Runs the `steps` of a layer or a flow to their end, and returns the last z.
 
     Args:
-        steps: What `Bijection.steps` returns.
-        visit: Is called with every `Step`.
+        steps: Generator that `Bijection.steps` returns.
+        visit: Function to call with every `Step`.
     """
     while True:
         try:

@@ -1,5 +1,8 @@
 """Convolutional bijections `z = conv2d(x, kernel) + bias` with exact log-determinants."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -13,9 +16,9 @@ from snf_tf.layers.initializers import NoisyIdentity
 class ExactConv2D(FlowLayer):
     """Convolution with the exact log-determinant, in training too.
 
-    `z = conv2d(x, kernel) + bias` on `(batch, H, W, C)`, stride 1, zero padding; log_det, in every
-    step, and inverse by block cyclic reduction, without the dense (HWC, HWC) matrix
-    (`snf_tf.ops.banded`).
+    `z = conv2d(x, kernel) + bias` on `(batch, H, W, C)`, with stride 1 and zero padding. Block
+    cyclic reduction computes log_det and the inverse without the dense (HWC, HWC) matrix; see
+    `snf_tf.ops.banded`.
 
     Args:
         kernel_size: An odd integer, or two.
@@ -38,17 +41,20 @@ class ExactConv2D(FlowLayer):
         True
     """
 
+    event_shape: tuple[int, int, int]
     takes_context = False
     log_det_is_constant = True
 
-    def __init__(self, kernel_size, kernel_initializer=None, **kwargs):
+    def __init__(
+        self, kernel_size: int | tuple[int, int], kernel_initializer: Any = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         # XLA has no LU kernel.
         self.supports_jit = False
         self.kernel_size = odd_size(kernel_size, "kernel_size")
         self.kernel_initializer = keras.initializers.get(kernel_initializer) or NoisyIdentity()
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Creates the weights for inputs of shape `(batch, H, W, C)`.
 
         Raises:
@@ -64,38 +70,46 @@ class ExactConv2D(FlowLayer):
         )
         self.bias = self.add_weight(name="bias", shape=(channels,), initializer="zeros")
 
-    def affine(self, x) -> tf.Tensor:
+    def affine(self, x: tf.Tensor) -> tf.Tensor:
         """Computes z, with convolutions in the dtype of x."""
         return ops.affine_conv2d(x, self.widen(self.kernel), self.widen(self.bias))
 
-    def call(self, x, context=None, training=False):
+    def call(
+        self, x: tf.Tensor, context: tf.Tensor | None = None, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         z = self.affine(tf.cast(x, self.call_dtype(training)))
         return z, self.repeat(self.constant_log_det(), x)
 
-    def call_inverse(self, z, context=None, exact=True):
+    def call_inverse(
+        self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True
+    ) -> tf.Tensor:
         return ops.conv2d_solve(z - self.widen(self.bias), self.widen(self.kernel))
 
-    def constant_log_det(self):
+    def constant_log_det(self) -> tf.Tensor:
         return ops.conv2d_log_det(self.widen(self.kernel), self.event_shape)
 
-    def diagnostics(self, x, z):
+    def diagnostics(self, x: tf.Tensor, z: tf.Tensor) -> Mapping[str, Any]:
         return {"kernel_norm": tf.norm(self.kernel.value), "log_det": self.constant_log_det()}
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "kernel_size": self.kernel_size,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
         }
 
 
-def odd_size(size, name):
+def odd_size(size: int | tuple[int, int], name: str) -> tuple[int, int]:
+    """Returns a kernel size as two integers.
+
+    Raises:
+        ValueError: If size is not one odd positive integer, or two.
+    """
     sizes = tuple(size) if isinstance(size, tuple | list) else (size, size)
     if len(sizes) != 2 or not all(
         isinstance(n, int | np.integer) and n > 0 and n % 2 == 1 for n in sizes
     ):
         raise ValueError(
-            f"{name} must be an odd positive integer, or two of them: only then is the transpose "
-            f"of a convolution with zero "
-            f"padding to the same size one too. Received: {name}={size!r}"
+            f"{name} must be an odd positive integer, or two of them: otherwise the transpose is "
+            f"no convolution with the same zero padding. Received: {name}={size!r}"
         )
     return int(sizes[0]), int(sizes[1])

@@ -1,7 +1,7 @@
 """1 x 1 convolutions `z = x @ kernel` at every pixel, without bias."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import keras
 import numpy as np
@@ -28,7 +28,7 @@ class InvertibleConv1x1(FlowLayer):
         **kwargs: As in `keras.layers.Layer`.
 
     Attributes:
-        kernel: `(1, 1, C, C)`, computed from the weights of the parameterization, which are
+        kernel: `(1, 1, C, C)`, computed from the weights of the parameterization. These weights are
             attributes of the layer, too.
 
     Raises:
@@ -49,8 +49,8 @@ class InvertibleConv1x1(FlowLayer):
         self,
         parameterization: str | Parameterization = "plain",
         kernel_initializer: Any = None,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.parameterization = resolve(parameterization, _PARAMETERIZATIONS, "parameterization")
         self.supports_jit = not self.parameterization.needs_lu
@@ -58,7 +58,7 @@ class InvertibleConv1x1(FlowLayer):
             keras.initializers.get(kernel_initializer) or keras.initializers.Orthogonal()
         )
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         super().build(input_shape)
         self.require_images()
         channels = self.event_shape[2]
@@ -86,35 +86,39 @@ class InvertibleConv1x1(FlowLayer):
     def kernel(self) -> tf.Tensor:
         return self.parameterization.kernel(self._wide_parameters())
 
-    def call(self, x, context=None, training=False):
+    def call(
+        self, x: tf.Tensor, context: tf.Tensor | None = None, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         kernel = self.kernel
         no_bias = tf.zeros(kernel.shape[3], kernel.dtype)
         z = ops.affine_conv2d(tf.cast(x, self.call_dtype(training)), kernel, no_bias)
         return z, self.repeat(self.constant_log_det(), x)
 
-    def call_inverse(self, z, context=None, exact=True):
+    def call_inverse(
+        self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True
+    ) -> tf.Tensor:
         if self.parameterization.is_orthogonal:
             return ops.conv2d(z, ops.flip(self.kernel))
         return ops.conv2d_solve(z, self.kernel)
 
-    def constant_log_det(self):
+    def constant_log_det(self) -> tf.Tensor:
         height, width, _ = self.event_shape
         return height * width * self.parameterization.log_det(self._wide_parameters())
 
-    def diagnostics(self, x, z):
+    def diagnostics(self, x: tf.Tensor, z: tf.Tensor) -> Mapping[str, Any]:
         return {"kernel_norm": tf.norm(self.kernel), "log_det": self.constant_log_det()}
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "parameterization": keras.saving.serialize_keras_object(self.parameterization),
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**deserialized(config))
 
-    def _wide_parameters(self):
+    def _wide_parameters(self) -> dict[str, tf.Tensor]:
         return {name: self.widen(weight) for name, weight in self._parameters.items()}
 
 
@@ -128,7 +132,7 @@ class HouseholderConv1x1(InvertibleConv1x1):
 
     Attributes:
         vectors: `(n, C)`, the v_i; none may be 0.
-        kernel: `(1, 1, C, C)`, computed from them.
+        kernel: `(1, 1, C, C)`, computed from the vectors.
 
     Raises:
         ValueError: If reflections is not a positive integer, or the input is no image.
@@ -140,10 +144,10 @@ class HouseholderConv1x1(InvertibleConv1x1):
         [0.0, 0.0]
     """
 
-    def __init__(self, reflections: int | None = None, **kwargs):
+    def __init__(self, reflections: int | None = None, **kwargs: Any) -> None:
         super().__init__(Householder(reflections), **kwargs)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         del config["parameterization"], config["kernel_initializer"]
         return config | {"reflections": self.parameterization.options["reflections"]}

@@ -1,40 +1,43 @@
 """Convolution exponentials."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from snf_tf import ops
 from snf_tf.layers.conv import ExactConv2D
 
-# Steps of power iteration. In training the kernel hardly changes from one call to the next.
+# Steps of power iteration: few in training, where the kernel hardly changes between calls.
 _STEPS = 20
 _TRAINING_STEPS = 2
 
 
 @keras.saving.register_keras_serializable("snf_tf")
 class ConvolutionExponential(ExactConv2D):
-    """Convolution exponential (Hoogeboom et al. 2020): `z = exp(T) x + bias`, T the map of a
-    zero-padded convolution.
+    """Convolution exponential `z = exp(T) x + bias` (Hoogeboom et al. 2020).
 
-    log_det is the trace of T, H W times that of the kernel's center; the inverse is the exponential
-    of -T. The series has as many terms as `bound` needs for its terms to fall below rounding (the
-    published runs took 6 terms in training and 13 in evaluation).
+    T is the map of a zero-padded convolution. log_det is the trace of T: H W times the trace of the
+    kernel's center. The inverse is the exponential of -T. The series stops where, at a norm of
+    `bound`, terms fall below rounding. The published runs took 6 terms in training and 13 in
+    evaluation.
 
-    The kernel is scaled down to a spectral norm of `bound` where it has a larger one. The norm is
-    estimated by power iteration from `singular_vector`: 20 steps, of which nothing is kept, with
-    `training=False`; 2 steps, after which the vector is kept, with `training=True`.
+    If the spectral norm of T exceeds `bound`, the layer scales the kernel down to this norm. Power
+    iteration from `singular_vector` estimates the norm. With `training=False` 20 steps leave the
+    vector unchanged; with `training=True` 2 steps update the vector.
 
     Args:
         kernel_size: An odd integer, or two.
-        bound: Largest spectral norm of T, at most 10; for more the inverse would have no digits
-            left. The estimate is never too large: random kernels exceed the bound by up to 2 %
-            with `training=False`, and by up to 50 % in the first calls with `training=True`.
+        bound: Largest spectral norm of T, at most 10: beyond, rounding errors would spoil the
+            inverse. The estimate of the norm is never too large. Random kernels exceed the bound by
+            up to 2 % with `training=False`, and by up to 50 % in the first calls with
+            `training=True`.
         kernel_initializer: Initial kernel, `(kh, kw, C, C)`; by default Glorot normal noise of gain
             0.01.
         **kwargs: As in `keras.layers.Layer`.
 
     Attributes:
-        kernel: `(kh, kw, C, C)`, before it is scaled.
+        kernel: `(kh, kw, C, C)`, before scaling.
         bias: `(C,)`.
         singular_vector: `(1, H, W, C)`, not trained: an estimate of T's first right singular
             vector; zeros before the first call with `training=True`.
@@ -48,10 +51,16 @@ class ConvolutionExponential(ExactConv2D):
         >>> x = layer.inverse(z)
     """
 
-    # `singular_vector`, without which a file is read as a fresh start.
+    # A file without `singular_vector` loads; power iteration then starts afresh.
     _count_of_optional_weights = 1
 
-    def __init__(self, kernel_size, bound=0.9, kernel_initializer=None, **kwargs):
+    def __init__(
+        self,
+        kernel_size: int | tuple[int, int],
+        bound: float = 0.9,
+        kernel_initializer: Any = None,
+        **kwargs: Any,
+    ) -> None:
         # NoisyIdentity minus the identity.
         initializer = kernel_initializer or keras.initializers.VarianceScaling(1e-4, mode="fan_avg")
         super().__init__(kernel_size, kernel_initializer=initializer, **kwargs)
@@ -60,7 +69,7 @@ class ConvolutionExponential(ExactConv2D):
         self.supports_jit = True
         self.bound = bound
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         super().build(input_shape)
         self.singular_vector = self.add_weight(
             name="singular_vector",
@@ -70,21 +79,25 @@ class ConvolutionExponential(ExactConv2D):
             aggregation="only_first_replica",
         )
 
-    def call(self, x, context=None, training=False):
+    def call(
+        self, x: tf.Tensor, context: tf.Tensor | None = None, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         kernel = self.scaled_kernel(training)
         z = ops.exponential_conv2d(self.widen(x), kernel, self.bound) + self.widen(self.bias)
         return tf.cast(z, self.call_dtype(training)), self.repeat(
             ops.conv2d_trace(kernel, self.event_shape), x
         )
 
-    def call_inverse(self, z, context=None, exact=True):
+    def call_inverse(
+        self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True
+    ) -> tf.Tensor:
         kernel = -self.scaled_kernel()
         return ops.exponential_conv2d(z - self.widen(self.bias), kernel, self.bound)
 
-    def constant_log_det(self):
+    def constant_log_det(self) -> tf.Tensor:
         return ops.conv2d_trace(self.scaled_kernel(), self.event_shape)
 
-    def scaled_kernel(self, training=False):
+    def scaled_kernel(self, training: bool = False) -> tf.Tensor:
         """Computes the kernel of T, `kernel * min(1, bound / norm)`.
 
         Args:
@@ -98,5 +111,5 @@ class ConvolutionExponential(ExactConv2D):
             self.singular_vector.assign(vector)
         return kernel * tf.minimum(self.bound / ops.conv2d_norm(kernel, vector), 1)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"bound": self.bound}

@@ -1,7 +1,7 @@
-"""Couplings: a part of an event is transformed, with parameters that the rest gives."""
+"""Couplings, which transform one part of an event with parameters computed from the rest."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import keras
 import tensorflow as tf
@@ -20,19 +20,19 @@ _MASKS: Mapping[str, type] = {"channels": Channels}
 class Coupling(FlowLayer):
     """Coupling: `z = merge(x1, transform(x2, parameters(x1)))` (Dinh et al. 2017).
 
-    The mask splits x into x1 and x2. A network, the conditioner, maps x1 to the parameters: the
-    channels of x2, times `transform.count_of_parameters`, first parameter first.
+    The mask splits x into x1 and x2. The conditioner, a network, maps x1 to the parameters. Its
+    output has the channels of x2 times `transform.count_of_parameters`, first parameter first.
 
     Args:
         transform: `Affine()` or `Additive()`, or their names "affine", "additive".
         mask: `Channels()`, or its name "channels".
-        conditioner: Any Keras model or layer. With a context it is called with `[x1, context]`. By
-            default `snf_tf.networks.default_conditioner`, which takes no context.
+        conditioner: Any Keras model or layer, called on x1, or on `[x1, context]`. By default
+            `snf_tf.networks.default_conditioner`, which takes no context.
         width: Hidden channels of the default conditioner.
         **kwargs: As in `keras.layers.Layer`.
 
     Raises:
-        ValueError: If an argument is none of these, the mask does not fit the event, the
+        ValueError: If an argument is none of these, or the mask does not fit the event. If the
             conditioner has the wrong number of outputs, or the default one is given a context.
 
     Example:
@@ -47,8 +47,8 @@ class Coupling(FlowLayer):
         mask: str | Channels = "channels",
         conditioner: keras.layers.Layer | None = None,
         width: int = 512,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if conditioner is not None and not isinstance(conditioner, keras.layers.Layer):
             raise ValueError(
@@ -61,7 +61,7 @@ class Coupling(FlowLayer):
         self.given_conditioner = conditioner
         self.width = width
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         super().build(input_shape)
         x1_shape, x2_shape = self.mask.shapes(self.event_shape)
         outputs = x2_shape[-1] * self.transform.count_of_parameters
@@ -73,28 +73,32 @@ class Coupling(FlowLayer):
             self.conditioner, keras.KerasTensor((None, *x1_shape), self.log_det_dtype)
         )
 
-    def call(self, x, context=None, training=False):
+    def call(
+        self, x: tf.Tensor, context: tf.Tensor | None = None, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         x1, x2 = self.mask.split(self.widen(x))
         z2, log_slope = self.transform.forward(x2, self._parameters(x1, context, training))
         z = self.mask.merge(x1, z2)
         return tf.cast(z, self.call_dtype(training)), sum_event(log_slope)
 
-    def call_inverse(self, z, context=None, exact=True):
+    def call_inverse(
+        self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True
+    ) -> tf.Tensor:
         x1, z2 = self.mask.split(z)
         return self.mask.merge(x1, self.transform.inverse(z2, self._parameters(x1, context, False)))
 
     @property
-    def takes_context(self):
+    def takes_context(self) -> bool:  # type: ignore[override]
         return self.given_conditioner is not None
 
-    def unbuilt_parts(self):
+    def unbuilt_parts(self) -> list[str]:
         return [self.conditioner.name] if self._waits_for_context else []
 
     @property
-    def log_det_is_constant(self):
+    def log_det_is_constant(self) -> bool:  # type: ignore[override]
         return self.transform.keeps_volume
 
-    def constant_log_det(self):
+    def constant_log_det(self) -> tf.Tensor | None:
         return tf.zeros((), self.log_det_dtype) if self.log_det_is_constant else None
 
     def get_config(self) -> dict[str, Any]:
@@ -107,16 +111,15 @@ class Coupling(FlowLayer):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**deserialized(config))
 
-    def _parameters(self, x1, context, training):
-        """Computes the parameters, of the shape of x2 and one more axis."""
+    def _parameters(self, x1: tf.Tensor, context: tf.Tensor | None, training: bool) -> tf.Tensor:
+        """Computes the parameters, which have the shape of x2 and one more axis, the last."""
         if context is not None and self.given_conditioner is None:
             raise ValueError(
                 f"The default conditioner of {self.name} takes no context: give one that maps [x1, "
-                "context] to the channels of x. "
-                f"Received: a context of shape {context.shape}"
+                f"context] to the channels of x. Received: a context of shape {context.shape}"
             )
         inputs = x1 if context is None else [x1, self.widen(context)]
         try:
@@ -142,8 +145,8 @@ class Coupling(FlowLayer):
 class AffineCoupling(Coupling):
     """Affine coupling: `z = concat(x1, (x2 + shift) * scale)` (Dinh et al. 2017).
 
-    It is `Coupling(Affine(scale), Channels(), conditioner)`: x1 and x2 are the halves of the
-    channels, and the conditioner maps x1 to shift, and h, of which scale is a function.
+    Short for `Coupling(Affine(scale), Channels(), conditioner)`: x1 and x2 are the halves of the
+    channels. The conditioner maps x1 to shift and h; scale is a function of h.
 
     Args:
         conditioner: As in `Coupling`.
@@ -166,22 +169,22 @@ class AffineCoupling(Coupling):
         conditioner: keras.layers.Layer | None = None,
         width: int = 512,
         scale: str | LogScale = "sigmoid",
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         super().__init__(Affine(scale), Channels(), conditioner, width, **kwargs)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         del config["transform"], config["mask"]
         return config | {"scale": keras.saving.serialize_keras_object(self.transform.scale)}
 
 
-def _is_built(network):
+def _is_built(network: Any) -> bool:
     return network.built and all(layer.built for layer in network._flatten_layers())
 
 
-def _build(network, x1):
-    """Builds a network by a symbolic call on x1 alone; False, if it takes more than that."""
+def _build(network: Any, x1: keras.KerasTensor) -> bool:
+    """Builds a network by a symbolic call on x1 alone; returns False if the call fails."""
     try:
         network(x1)
     except Exception:

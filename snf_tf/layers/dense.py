@@ -1,5 +1,8 @@
 """Fully connected bijections `z = x @ kernel + bias` with exact log-determinants."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -34,13 +37,13 @@ class ExactDense(FlowLayer):
     takes_context = False
     log_det_is_constant = True
 
-    def __init__(self, kernel_initializer=None, **kwargs):
+    def __init__(self, kernel_initializer: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         # XLA has no LU kernel.
         self.supports_jit = False
         self.kernel_initializer = keras.initializers.get(kernel_initializer) or NoisyIdentity()
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Creates the weights for inputs of shape `(batch, D)`.
 
         Raises:
@@ -58,25 +61,29 @@ class ExactDense(FlowLayer):
         )
         self.bias = self.add_weight(name="bias", shape=(size,), initializer="zeros")
 
-    def affine(self, x) -> tf.Tensor:
+    def affine(self, x: tf.Tensor) -> tf.Tensor:
         """Computes z, with products in the dtype of x."""
         return ops.affine_matmul(x, self.widen(self.kernel), self.widen(self.bias))
 
-    def call(self, x, context=None, training=False):
+    def call(
+        self, x: tf.Tensor, context: tf.Tensor | None = None, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         z = self.affine(tf.cast(x, self.call_dtype(training)))
         return z, self.repeat(self.constant_log_det(), x)
 
-    def call_inverse(self, z, context=None, exact=True):
+    def call_inverse(
+        self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True
+    ) -> tf.Tensor:
         y = tf.transpose(z - self.widen(self.bias))
         return tf.transpose(tf.linalg.solve(self.widen(self.kernel), y, adjoint=True))
 
-    def constant_log_det(self):
+    def constant_log_det(self) -> tf.Tensor:
         return ops.log_abs_det(self.widen(self.kernel))
 
-    def diagnostics(self, x, z):
+    def diagnostics(self, x: tf.Tensor, z: tf.Tensor) -> Mapping[str, Any]:
         return {"kernel_norm": tf.norm(self.kernel.value), "log_det": self.constant_log_det()}
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
         }
@@ -86,21 +93,23 @@ class ExactDense(FlowLayer):
 class RelativeGradientDense(ExactDense):
     """Fully connected layer trained by the relative gradient (Gresele et al. 2020).
 
-    With `training=True` log_det has the value 0, and the gradient of the kernel is the exact
-    gradient dK of whatever is differentiated, times `kernel @ kernel^T` from the left, in which the
-    inverse that dK holds cancels: O(D^2) an example. See `snf_tf.ops.relative_gradient_matmul`.
-    Otherwise all is as in `ExactDense`, whose arguments it takes.
+    With `training=True` log_det has the value 0. The gradient of the kernel is
+    `kernel @ kernel^T @ dK`, with dK the exact gradient. The inverse in dK cancels, so that an
+    example costs O(D^2). See `snf_tf.ops.relative_gradient_matmul`. Otherwise the layer works as
+    `ExactDense`, and takes the same arguments.
 
     Example:
         >>> layer = snf_tf.layers.RelativeGradientDense()
         >>> z, log_det = layer(tf.ones((4, 8)), training=True)
     """
 
-    def __init__(self, kernel_initializer=None, **kwargs):
+    def __init__(self, kernel_initializer: Any = None, **kwargs: Any) -> None:
         super().__init__(kernel_initializer=kernel_initializer, **kwargs)
         self.supports_jit = True
 
-    def call(self, x, context=None, training=False):
+    def call(
+        self, x: tf.Tensor, context: tf.Tensor | None = None, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         if training:
             x = tf.cast(x, self.compute_dtype)
             return ops.relative_gradient_matmul(x, self.widen(self.kernel), self.widen(self.bias))

@@ -1,5 +1,7 @@
 """Emerging convolutions: two autoregressive convolutions in opposite orders."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -10,26 +12,26 @@ from snf_tf.layers.initializers import NoisyIdentity
 
 @keras.saving.register_keras_serializable("snf_tf")
 class EmergingConv2D(FlowLayer):
-    """Emerging convolution (Hoogeboom et al. 2019): `z = conv2d(conv2d(x, first), second) + bias`,
-    exact in training, too.
+    """Emerging convolution (Hoogeboom et al. 2019), exact in training, too.
 
-    Both are autoregressive: `first` sees pixels above and to the left, and of its own pixel the
-    channels up to its own; `second` pixels below and to the right, and the channels from its own
-    on. Each is triangular, so that log_det is H W times the sum of the logarithms of the channels'
-    own entries. Together they see kernel_size x kernel_size pixels. The inverse solves both by
-    block cyclic reduction (`snf_tf.ops.banded`). The published runs put a 1x1 convolution before.
+    `z = conv2d(conv2d(x, first), second) + bias`, with two autoregressive convolutions. `first`
+    sees the pixels above and to the left, and at its own pixel the channels up to its own. `second`
+    sees the pixels below and to the right, and at its own pixel the channels from its own on. Both
+    maps are triangular: log_det is H W times the sum of log|diagonal entry| of both kernels.
+    Both together see kernel_size x kernel_size pixels. The inverse solves both by block cyclic
+    reduction (`snf_tf.ops.banded`). The published runs put a 1x1 convolution before this layer.
 
     Args:
         kernel_size: An odd integer k of at least 3; each of the two kernels is (k + 1) / 2 wide.
-        kernel_initializer: Of both kernels, called with their shape padded to `(k, k, C, C)`, of
-            which their quarter is kept; by default `NoisyIdentity(gain=0.01)`.
+        kernel_initializer: Initializer of both kernels, called for `(k, k, C, C)`, of which each
+            kernel takes its quarter. By default `NoisyIdentity(gain=0.01)`.
         **kwargs: As in `keras.layers.Layer`.
 
     Attributes:
-        kernel: `(m, m, C, C)`, m = (k + 1) / 2: of the first convolution. Its last tap is that of
-            the pixel itself, of which the upper triangle counts (from channel i to j >= i).
-        reverse_kernel: The same for the second, whose first tap is that of the pixel itself, and
-            the lower triangle counts.
+        kernel: `(m, m, C, C)`, m = (k + 1) / 2, of the first convolution. The last tap is the own
+            pixel's; only its upper triangle counts (from channel i to j >= i).
+        reverse_kernel: `(m, m, C, C)`, of the second convolution. The first tap is the own pixel's;
+            only its lower triangle counts.
         bias: `(C,)`.
 
     Raises:
@@ -44,7 +46,7 @@ class EmergingConv2D(FlowLayer):
     takes_context = False
     log_det_is_constant = True
 
-    def __init__(self, kernel_size=3, kernel_initializer=None, **kwargs):
+    def __init__(self, kernel_size: int = 3, kernel_initializer: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not (isinstance(kernel_size, int) and kernel_size >= 3 and kernel_size % 2):
             raise ValueError(
@@ -54,13 +56,13 @@ class EmergingConv2D(FlowLayer):
         self.kernel_size = kernel_size
         self.kernel_initializer = keras.initializers.get(kernel_initializer) or NoisyIdentity()
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         super().build(input_shape)
         self.require_images()
         channels, reach = self.event_shape[2], self.kernel_size // 2
 
-        def add(name, part):
-            def initial(shape, dtype):
+        def add(name: str, part: slice) -> keras.Variable:
+            def initial(shape: tuple[int, ...], dtype: Any) -> tf.Tensor:
                 whole = self.kernel_initializer(
                     (self.kernel_size, self.kernel_size, channels, channels), dtype=dtype
                 )
@@ -73,7 +75,9 @@ class EmergingConv2D(FlowLayer):
         self.reverse_kernel = add("reverse_kernel", slice(reach, None))
         self.bias = self.add_weight(name="bias", shape=(channels,), initializer="zeros")
 
-    def call(self, x, context=None, training=False):
+    def call(
+        self, x: tf.Tensor, context: tf.Tensor | None = None, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         first, second = self._kernels()
         no_bias = tf.zeros_like(self.widen(self.bias))
         h = ops.affine_conv2d(tf.cast(x, self.call_dtype(training)), first, no_bias)
@@ -81,12 +85,14 @@ class EmergingConv2D(FlowLayer):
             self.constant_log_det(), x
         )
 
-    def call_inverse(self, z, context=None, exact=True):
+    def call_inverse(
+        self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True
+    ) -> tf.Tensor:
         y = z - self.widen(self.bias)
         first, second = self._kernels()
         return ops.conv2d_solve(ops.conv2d_solve(y, second), first)
 
-    def constant_log_det(self):
+    def constant_log_det(self) -> tf.Tensor:
         height, width, _ = self.event_shape
         own = tf.concat(
             [tf.linalg.diag_part(k) for k in (self.kernel[-1, -1], self.reverse_kernel[0, 0])],
@@ -94,14 +100,14 @@ class EmergingConv2D(FlowLayer):
         )
         return height * width * tf.reduce_sum(tf.math.log(tf.abs(self.widen(own))))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "kernel_size": self.kernel_size,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
         }
 
-    def _kernels(self):
-        """Both kernels, masked and padded with zeros to the whole, odd size."""
+    def _kernels(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns both kernels, masked and padded with zeros to the whole, odd size."""
         reach = self.kernel_size // 2
         center = (
             tf.reshape(

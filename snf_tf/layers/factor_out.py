@@ -1,11 +1,13 @@
 """The split of multi-scale flows, as one layer."""
 
 import math
+from collections.abc import Generator
+from typing import Any, Self
 
 import keras
 import tensorflow as tf
 
-from snf_tf.layers.bijection import Bijection, follow
+from snf_tf.layers.bijection import Bijection, Step, follow
 from snf_tf.layers.coupling import AffineCoupling
 from snf_tf.layers.flow_layer import FlowLayer
 from snf_tf.networks import ZeroConv2D
@@ -13,16 +15,16 @@ from snf_tf.networks import ZeroConv2D
 
 @keras.saving.register_keras_serializable("snf_tf")
 class FactorOut(FlowLayer):
-    """Takes half of the channels out of a flow: `(batch, H, W, C)` to vectors `(batch, HWC)` (Dinh
-    et al. 2017, section 3.6).
+    """Takes half of the channels out of a flow (Dinh et al. 2017, section 3.6).
 
-    With x1 and x2 the halves of the channels, `z = concat(inner(x1), (x2 - mu(x1)) / sigma(x1))`,
-    both flattened: x2 has a Gaussian prior with a learned mean and standard deviation, functions of
-    x1 by one convolution, 0 and 1 at first (Glow's code). A context goes to inner alone.
+    The layer maps images `(batch, H, W, C)` to vectors `(batch, HWC)`. With x1 and x2 the halves of
+    the channels, `z = concat(inner(x1), (x2 - mu(x1)) / sigma(x1))`, both flattened. The
+    half x2 has a Gaussian prior: one convolution maps x1 to mean and standard deviation, at first 0
+    and 1 (Glow's code). A context goes to inner alone.
 
     Args:
         inner: The rest of the flow, a `Flow` or a layer for events of shape `(H, W, C / 2)`.
-        conditional: Whether x2 is normalized; if not, it is left as it is.
+        conditional: Whether x2 is normalized; otherwise x2 stays unchanged.
         **kwargs: As in `keras.layers.Layer`.
 
     Attributes:
@@ -30,8 +32,8 @@ class FactorOut(FlowLayer):
         prior: The layer `(x1, x2) -> (x1, (x2 - mu) / sigma)`; None where not conditional.
 
     Raises:
-        ValueError: If the input is no image or has an odd number of channels, or inner does not
-            fit, or is random.
+        ValueError: If the input is no image or has an odd number of channels. If inner does not
+            fit, or is no bijection.
 
     Example:
         >>> bijections = [snf_tf.layers.Squeeze(), snf_tf.layers.SelfNormalizingConv2D(1)]
@@ -41,7 +43,7 @@ class FactorOut(FlowLayer):
         TensorShape([3, 64])
     """
 
-    def __init__(self, inner, conditional=True, **kwargs):
+    def __init__(self, inner: Bijection, conditional: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not isinstance(inner, Bijection):
             raise ValueError(
@@ -56,37 +58,37 @@ class FactorOut(FlowLayer):
         self.conditional = conditional
 
     @property
-    def takes_context(self):
+    def takes_context(self) -> bool:  # type: ignore[override]
         return self.inner.takes_context
 
     @property
-    def version(self):
+    def version(self) -> int:
         return self._changes + self.inner.version
 
-    def unbuilt_parts(self):
+    def unbuilt_parts(self) -> list[str]:
         return self.inner.unbuilt_parts()
 
     @property
-    def takes_seed(self):
+    def takes_seed(self) -> bool:  # type: ignore[override]
         return self.inner.takes_seed
 
     @property
-    def log_det_kind(self):
+    def log_det_kind(self) -> str:  # type: ignore[override]
         return self.inner.log_det_kind
 
     @property
-    def log_det_is_constant(self):
+    def log_det_is_constant(self) -> bool:  # type: ignore[override]
         return not self.conditional and self.inner.log_det_is_constant
 
     @property
-    def has_approximate_inverse(self):
+    def has_approximate_inverse(self) -> bool:  # type: ignore[override]
         return self.inner.has_approximate_inverse
 
     @property
-    def needs_initialization(self):
+    def needs_initialization(self) -> bool:
         return self.inner.needs_initialization
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         super().build(input_shape)
         height, width, channels = self.event_shape
         half = (height, width, channels // 2)
@@ -95,8 +97,7 @@ class FactorOut(FlowLayer):
         if self.inner.event_shape != half:
             raise ValueError(
                 f"The inner flow of {self.name} gets events of shape {half}. Received: an inner "
-                f"flow for events of shape "
-                f"{self.inner.event_shape}"
+                f"flow for events of shape {self.inner.event_shape}"
             )
         self.prior = None
         if self.conditional:
@@ -105,22 +106,29 @@ class FactorOut(FlowLayer):
             )
             self.prior.build((None, *self.event_shape))
 
-    def compute_latent_shape(self, event_shape):
+    def compute_latent_shape(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
         if len(event_shape) != 3 or event_shape[2] % 2:
             raise ValueError(
                 "FactorOut takes images of shape (height, width, channels) with an even number of "
-                "channels. "
-                f"Received: event_shape={event_shape}"
+                f"channels. Received: event_shape={event_shape}"
             )
         return (math.prod(event_shape),)
 
-    def call(self, x, context=None, training=False, seed=None):
+    def call(
+        self,
+        x: tf.Tensor,
+        context: tf.Tensor | None = None,
+        training: bool = False,
+        seed: int | tf.Tensor | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         log_dets = []
         steps = self.steps(x, context, training, seed)
         z = follow(steps, lambda step: log_dets.append(self.widen(step.log_det)))
         return z, tf.add_n(log_dets)
 
-    def call_inverse(self, z, context=None, exact=True):
+    def call_inverse(
+        self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True
+    ) -> tf.Tensor:
         z1, x2 = tf.split(z, 2, axis=-1)
         height, width, channels = self.event_shape
         x1 = self.inner.inverse(tf.reshape(z1, (-1, *self.inner.latent_shape)), context, exact)
@@ -130,7 +138,13 @@ class FactorOut(FlowLayer):
         )
         return x if self.prior is None else self.prior.inverse(x)
 
-    def steps(self, x, context=None, training=False, seed=None):
+    def steps(
+        self,
+        x: tf.Tensor,
+        context: tf.Tensor | None = None,
+        training: bool = False,
+        seed: int | tf.Tensor | None = None,
+    ) -> Generator[Step, None, tf.Tensor]:
         x = tf.cast(x, self.call_dtype(training))
         if self.prior is not None:
             x = yield from self.prior.steps(x, None, training)
@@ -139,24 +153,26 @@ class FactorOut(FlowLayer):
         flat = (-1, self.latent_shape[0] // 2)
         return tf.concat([tf.reshape(z1, flat), tf.reshape(tf.cast(x2, z1.dtype), flat)], axis=-1)
 
-    def leaves(self):
+    def leaves(self) -> list[Bijection]:
         return ([] if self.prior is None else [self.prior]) + self.inner.leaves()
 
-    def constant_log_det(self):
+    def constant_log_det(self) -> tf.Tensor | None:
         return self.inner.constant_log_det() if self.log_det_is_constant else None
 
-    def initialize(self, x, context=None, seed=None):
+    def initialize(
+        self, x: tf.Tensor, context: tf.Tensor | None = None, seed: int | tf.Tensor | None = None
+    ) -> None:
         if self.prior is not None:
             x, _ = self.prior(x)
         noise = {"seed": seed} if self.takes_seed else {}
         self.inner.initialize(tf.split(x, 2, axis=-1)[0], context, **noise)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "inner": keras.saving.serialize_keras_object(self.inner),
             "conditional": self.conditional,
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**config | {"inner": keras.saving.deserialize_keras_object(config.get("inner"))})

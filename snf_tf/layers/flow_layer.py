@@ -1,7 +1,8 @@
 """The base class of every layer of a flow, and the recipe for a new one."""
 
 import functools
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
@@ -17,7 +18,7 @@ class FlowLayer(Bijection):
         z, log_det = layer(x)                    # exact log_det, exact gradients
         z, log_det = layer(x, training=True)     # may carry an estimator: see the class's docstring
         x = layer.inverse(z)                     # exact, to float tolerance
-        x = layer.inverse(z, exact=False)        # the approximate inverse, where there is one
+        x = layer.inverse(z, exact=False)        # the approximate inverse, if there is one
 
     x is `(batch,) + event_shape`, z is `(batch,) + latent_shape`, log_det = log|det dz/dx| is
     `(batch,)`, in nats, in float32 at least.
@@ -25,12 +26,12 @@ class FlowLayer(Bijection):
     A new layer takes four steps:
 
     1. Define `call(x, context=None, training=False)`, which returns `(z, log_det)`. x arrives in
-       `log_det_dtype`, and weights of `add_weight` have it, in every precision.
+       `log_det_dtype`, and weights of `add_weight` have this dtype, in every precision.
     2. Define `call_inverse(z, context=None, exact=True)`, which returns x. `inverse` has checked z.
     3. Where weights are needed, define `build(input_shape)`, and call `super().build(input_shape)`
        first. Where the constructor takes arguments, define `get_config`.
     4. Say what differs from `Bijection`: set `log_det_is_constant = True` and define
-       `constant_log_det()`; set `takes_seed = True` and let `call` take `seed=None`; override
+       `constant_log_det()`. Set `takes_seed = True` and let `call` take `seed=None`. Override
        `compute_latent_shape`, or `initialize` for weights that depend on data.
 
     `snf_tf.testing.check_bijection(layer, x)` says whether the layer keeps the contract.
@@ -52,18 +53,19 @@ class FlowLayer(Bijection):
 
     _initializes_from_data: ClassVar[bool] = False
 
-    def __init_subclass__(cls, **kwargs):
-        """Takes a layer that overrides `initialize` for one whose weights wait for data."""
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Marks a layer that overrides `initialize`: its weights wait for data."""
         super().__init_subclass__(**kwargs)
         if "initialize" in cls.__dict__ and "needs_initialization" not in cls.__dict__:
             cls._initializes_from_data = True
-            cls.initialize = _noting(cls.initialize)
+            cls.initialize = _noting(cls.initialize)  # type: ignore[method-assign]
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Sets `event_shape` and `latent_shape`.
 
         Raises:
-            ValueError: If a dimension but the batch is unknown, or there is none.
+            ValueError: If a dimension other than the batch is unknown, or the event has no
+                dimension.
         """
         shape = tuple(input_shape)
         event_shape = tuple(size for size in shape[1:] if size is not None)
@@ -88,18 +90,24 @@ class FlowLayer(Bijection):
         """Returns the shape of one z for the shape of one x; the same by default."""
         return event_shape
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...], **_):
+    def compute_output_shape(
+        self, input_shape: tuple[int | None, ...], **_: Any
+    ) -> tuple[tuple[int | None, ...], tuple[int | None, ...]]:
         """Returns the shapes of `(z, log_det)`."""
         latent_shape = self.compute_latent_shape(tuple(size or 0 for size in input_shape[1:]))
         return (input_shape[0], *latent_shape), (input_shape[0],)
 
-    def compute_output_spec(self, x, context=None, training=False, **_):
+    def compute_output_spec(
+        self, x: tf.Tensor, context: tf.Tensor | None = None, training: bool = False, **_: Any
+    ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
         """Returns the shapes and dtypes of `(z, log_det)`, for functional models."""
         z, log_det = self.compute_output_shape(x.shape)
         z_dtype = self.call_dtype(training)
         return keras.KerasTensor(z, z_dtype), keras.KerasTensor(log_det, self.log_det_dtype)
 
-    def call(self, x, context=None, training=False) -> tuple[tf.Tensor, tf.Tensor]:
+    def call(
+        self, x: tf.Tensor, context: tf.Tensor | None = None, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns `(z, log_det)`."""
         raise NotImplementedError
 
@@ -112,11 +120,11 @@ class FlowLayer(Bijection):
             )
 
 
-def _noting(initialize):
-    """Returns an `initialize` that builds the layer first, and notes at last that it has run."""
+def _noting(initialize: Callable[..., None]) -> Callable[..., None]:
+    """Wraps `initialize`: builds the layer before, and sets `initialized` after."""
 
     @functools.wraps(initialize)
-    def wrapped(self, x, *args, **kwargs):
+    def wrapped(self: FlowLayer, x: tf.Tensor, *args: Any, **kwargs: Any) -> None:
         if not self.built:
             self.build((None, *x.shape[1:]))
         initialize(self, x, *args, **kwargs)

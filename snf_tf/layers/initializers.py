@@ -1,5 +1,7 @@
 """Initial values of invertible kernels."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -9,8 +11,8 @@ from keras import ops
 class NoisyIdentity(keras.initializers.Initializer):
     """The identity map plus Glorot normal noise (SNF A.3).
 
-    For a dense kernel `(D, D)` the identity matrix, for a convolution `(kh, kw, C, C)` the Dirac
-    kernel, each plus `gain * GlorotNormal`.
+    A dense kernel `(D, D)` is the identity matrix, a convolution `(kh, kw, C, C)` the Dirac kernel,
+    each plus `gain * GlorotNormal`.
 
     Args:
         gain: Scale of the noise.
@@ -22,15 +24,15 @@ class NoisyIdentity(keras.initializers.Initializer):
         [[1.0, 0.0], [0.0, 1.0]]
     """
 
-    def __init__(self, gain=0.01, seed=None):
+    def __init__(self, gain: float = 0.01, seed: int | None = None) -> None:
         self.gain = gain
         self.seed = seed
 
-    def __call__(self, shape, dtype=None):
+    def __call__(self, shape: Any, dtype: Any = None) -> Any:
         identity = np.zeros(shape)
         identity[tuple(size // 2 for size in shape[:-2])] = np.eye(*shape[-2:])
         noise = keras.initializers.GlorotNormal(seed=self.seed)(shape, dtype=dtype)
         return ops.convert_to_tensor(identity, dtype=noise.dtype) + self.gain * noise
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"gain": self.gain, "seed": self.seed}

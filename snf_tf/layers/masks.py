@@ -36,5 +36,5 @@ class Channels(Option):
         return tf.split(x, 2, axis=-1)
 
     def merge(self, x1: tf.Tensor, x2: tf.Tensor) -> tf.Tensor:
-        """Puts both parts together: the inverse of `split`."""
+        """Joins both parts: the inverse of `split`."""
         return tf.concat([x1, x2], axis=-1)

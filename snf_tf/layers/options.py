@@ -16,7 +16,7 @@ class Option:
         options: As given.
     """
 
-    def __init__(self, **options):
+    def __init__(self, **options: Any) -> None:
         self.options = options
 
     def get_config(self) -> dict[str, Any]:
@@ -29,7 +29,7 @@ class Option:
 
 
 def serialized(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a config in which options are what Keras can write."""
+    """Returns a config with options turned into what Keras can write."""
     return {
         name: keras.saving.serialize_keras_object(value) if isinstance(value, Option) else value
         for name, value in config.items()
@@ -37,7 +37,7 @@ def serialized(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def deserialized(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a config in which what `serialized` has made are objects again."""
+    """Returns a config with the output of `serialized` turned back into objects."""
     return {
         name: keras.saving.deserialize_keras_object(value)
         if isinstance(value, Mapping) and "class_name" in value
@@ -47,7 +47,7 @@ def deserialized(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def resolve(option: Any, names: Mapping[str, type], argument: str) -> Any:
-    """Returns an option as an object: as given, or made by default where its name is given.
+    """Returns an option as an object: the given object, or the default of the given name.
 
     Args:
         option: A name, or an object of one of the classes.

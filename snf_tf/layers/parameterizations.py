@@ -12,10 +12,10 @@ from snf_tf.layers.options import Option
 
 
 class Parameterization(Option):
-    """A way to write a kernel `(1, 1, C, C)` by weights.
+    """A way to compute a kernel `(1, 1, C, C)` from weights.
 
     Attributes:
-        needs_lu: Whether log|det| takes a factorization, for which XLA has no kernel.
+        needs_lu: Whether log|det| needs an LU factorization, for which XLA has no kernel.
         is_orthogonal: Whether the inverse is the transpose.
         not_trained: Names of weights that are not trained.
     """
@@ -54,13 +54,13 @@ class Plain(Parameterization):
 
     needs_lu = True
 
-    def initial_weights(self, kernel):
+    def initial_weights(self, kernel: np.ndarray) -> dict[str, np.ndarray]:
         return {"kernel": kernel}
 
-    def kernel(self, weights):
+    def kernel(self, weights: Mapping[str, tf.Tensor]) -> tf.Tensor:
         return weights["kernel"]
 
-    def log_det(self, weights):
+    def log_det(self, weights: Mapping[str, tf.Tensor]) -> tf.Tensor:
         return ops.log_abs_det(weights["kernel"][0, 0])
 
 
@@ -80,7 +80,7 @@ class PLU(Parameterization):
 
     not_trained = ("permutation", "sign")
 
-    def initial_weights(self, kernel):
+    def initial_weights(self, kernel: np.ndarray) -> dict[str, np.ndarray]:
         permutation, lower, upper = scipy.linalg.lu(kernel[0, 0])
         diagonal = np.diag(upper)
         if not diagonal.all():
@@ -93,14 +93,14 @@ class PLU(Parameterization):
             "log_scale": np.log(np.abs(diagonal)),
         }
 
-    def kernel(self, weights):
+    def kernel(self, weights: Mapping[str, tf.Tensor]) -> tf.Tensor:
         scale = weights["sign"] * tf.exp(weights["log_scale"])
         lower = tf.linalg.band_part(weights["lower"], -1, 0)
         lower = tf.linalg.set_diag(lower, tf.ones_like(scale))
         upper = tf.linalg.set_diag(tf.linalg.band_part(weights["upper"], 0, -1), scale)
         return (weights["permutation"] @ lower @ upper)[None, None]
 
-    def log_det(self, weights):
+    def log_det(self, weights: Mapping[str, tf.Tensor]) -> tf.Tensor:
         return tf.reduce_sum(weights["log_scale"])
 
 
@@ -108,13 +108,13 @@ class PLU(Parameterization):
 class Householder(Parameterization):
     """An orthogonal kernel, a product of reflections (Tomczak and Welling 2016); log|det| is 0.
 
-    `kernel = H_1 H_2 ... H_n` with `H_i = I - 2 v_i^T v_i / (v_i v_i^T)`. The product is computed
-    at once, as `I - V^T T V` with `T^-1 = triu(V V^T, 1) + diag(V V^T) / 2` (Joffrain et al. 2006).
-    The initial kernel is random, whatever kernel_initializer says.
+    `kernel = H_1 H_2 ... H_n` with `H_i = I - 2 v_i^T v_i / (v_i v_i^T)`. One expression gives the
+    product: `I - V^T T V` with `T^-1 = triu(V V^T, 1) + diag(V V^T) / 2` (Joffrain et al. 2006).
+    The initial kernel is random: kernel_initializer has no effect.
 
     Args:
-        reflections: Their number n; by default as many as there are channels, with which every
-            orthogonal matrix of determinant (-1)^n can be reached.
+        reflections: Number n of reflections; by default the number of channels, which reaches every
+            orthogonal matrix of determinant (-1)^n.
 
     Raises:
         ValueError: If reflections is not a positive integer.
@@ -128,7 +128,7 @@ class Householder(Parameterization):
 
     is_orthogonal = True
 
-    def __init__(self, reflections: int | None = None):
+    def __init__(self, reflections: int | None = None) -> None:
         if reflections is not None and not (isinstance(reflections, int) and reflections >= 1):
             raise ValueError(
                 "reflections must be an integer of at least 1. "
@@ -136,14 +136,14 @@ class Householder(Parameterization):
             )
         super().__init__(reflections=reflections)
 
-    def initial_weights(self, kernel):
+    def initial_weights(self, kernel: np.ndarray) -> dict[str, np.ndarray]:
         channels = kernel.shape[-1]
         initializer = keras.initializers.RandomNormal()
         return {
             "vectors": np.array(initializer((self.options["reflections"] or channels, channels)))
         }
 
-    def kernel(self, weights):
+    def kernel(self, weights: Mapping[str, tf.Tensor]) -> tf.Tensor:
         vectors = weights["vectors"]
         gram = vectors @ tf.transpose(vectors)
         system = tf.linalg.band_part(gram, 0, -1)
@@ -152,5 +152,5 @@ class Householder(Parameterization):
         identity = tf.eye(vectors.shape[1], dtype=vectors.dtype)
         return (identity - tf.transpose(vectors) @ solved)[None, None]
 
-    def log_det(self, weights):
+    def log_det(self, weights: Mapping[str, tf.Tensor]) -> tf.Tensor:
         return tf.zeros((), weights["vectors"].dtype)

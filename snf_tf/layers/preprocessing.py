@@ -1,8 +1,7 @@
-"""From integer images to unbounded reals: `Dequantize`, `Scale`, `Logit`. Always computed in
-float32 at least.
-"""
+"""From integer images to unbounded reals, in float32 at least: `Dequantize`, `Scale`, `Logit`."""
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,12 +13,12 @@ from snf_tf.layers.flow_layer import FlowLayer, sum_event
 
 @keras.saving.register_keras_serializable("snf_tf")
 class Dequantize(FlowLayer):
-    """Adds uniform noise to integers, `z = x + u`, u ~ U[0, 1) (Uria et al. 2013), so that they
-    have a density.
+    """Adds uniform noise to integers, which then have a density (Uria et al. 2013).
 
-    With noise, the density of z bounds the probability of x: `log P(x) >= E_u log p(x + u)`.
-    log_det is 0. The noise of a row is a function of `seed` alone, in training as in evaluation.
-    The inverse returns z, a float image, clipped into [0, bins); its `tf.floor` is x.
+    `z = x + u` with u ~ U[0, 1). The density p of z bounds the probability P of x:
+    `log P(x) >= E_u log p(x + u)`. log_det is 0. The noise of a row is a function of `seed` alone,
+    in training as in evaluation. The inverse returns z, a float image, clipped into [0, bins); the
+    `tf.floor` of this image is x.
 
     Args:
         bins: Number of integer values: x lies in 0..bins - 1.
@@ -27,13 +26,13 @@ class Dequantize(FlowLayer):
 
     Call arguments:
         x: `(batch,) + event_shape`, of an integer dtype, or floats with integer values.
-        seed: An integer, or a row seed of `snf_tf.ops.row_seed`. None: another one in every
+        seed: An integer, or a row seed of `snf_tf.ops.row_seed`. None takes a new seed in every
             training call, otherwise 0.
 
     Raises:
-        ValueError: If bins is not a positive integer; and in a call, if x holds NaN, or values that
-            are not integers in 0..bins - 1 (in a graph a tf.errors.InvalidArgumentError). uint8
-            needs no check with 256 bins.
+        ValueError: If bins is not a positive integer. In a call, if x holds NaN, or values that are
+            not integers in 0..bins - 1 (in a graph a tf.errors.InvalidArgumentError). uint8 needs
+            no check with 256 bins.
 
     Example:
         >>> z, log_det = snf_tf.layers.Dequantize()(tf.constant([[0, 255]], tf.uint8), seed=1)
@@ -46,36 +45,44 @@ class Dequantize(FlowLayer):
     takes_context = False
     log_det_is_constant = True
 
-    def __init__(self, bins=256, **kwargs):
+    def __init__(self, bins: int = 256, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not (isinstance(bins, int) and bins > 0):
             raise ValueError(f"bins must be a positive integer. Received: bins={bins}")
         self.bins = bins
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         super().build(input_shape)
         self.add_noise_counter()
 
-    def call(self, x, context=None, training=False, seed=None):
-        # Data of training are checked where they come from: a check would stop a GPU in every step.
+    def call(
+        self,
+        x: tf.Tensor,
+        context: tf.Tensor | None = None,
+        training: bool = False,
+        seed: int | tf.Tensor | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        # Training data are checked at their source: a check here would stall a GPU in every step.
         x = self.widen(x if training else self.check_data(x))
         if training and seed is None:
             seed = self.next_seed(first_row=ops.replica_rows(x)[1])
         z = x + ops.uniform_rows(ops.row_seed(seed), tf.shape(x), self.log_det_dtype)
-        # Where x + u is rounded up to x + 1, u is taken to be 0.
+        # Where rounding takes x + u up to x + 1, u counts as 0, so that floor(z) is x.
         return tf.where(z < x + 1, z, x), self.repeat(0.0, x)
 
-    def call_inverse(self, z, context=None, exact=True):
+    def call_inverse(
+        self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True
+    ) -> tf.Tensor:
         largest = np.nextafter(*np.array([self.bins, 0], self.log_det_dtype))
         return tf.clip_by_value(z, 0, largest)
 
-    def constant_log_det(self):
+    def constant_log_det(self) -> tf.Tensor:
         return tf.zeros((), self.log_det_dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"bins": self.bins}
 
-    def check_data(self, x):
+    def check_data(self, x: tf.Tensor) -> tf.Tensor:
         if x.dtype == tf.uint8 and self.bins >= 256:
             return x
         wide_x = self.widen(x)
@@ -93,7 +100,7 @@ class Scale(FlowLayer):
     """Multiplies by a constant, `z = scale x`.
 
     Args:
-        scale: Finite, not 0. The default takes [0, 256) to [0, 1).
+        scale: Finite, not 0. The default maps [0, 256) to [0, 1).
         **kwargs: As in `keras.layers.Layer`.
 
     Raises:
@@ -108,39 +115,44 @@ class Scale(FlowLayer):
     takes_context = False
     log_det_is_constant = True
 
-    def __init__(self, scale=1 / 256, **kwargs):
+    def __init__(self, scale: float = 1 / 256, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if scale == 0 or not math.isfinite(scale):
             raise ValueError(f"scale must be finite and not 0. Received: scale={scale}")
         self.scale = scale
 
-    def call(self, x, context=None, training=False):
+    def call(
+        self, x: tf.Tensor, context: tf.Tensor | None = None, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         return self.scale * self.widen(x), self.repeat(self.constant_log_det(), x)
 
-    def call_inverse(self, z, context=None, exact=True):
+    def call_inverse(
+        self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True
+    ) -> tf.Tensor:
         return z / self.scale
 
-    def constant_log_det(self):
+    def constant_log_det(self) -> tf.Tensor:
         return tf.constant(
             math.prod(self.event_shape) * math.log(abs(self.scale)), self.log_det_dtype
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"scale": self.scale}
 
 
 @keras.saving.register_keras_serializable("snf_tf")
 class Logit(FlowLayer):
-    """Squeezes [0, 1] into [alpha, 1 - alpha] and takes the logit: `y = alpha + (1 - 2 alpha) x`,
-    `z = log(y / (1 - y))`.
+    """Squeezes [0, 1] into [alpha, 1 - alpha] and takes the logit.
+
+    `y = alpha + (1 - 2 alpha) x`, `z = log(y / (1 - y))`.
 
     Args:
-        alpha: In (0, 1/2) to allow x = 0 and 1; or 0.
+        alpha: In [0, 1/2); x = 0 and x = 1 need a positive alpha.
         **kwargs: As in `keras.layers.Layer`.
 
     Raises:
-        ValueError: If alpha is not in [0, 1/2). (A call with x outside [0, 1] gives NaN; a Flow
-            that begins with this layer refuses such data.)
+        ValueError: If alpha is not in [0, 1/2). A call with x outside [0, 1] gives NaN; a Flow that
+            begins with this layer refuses these data.
 
     Example:
         >>> layer = snf_tf.layers.Logit()
@@ -151,27 +163,31 @@ class Logit(FlowLayer):
 
     takes_context = False
 
-    def __init__(self, alpha=1e-6, **kwargs):
+    def __init__(self, alpha: float = 1e-6, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not 0 <= alpha < 0.5:
             raise ValueError(f"alpha must lie in [0, 0.5). Received: alpha={alpha}")
         self.alpha = alpha
 
-    def call(self, x, context=None, training=False):
+    def call(
+        self, x: tf.Tensor, context: tf.Tensor | None = None, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         x = self.widen(x)
-        # 1 - y is taken from 1 - x, which is exact; near 1 a rounded y would have lost it.
+        # 1 - y comes from 1 - x, which is exact; a y rounded near 1 has lost these digits.
         log_y, log_1_y = (
             tf.math.log(self.alpha + (1 - 2 * self.alpha) * part) for part in (x, 1 - x)
         )
         return log_y - log_1_y, sum_event(math.log(1 - 2 * self.alpha) - log_y - log_1_y)
 
-    def call_inverse(self, z, context=None, exact=True):
+    def call_inverse(
+        self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True
+    ) -> tf.Tensor:
         return (tf.sigmoid(z) - self.alpha) / (1 - 2 * self.alpha)
 
-    def check_data(self, x):
+    def check_data(self, x: tf.Tensor) -> tf.Tensor:
         return ops.require(
             tf.reduce_all((x >= 0) & (x <= 1)), x, "Logit takes values in [0, 1], without NaN."
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"alpha": self.alpha}

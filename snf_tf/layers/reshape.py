@@ -14,7 +14,7 @@ class _Reshape(FlowLayer):
     takes_context = False
     log_det_is_constant = True
 
-    def constant_log_det(self):
+    def constant_log_det(self) -> tf.Tensor:
         return tf.zeros((), self.log_det_dtype)
 
 
@@ -31,13 +31,17 @@ class Flatten(_Reshape):
         (2, 48)
     """
 
-    def compute_latent_shape(self, event_shape):
+    def compute_latent_shape(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
         return (math.prod(event_shape),)
 
-    def call(self, x, context=None, training=False):
+    def call(
+        self, x: tf.Tensor, context: tf.Tensor | None = None, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         return tf.reshape(x, (-1, *self.latent_shape)), self.repeat(0.0, x)
 
-    def call_inverse(self, z, context=None, exact=True):
+    def call_inverse(
+        self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True
+    ) -> tf.Tensor:
         return tf.reshape(z, (-1, *self.event_shape))
 
 
@@ -52,7 +56,7 @@ class Squeeze(_Reshape):
         **kwargs: As in `keras.layers.Layer`.
 
     Raises:
-        ValueError: In build, if the input has not rank 4, or an odd height or width.
+        ValueError: In build, if the input is not of rank 4, or has an odd height or width.
 
     Example:
         >>> z, log_det = snf_tf.layers.Squeeze()(tf.reshape(tf.range(4.0), (1, 2, 2, 1)))
@@ -60,24 +64,27 @@ class Squeeze(_Reshape):
         [[[[0.0, 1.0, 2.0, 3.0]]]]
     """
 
-    def compute_latent_shape(self, event_shape):
+    def compute_latent_shape(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
         if len(event_shape) != 3 or event_shape[0] % 2 or event_shape[1] % 2:
             raise ValueError(
                 "Squeeze takes images of shape (height, width, channels) with even height and "
-                "width. "
-                f"Received: event_shape={event_shape}"
+                f"width. Received: event_shape={event_shape}"
             )
         height, width, channels = event_shape
         return height // 2, width // 2, 4 * channels
 
-    def call(self, x, context=None, training=False):
+    def call(
+        self, x: tf.Tensor, context: tf.Tensor | None = None, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         height, width, channels = self.event_shape
         blocks = tf.reshape(x, (-1, height // 2, 2, width // 2, 2, channels))
         return tf.reshape(
             tf.transpose(blocks, (0, 1, 3, 5, 2, 4)), (-1, *self.latent_shape)
         ), self.repeat(0.0, x)
 
-    def call_inverse(self, z, context=None, exact=True):
+    def call_inverse(
+        self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True
+    ) -> tf.Tensor:
         height, width, channels = self.event_shape
         blocks = tf.reshape(z, (-1, height // 2, width // 2, channels, 2, 2))
         return tf.reshape(tf.transpose(blocks, (0, 1, 4, 2, 5, 3)), (-1, *self.event_shape))

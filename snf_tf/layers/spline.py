@@ -1,6 +1,7 @@
 """Element-wise spline activation with its own parameters for every element."""
 
 import math
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -11,11 +12,10 @@ from snf_tf.layers.flow_layer import FlowLayer, sum_event
 
 @keras.saving.register_keras_serializable("snf_tf")
 class SplineActivation(FlowLayer):
-    """Monotone rational-quadratic spline (Durkan et al. 2019) on [-bound, bound], the identity
-    outside.
+    """Monotone rational-quadratic spline on [-bound, bound] (Durkan et al. 2019).
 
-    Every element of the event has its own spline. The slope at the bound is 1. See
-    `snf_tf.ops.spline` for the parameterisation.
+    Outside the interval the layer is the identity. Every element of the event has its own spline.
+    The slope at the bound is 1. See `snf_tf.ops.spline` for the parameterization.
 
     Args:
         bins: Number of bins.
@@ -40,7 +40,7 @@ class SplineActivation(FlowLayer):
 
     takes_context = False
 
-    def __init__(self, bins=5, bound=10.0, **kwargs):
+    def __init__(self, bins: int = 5, bound: float = 10.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not (isinstance(bins, int) and 2 <= bins < 1000):
             raise ValueError(
@@ -51,7 +51,7 @@ class SplineActivation(FlowLayer):
         self.bins = bins
         self.bound = bound
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         super().build(input_shape)
         self.unnormalized_widths, self.unnormalized_heights, self.unnormalized_derivatives = (
             self.add_weight(
@@ -66,22 +66,26 @@ class SplineActivation(FlowLayer):
             )
         )
 
-    def call(self, x, context=None, training=False):
+    def call(
+        self, x: tf.Tensor, context: tf.Tensor | None = None, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         value, log_slope = ops.rational_quadratic_spline(
             self.widen(x), *self._parameters(), self.bound
         )
         return tf.cast(value, self.call_dtype(training)), sum_event(log_slope)
 
-    def call_inverse(self, z, context=None, exact=True):
+    def call_inverse(
+        self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True
+    ) -> tf.Tensor:
         return ops.rational_quadratic_spline_inverse(z, *self._parameters(), self.bound)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"bins": self.bins, "bound": self.bound}
 
-    def _parameters(self):
-        weights = (
-            self.unnormalized_widths,
-            self.unnormalized_heights,
-            self.unnormalized_derivatives,
+    def _parameters(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Returns the weights in `log_det_dtype`."""
+        return (
+            self.widen(self.unnormalized_widths),
+            self.widen(self.unnormalized_heights),
+            self.widen(self.unnormalized_derivatives),
         )
-        return [self.widen(weight) for weight in weights]

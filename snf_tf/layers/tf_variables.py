@@ -7,8 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-# A variable that two layers share is one for Keras, too; each wrapper keeps its variable, and with
-# it the key, alive.
+# Layers that share a variable share its wrapper, which keeps the variable, and so the key, alive.
 _wrappers: weakref.WeakValueDictionary[int, keras.Variable] = weakref.WeakValueDictionary()
 
 
@@ -22,14 +21,15 @@ def weights_in_use(
     """Finds the variables that a function uses, and wraps them as weights of Keras.
 
     Args:
-        function: Is traced; a graph captures what it uses, whether TFP shows it or not.
-        spec: Its argument.
+        function: Function to trace. Its graph captures every variable, also those that TFP does not
+            show.
+        spec: Spec of the function's argument.
         shown: More variables.
-        made: Variables as they were made: a graph captures one replica's part of them.
-        trainable: Whether those that are trainable stay so.
+        made: Variables as they were made: a graph captures only one replica's part of a variable.
+        trainable: Whether trainable variables stay trainable.
 
     Raises:
-        ValueError: If they were made outside of the scope of a strategy of several replicas.
+        ValueError: If a variable was made outside of the scope of a strategy of several replicas.
     """
     graph = tf.function(function).get_concrete_function(spec)
     whole = {v._unique_id: v for v in (*graph.variables, *made, *shown)}
@@ -41,11 +41,11 @@ def weights_in_use(
             "has them in the scope, for FromBijector by a function that makes the bijector. "
             f"Received: variables {', '.join(outside)}"
         )
-    # In the order in which they were made, the same for every run: files hold no names.
+    # Files hold no names: the order of making is the same in every run.
     return [_wrapped(v, trainable) for v in sorted(found.values(), key=_age)]
 
 
-def _wrapped(variable, trainable):
+def _wrapped(variable: tf.Variable, trainable: bool) -> keras.Variable:
     """Returns the Keras variable of the same storage."""
     tracked = _wrappers.get(id(variable))
     if tracked is None:
@@ -55,11 +55,11 @@ def _wrapped(variable, trainable):
             dtype=variable.dtype,
             name=variable.name.removesuffix(":0").replace("/", "_"),
         )
-        # TFP's autoregressive networks keep their masks by constraints.
+        # The constraints keep the masks of TFP's autoregressive networks.
         tracked.constraint = variable.constraint
         _wrappers[id(variable)] = tracked
     return tracked
 
 
-def _age(variable):
+def _age(variable: tf.Variable) -> int:
     return int(variable._unique_id.rpartition("_")[2])

@@ -1,4 +1,4 @@
-"""Element-wise bijections whose parameters a network gives: what couplings apply.
+"""Element-wise bijections that couplings apply, with parameters from a network.
 
 A transform takes values of any shape, and parameters with one more axis, the last:
 `(batch,) + event_shape + (count_of_parameters,)`.
@@ -45,10 +45,10 @@ class Additive(Transform):
     count_of_parameters = 1
     keeps_volume = True
 
-    def forward(self, x, parameters):
+    def forward(self, x: tf.Tensor, parameters: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return x + parameters[..., 0], tf.zeros_like(x)
 
-    def inverse(self, z, parameters):
+    def inverse(self, z: tf.Tensor, parameters: tf.Tensor) -> tf.Tensor:
         return z - parameters[..., 0]
 
 
@@ -63,7 +63,7 @@ class LogScale(Option):
 class SigmoidScale(LogScale):
     """`scale = sigmoid(h + 2)`, as in Glow's code."""
 
-    def __call__(self, h):
+    def __call__(self, h: tf.Tensor) -> tf.Tensor:
         return -tf.math.softplus(-(h + 2.0))
 
 
@@ -71,7 +71,7 @@ class SigmoidScale(LogScale):
 class TanhScale(LogScale):
     """`scale = exp(2 tanh(h / 2))`, as in the published runs of SNF."""
 
-    def __call__(self, h):
+    def __call__(self, h: tf.Tensor) -> tf.Tensor:
         return 2.0 * tf.tanh(0.5 * h)
 
 
@@ -79,7 +79,7 @@ class TanhScale(LogScale):
 class ExpScale(LogScale):
     """`scale = exp(h)`."""
 
-    def __call__(self, h):
+    def __call__(self, h: tf.Tensor) -> tf.Tensor:
         return h
 
 
@@ -109,15 +109,15 @@ class Affine(Transform):
 
     count_of_parameters = 2
 
-    def __init__(self, scale: str | LogScale = "sigmoid"):
+    def __init__(self, scale: str | LogScale = "sigmoid") -> None:
         self.scale = resolve(scale, _SCALES, "scale")
         super().__init__(scale=self.scale)
 
-    def forward(self, x, parameters):
+    def forward(self, x: tf.Tensor, parameters: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         shift, h = tf.unstack(parameters, axis=-1)
         log_scale = self.scale(h)
         return (x + shift) * tf.exp(log_scale), log_scale
 
-    def inverse(self, z, parameters):
+    def inverse(self, z: tf.Tensor, parameters: tf.Tensor) -> tf.Tensor:
         shift, h = tf.unstack(parameters, axis=-1)
         return z * tf.exp(-self.scale(h)) - shift

@@ -25,8 +25,8 @@ def convolutional(
 ) -> Flow:
     """Builds blocks of convolutions and splines, with a squeeze between blocks (SNF A.3).
 
-    By default `[conv, spline] x 3, squeeze, [conv, spline] x 3, squeeze, conv, spline, conv,
-    spline, conv`: 9 convolutions and 8 splines.
+    The default has 9 convolutions and 8 splines:
+    `[conv, spline] x 3, squeeze, [conv, spline] x 3, squeeze, [conv, spline] x 2, conv`.
 
     Args:
         event_shape: `(height, width, channels)`.
@@ -47,8 +47,8 @@ def convolutional(
         A Flow.
 
     Raises:
-        ValueError: If `linear` is unknown or does not take the options, a size is not positive, a
-            kernel size is even, or the images cannot be halved often enough.
+        ValueError: If `linear` is unknown or does not take the options. If a size is not positive,
+            a kernel size is even, or the images cannot be halved often enough.
 
     Example:
         >>> flow = snf_tf.models.convolutional((8, 8, 1), linear="exact", blocks=2, depth=1)

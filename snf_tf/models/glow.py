@@ -27,8 +27,7 @@ def glow(
     """Builds a multi-scale Glow (Kingma and Dhariwal 2018; SNF A.3).
 
     Every level is a squeeze and then `steps` times ActNorm, mixing, affine coupling; between levels
-    half of the channels are factored out. It has to be initialized by data:
-    `flow.initialize(batch)`.
+    half of the channels are factored out. Data must initialize the flow: `flow.initialize(batch)`.
 
     Args:
         event_shape: `(height, width, channels)`.
@@ -39,7 +38,7 @@ def glow(
             layer.
         coupling_width: Hidden channels of the couplings' networks.
         coupling_scale: "tanh", as in the published runs of SNF, or "sigmoid", that of Glow's code.
-        conditional: Whether what is factored out is normalized by a learned Gaussian.
+        conditional: Whether a learned Gaussian normalizes the factored-out channels.
         preprocess: Whether the data are integers in 0..255, to be dequantized, scaled and taken to
             logits first.
         seed: Seed of the dequantization noise in training.
@@ -73,12 +72,11 @@ def glow(
     if height % 2**levels or width % 2**levels:
         raise ValueError(
             f"With {levels} levels height and width are halved {levels} times: both must be "
-            f"multiples of {2**levels}. "
-            f"Received: event_shape={event_shape}"
+            f"multiples of {2**levels}. Received: event_shape={event_shape}"
         )
 
-    def level(index):
-        """The bijections of a level and of all that follow."""
+    def level(index: int) -> list[layers.Bijection]:
+        """Returns the bijections of a level and of all later levels."""
         bijections = [layers.Squeeze()]
         for _ in range(steps):
             bijections += [

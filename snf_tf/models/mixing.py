@@ -1,4 +1,4 @@
-"""The layers that mix channels and pixels, by name, where the papers compare them."""
+"""The layers that mix channels and pixels, by the names under which the papers compare them."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Networks that give the parameters of couplings and priors."""
+"""Networks that compute the parameters of couplings and priors."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ def default_conditioner(
 ) -> keras.Sequential:
     """Makes the conditioner of Glow's code (Kingma and Dhariwal 2018), zero at first.
 
-    For images convolutions 3x3, 1x1 and 3x3, for vectors three dense layers, with ReLU between.
+    Images take convolutions 3x3, 1x1 and 3x3, vectors take three dense layers, with ReLU between.
 
     Args:
         event_shape: Shape of one input, `(H, W, C)` or `(D,)`.

@@ -1,4 +1,4 @@
-"""Self normalizing layers: they keep an inverse, and train by it."""
+"""Self normalizing layers, which keep an inverse and train by this inverse."""
 
 from snf_tf.layers.self_normalizing.conv import SelfNormalizingConv2D
 from snf_tf.layers.self_normalizing.dense import SelfNormalizingDense

@@ -1,12 +1,13 @@
 """The convolution that keeps its inverse as another convolution (SNF section 4.2)."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
 
 from snf_tf import ops
 from snf_tf.layers.conv import ExactConv2D, odd_size
+from snf_tf.layers.self_normalizing.inverse_method import InverseMethod
 from snf_tf.layers.self_normalizing.layer import SelfNormalizing
 from snf_tf.layers.self_normalizing.learned import LearnedInverse
 from snf_tf.layers.self_normalizing.least_squares import LeastSquares
@@ -14,21 +15,21 @@ from snf_tf.layers.self_normalizing.least_squares import LeastSquares
 
 @keras.saving.register_keras_serializable("snf_tf")
 class SelfNormalizingConv2D(SelfNormalizing, ExactConv2D):
-    """Convolution that learns its inverse as another convolution, and trains by it (SNF 4.2).
+    """Convolution that trains by its learned inverse, another convolution (SNF section 4.2).
 
     With `training=True` and a learned inverse:
 
     - log_det has the value 0. The gradients of kernel and inverse_kernel are those of SNF Eqs. 15
-      and 16, halved as the mixture of Eq. 3 says, and of Eqs. 28-30 where the kernels differ in
-      size. See `snf_tf.ops.self_normalizing_conv2d`.
+      and 16, halved by the mixture of Eq. 3. Kernels of different sizes take Eqs. 28-30. See
+      `snf_tf.ops.self_normalizing_conv2d`.
     - the layer adds a loss: `reconstruction_weight` times the mean over the batch of
-      `|| conv2d(conv2d(x, kernel), inverse_kernel) - x ||^2`. x receives no gradient of it.
+      `|| conv2d(conv2d(x, kernel), inverse_kernel) - x ||^2`. x receives no gradient of this loss.
 
     Otherwise log_det and gradients are exact, as in `ExactConv2D`.
 
     Args:
         kernel_size: An odd integer, or two.
-        inverse_kernel_size: The same for the inverse kernel; by default that of the kernel.
+        inverse_kernel_size: Likewise for the inverse kernel; by default `kernel_size`.
         reconstruction_weight: Lambda of SNF Eq. 3, short for
             `inverse_method=LearnedInverse(FixedPenalty(weight))`; by default 1.
         kernel_initializer: As in `ExactConv2D`. The inverse kernel starts as the flip of the
@@ -41,11 +42,11 @@ class SelfNormalizingConv2D(SelfNormalizing, ExactConv2D):
         kernel: `(kh, kw, C, C)`, HWIO.
         inverse_kernel: `(rh, rw, C, C)`: `x ~ conv2d(z - bias, inverse_kernel)`.
         bias: `(C,)`.
-        reconstruction_weight: Scalar, not trained; of a learned inverse alone.
+        reconstruction_weight: Scalar, not trained; only for a learned inverse.
 
     Raises:
-        ValueError: If a kernel size is even or not positive, inverse_method is unknown, or
-            reconstruction_weight is negative or given to a method that has no penalty.
+        ValueError: If a kernel size is even or not positive, or inverse_method is unknown. If
+            reconstruction_weight is negative, or given to a method without a penalty.
 
     Example:
         >>> layer = snf_tf.layers.SelfNormalizingConv2D(kernel_size=3, inverse_kernel_size=7)
@@ -57,13 +58,13 @@ class SelfNormalizingConv2D(SelfNormalizing, ExactConv2D):
 
     def __init__(
         self,
-        kernel_size,
-        inverse_kernel_size=None,
-        reconstruction_weight=None,
-        kernel_initializer=None,
-        inverse_method="learned",
-        **kwargs,
-    ):
+        kernel_size: int | tuple[int, int],
+        inverse_kernel_size: int | tuple[int, int] | None = None,
+        reconstruction_weight: float | None = None,
+        kernel_initializer: Any = None,
+        inverse_method: str | InverseMethod = "learned",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             kernel_size,
             kernel_initializer=kernel_initializer,
@@ -75,22 +76,22 @@ class SelfNormalizingConv2D(SelfNormalizing, ExactConv2D):
         if inverse_kernel_size is not None:
             self.inverse_kernel_size = odd_size(inverse_kernel_size, "inverse_kernel_size")
 
-    def initial_inverse_kernel(self):
+    def initial_inverse_kernel(self) -> tf.Tensor:
         kernel = tf.convert_to_tensor(self.kernel)
         return ops.flip(ops.resize_kernel(kernel, self.inverse_kernel_size))
 
-    def self_normalizing(self, x):
+    def self_normalizing(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         kernels = self.widen(self.kernel), self.widen(self.inverse_kernel)
         return ops.self_normalizing_conv2d(x, *kernels, self.widen(self.bias))
 
-    def times_inverse_kernel(self, y):
+    def times_inverse_kernel(self, y: tf.Tensor) -> tf.Tensor:
         return ops.conv2d(y, self.widen(self.inverse_kernel))
 
-    def refined_inverse(self, z):
+    def refined_inverse(self, z: tf.Tensor) -> ops.Solution:
         kernels = self.widen(self.kernel), self.widen(self.inverse_kernel)
         return ops.refined_conv2d_solve(z - self.widen(self.bias), *kernels)
 
-    def log_det_gradients(self, x, z):
+    def log_det_gradients(self, x: tf.Tensor, z: tf.Tensor) -> dict[str, tf.Tensor]:
         kernel = tf.convert_to_tensor(self.kernel)
         inverses = {
             "kept": tf.convert_to_tensor(self.inverse_kernel),
@@ -105,5 +106,5 @@ class SelfNormalizingConv2D(SelfNormalizing, ExactConv2D):
             for name, inverse in inverses.items()
         }
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"inverse_kernel_size": self.inverse_kernel_size}

@@ -1,12 +1,13 @@
 """The fully connected layer that keeps its inverse (SNF section 4.1)."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
 
 from snf_tf import ops
 from snf_tf.layers.dense import ExactDense
+from snf_tf.layers.self_normalizing.inverse_method import InverseMethod
 from snf_tf.layers.self_normalizing.layer import SelfNormalizing
 from snf_tf.layers.self_normalizing.learned import LearnedInverse
 from snf_tf.layers.self_normalizing.newton_schulz import NewtonSchulz
@@ -15,15 +16,15 @@ from snf_tf.layers.self_normalizing.projected import Projected
 
 @keras.saving.register_keras_serializable("snf_tf")
 class SelfNormalizingDense(SelfNormalizing, ExactDense):
-    """Fully connected layer that learns its inverse, and trains by it (SNF section 4.1).
+    """Fully connected layer that trains by its learned inverse (SNF section 4.1).
 
     With `training=True` and a learned inverse:
 
     - log_det has the value 0. The gradients of kernel and inverse_kernel are those of SNF Eqs. 10
-      and 11, in which the learned inverse stands for the inverse: O(D^2) an example. See
+      and 11, in which the learned inverse replaces the exact one. They cost O(D^2) an example. See
       `snf_tf.ops.self_normalizing_matmul`.
     - the layer adds a loss: `reconstruction_weight` times the mean over the batch of
-      `|| (x @ kernel) @ inverse_kernel - x ||^2`. x receives no gradient of it.
+      `|| (x @ kernel) @ inverse_kernel - x ||^2`. x receives no gradient of this loss.
 
     Otherwise log_det and gradients are exact, as in `ExactDense`.
 
@@ -39,11 +40,11 @@ class SelfNormalizingDense(SelfNormalizing, ExactDense):
         kernel: `(D, D)`, the transpose of W in the paper.
         inverse_kernel: `(D, D)`, the transpose of R: `x ~ (z - bias) @ inverse_kernel`.
         bias: `(D,)`.
-        reconstruction_weight: Scalar, not trained; of a learned inverse alone.
+        reconstruction_weight: Scalar, not trained; only for a learned inverse.
 
     Raises:
-        ValueError: If inverse_method is unknown, or reconstruction_weight is negative or given to
-            a method that has no penalty.
+        ValueError: If inverse_method is unknown. If reconstruction_weight is negative, or given to
+            a method without a penalty.
 
     Example:
         >>> layer = snf_tf.layers.SelfNormalizingDense()
@@ -61,11 +62,11 @@ class SelfNormalizingDense(SelfNormalizing, ExactDense):
 
     def __init__(
         self,
-        reconstruction_weight=None,
-        kernel_initializer=None,
-        inverse_method="learned",
-        **kwargs,
-    ):
+        reconstruction_weight: float | None = None,
+        kernel_initializer: Any = None,
+        inverse_method: str | InverseMethod = "learned",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             kernel_initializer=kernel_initializer,
             reconstruction_weight=reconstruction_weight,
@@ -73,21 +74,21 @@ class SelfNormalizingDense(SelfNormalizing, ExactDense):
             **kwargs,
         )
 
-    def initial_inverse_kernel(self):
+    def initial_inverse_kernel(self) -> tf.Tensor:
         return tf.transpose(self.kernel)
 
-    def self_normalizing(self, x):
+    def self_normalizing(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         kernels = self.widen(self.kernel), self.widen(self.inverse_kernel)
         return ops.self_normalizing_matmul(x, *kernels, self.widen(self.bias))
 
-    def times_inverse_kernel(self, y):
+    def times_inverse_kernel(self, y: tf.Tensor) -> tf.Tensor:
         return tf.matmul(y, self.widen(self.inverse_kernel))
 
-    def refined_inverse(self, z):
+    def refined_inverse(self, z: tf.Tensor) -> ops.Solution:
         kernels = self.widen(self.kernel), self.widen(self.inverse_kernel)
         return ops.refined_matmul_solve(z - self.widen(self.bias), *kernels)
 
-    def log_det_gradients(self, x, z):
+    def log_det_gradients(self, x: tf.Tensor, z: tf.Tensor) -> dict[str, tf.Tensor]:
         kernel, kept = tf.convert_to_tensor(self.kernel), tf.convert_to_tensor(self.inverse_kernel)
         inverses = {
             "kept": kept,

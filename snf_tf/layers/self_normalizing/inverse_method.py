@@ -1,22 +1,20 @@
-"""How a self normalizing layer keeps its inverse kernel: the base classes of all methods."""
+"""Base classes of the methods by which a self normalizing layer keeps its inverse kernel.
 
-from __future__ import annotations
+`layer` is a `SelfNormalizing` layer everywhere; its class is not imported, to avoid a circle.
+"""
 
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from snf_tf import ops
 from snf_tf.layers.options import Option
 
-if TYPE_CHECKING:
-    from snf_tf.layers.self_normalizing.layer import SelfNormalizing
-
 
 class StateWeight(NamedTuple):
-    """A number, or an array, that a layer stores for its method; it is not trained."""
+    """A number or an array, not trained, that a layer stores for its method."""
 
     shape: tuple[int, ...] = ()
     dtype: str | None = None
@@ -28,13 +26,13 @@ NUMBER = StateWeight(dtype="float32")
 
 
 class TrainingCall(NamedTuple):
-    """What a method found in a training call; the layer stores it.
+    """The results of a training call by a method, which the layer stores.
 
     Attributes:
         z: Output of the layer.
-        log_det: `(batch,)` zeros, of which only the gradient means anything.
-        loss: A scalar to be added to the losses, or None.
-        inverse_kernel: The new inverse kernel; None, if it is trained.
+        log_det: `(batch,)` zeros; only their gradient counts.
+        loss: A scalar to add to the losses, or None.
+        inverse_kernel: The new inverse kernel; None if gradients train the inverse kernel.
         state: New values of some of the method's numbers, by name.
     """
 
@@ -48,8 +46,8 @@ class TrainingCall(NamedTuple):
 class InverseMethod(Option):
     """A way to keep an inverse kernel.
 
-    A method holds options alone. It names the numbers that it needs, and finds their new values;
-    the layer stores them in `inverse_state`, and saves them.
+    A method holds only options. The method names the numbers that it needs, and computes their new
+    values. The layer stores these numbers in `inverse_state`, and saves them.
 
     Attributes:
         trains_inverse: Whether the inverse kernel is trained by gradient.
@@ -57,7 +55,7 @@ class InverseMethod(Option):
 
     trains_inverse = False
 
-    def initial_state(self, layer: SelfNormalizing) -> dict[str, StateWeight]:
+    def initial_state(self, layer: Any) -> dict[str, StateWeight]:
         """Names the numbers that the method needs.
 
         Raises:
@@ -65,13 +63,13 @@ class InverseMethod(Option):
         """
         raise NotImplementedError
 
-    def training_call(self, layer: SelfNormalizing, x: tf.Tensor) -> TrainingCall:
-        """Computes a training call of the layer, for x in the compute dtype. Assigns nothing."""
+    def training_call(self, layer: Any, x: tf.Tensor) -> TrainingCall:
+        """Computes a training call of the layer for x in the compute dtype; assigns nothing."""
         raise NotImplementedError
 
 
 class Update(NamedTuple):
-    """A new inverse kernel, d log|det| / d kernel by it, and new values of the state."""
+    """A new inverse kernel, its d log|det| / d kernel, and new values of the state."""
 
     inverse_kernel: tf.Tensor
     log_det_gradient: tf.Tensor
@@ -82,21 +80,21 @@ class ClosedForm(InverseMethod):
     """A method that computes the inverse kernel in every training call.
 
     The likelihood's gradient is whole, not halved as in SNF Eq. 3, and there is no penalty. Every
-    replica computes the same update, and the first one's is kept.
+    replica computes the same update; the layer keeps the first replica's.
     """
 
-    def update(self, layer: SelfNormalizing, x: tf.Tensor, z: tf.Tensor) -> Update:
+    def update(self, layer: Any, x: tf.Tensor, z: tf.Tensor) -> Update:
         """Computes the new inverse kernel, from the layer's input x and output z."""
         raise NotImplementedError
 
-    def training_call(self, layer, x):
+    def training_call(self, layer: Any, x: tf.Tensor) -> TrainingCall:
         z = layer.affine(x)
         inverse_kernel, gradient, state = self.update(layer, x, z)
         log_det = ops.log_det_by_gradient(layer.widen(layer.kernel), gradient, x)
         return TrainingCall(z, log_det, inverse_kernel=inverse_kernel, state=state)
 
 
-def log_if(layer: SelfNormalizing, condition: tf.Tensor, *message: Any) -> None:
+def log_if(layer: Any, condition: tf.Tensor, *message: Any) -> None:
     """Prints a message to standard error, if a condition holds when the graph runs."""
     tf.cond(
         condition,

@@ -1,9 +1,10 @@
-"""Estimates of how good the inverse kernel of a dense layer is, and its last resort."""
+"""Estimates of the error of an inverse kernel, and exact inversion as the last resort.
 
-from __future__ import annotations
+`layer` is a `SelfNormalizingDense` everywhere; its class is not imported, to avoid a circle.
+"""
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -11,12 +12,9 @@ import tensorflow as tf
 from snf_tf import ops
 from snf_tf.layers.self_normalizing.inverse_method import COUNT, NUMBER, StateWeight, log_if
 
-if TYPE_CHECKING:
-    from snf_tf.layers.self_normalizing.layer import SelfNormalizing
-
-# Streams of random numbers.
+# Streams of random numbers, one a purpose.
 _FOR_WORST, _FOR_ANGLE, FOR_PROBES = range(3)
-# Steps between estimates of the angle, and the norm of I - K M above which every step has one.
+# Steps between estimates of the angle; above this norm of I - K M every step estimates.
 _JUDGE_EVERY, _DOUBTFUL = 4, 0.2
 # Random rows by which an angle is estimated.
 _ROWS = 4
@@ -40,7 +38,7 @@ class WorstRows(NamedTuple):
     state: dict[str, tf.Tensor]
 
 
-def quality_state(layer: SelfNormalizing, **counts: StateWeight) -> dict[str, StateWeight]:
+def quality_state(layer: Any, **counts: StateWeight) -> dict[str, StateWeight]:
     """Names the numbers that the functions of this file need, and the counts of a method."""
     row = StateWeight(shape=(1, *layer.event_shape), initial=1.0)
     return {
@@ -53,14 +51,14 @@ def quality_state(layer: SelfNormalizing, **counts: StateWeight) -> dict[str, St
     }
 
 
-def random_rows(layer: SelfNormalizing, count: int, dtype: tf.DType, purpose: int) -> tf.Tensor:
-    """Draws normal rows, `(count, D)`, other ones in every update and for every purpose."""
+def random_rows(layer: Any, count: int, dtype: tf.DType, purpose: int) -> tf.Tensor:
+    """Draws normal rows, `(count, D)`, anew in every update and for every purpose."""
     updates = tf.convert_to_tensor(layer.inverse_state["inverse_updates"])
     seed = tf.stack([updates, tf.constant(purpose, updates.dtype)])
     return tf.random.stateless_normal((count, *layer.event_shape), seed, dtype=dtype)
 
 
-def worst_rows(layer: SelfNormalizing, kernel: tf.Tensor, inverse: tf.Tensor) -> WorstRows:
+def worst_rows(layer: Any, kernel: tf.Tensor, inverse: tf.Tensor) -> WorstRows:
     """Makes one step of the power iterations that find the worst rows."""
     state = layer.inverse_state
     random = _MIXED_IN * ops.unit_rows(random_rows(layer, 1, kernel.dtype, _FOR_WORST))
@@ -69,7 +67,7 @@ def worst_rows(layer: SelfNormalizing, kernel: tf.Tensor, inverse: tf.Tensor) ->
     direction = layer.widen(state["inverse_longest_row"]) + random
     longest = tf.matmul(direction, inverse, transpose_b=True)
     longest_row = ops.unit_rows(tf.matmul(longest, inverse))
-    # A direction that is not finite would stay so.
+    # A direction that is not finite would never become finite again.
     error_row, longest_row = (
         tf.where(tf.math.is_finite(row), row, random) for row in (error_row, longest_row)
     )
@@ -81,11 +79,12 @@ def worst_rows(layer: SelfNormalizing, kernel: tf.Tensor, inverse: tf.Tensor) ->
     return WorstRows(norm, rows, images, directions)
 
 
-def estimated_angle(layer: SelfNormalizing, kernel: tf.Tensor, inverse: tf.Tensor) -> tf.Tensor:
+def estimated_angle(layer: Any, kernel: tf.Tensor, inverse: tf.Tensor) -> tf.Tensor:
     """Estimates the angle between an inverse M and the exact one, in degrees.
 
-    It is also the angle between the gradients of log|det| by them. With M = K^-1 (I - E) its sine
-    is, to first order in E, |M E| / |M|, which random combinations of the rows of M show.
+    The gradients of log|det| by both inverses differ by the same angle. With M = K^-1 (I - E), its
+    sine is |M E| / |M| to first order in E. Random combinations of the rows of M estimate this
+    ratio.
     """
     rows = tf.matmul(random_rows(layer, _ROWS, kernel.dtype, _FOR_ANGLE), inverse)
     error = rows - tf.matmul(tf.matmul(rows, kernel), inverse)
@@ -93,20 +92,20 @@ def estimated_angle(layer: SelfNormalizing, kernel: tf.Tensor, inverse: tf.Tenso
 
 
 def judge(
-    layer: SelfNormalizing,
+    layer: Any,
     kernel: tf.Tensor,
     inverse: tf.Tensor,
     norm: tf.Tensor,
     tolerance: float,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the estimated angle, or the last one where none is due, and whether it is good."""
+    """Returns the estimated angle, or the last one if none is due, and whether M is good."""
     state = layer.inverse_state
     last = tf.cast(state["inverse_angle"], kernel.dtype)
     due = (state["inverse_updates"] % _JUDGE_EVERY == 0) | (norm > _DOUBTFUL)
-    # First order says too little where the norm is large.
+    # The first-order estimate is less reliable where the norm is large.
     bound = tolerance * (1 - norm)
 
-    def estimate():
+    def estimate() -> tuple[tf.Tensor, tf.Tensor]:
         angle = estimated_angle(layer, kernel, inverse)
         return angle, angle <= bound
 
@@ -114,8 +113,8 @@ def judge(
     return angle, good & (norm < 1)
 
 
-def invert(layer: SelfNormalizing, kernel: tf.Tensor, angle: tf.Tensor) -> tf.Tensor:
-    """Inverts a kernel exactly, and says so the 1st, 2nd, 4th, 8th time, and so on."""
+def invert(layer: Any, kernel: tf.Tensor, angle: tf.Tensor) -> tf.Tensor:
+    """Inverts a kernel exactly, and logs the 1st, 2nd, 4th, 8th time, and so on."""
     count = layer.inverse_state["exact_inversions"] + 1
     log_if(
         layer,
@@ -125,7 +124,7 @@ def invert(layer: SelfNormalizing, kernel: tf.Tensor, angle: tf.Tensor) -> tf.Te
         "- the kernel is inverted exactly; times so far:",
         count,
     )
-    # A kernel without an inverse gives NaN, which stops training, in words.
+    # A singular kernel gives NaN, on which training stops with a message.
     invertible = tf.math.is_finite(tf.linalg.slogdet(kernel)[1])
     safe = tf.where(invertible, kernel, tf.eye(kernel.shape[0], dtype=kernel.dtype))
     return tf.where(invertible, tf.linalg.inv(safe), np.nan)

@@ -1,7 +1,7 @@
-"""What dense and convolutional self normalizing layers share."""
+"""The base class of dense and convolutional self normalizing layers."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import keras
 import tensorflow as tf
@@ -9,24 +9,25 @@ import tensorflow as tf
 from snf_tf import ops
 from snf_tf.layers.flow_layer import FlowLayer
 from snf_tf.layers.options import deserialized, resolve
+from snf_tf.layers.self_normalizing.inverse_method import InverseMethod
 from snf_tf.layers.self_normalizing.learned import LearnedInverse
 from snf_tf.layers.self_normalizing.penalty import FixedPenalty
 
-# Random vectors by which the error of a learned inverse is estimated.
+# Random vectors for the estimate of a learned inverse's error.
 _PROBES = 16
 
 
 class SelfNormalizing(FlowLayer):
-    """Adds to an exact linear layer, the next base class, an inverse kernel by which it trains.
+    """Adds an inverse kernel for training to an exact linear layer, the next base class.
 
-    A subclass says which linear map it is: `affine` comes from the exact layer, and it defines the
-    methods below that raise a NotImplementedError.
+    The exact layer brings `affine`. A subclass defines the methods below that raise a
+    NotImplementedError.
 
     Args:
-        *args: Of the exact layer.
+        *args: Arguments of the exact layer.
         reconstruction_weight: Short for `inverse_method=LearnedInverse(FixedPenalty(weight))`.
         inverse_method: An inverse method of `snf_tf.layers`, or the name of one.
-        **kwargs: Of the exact layer.
+        **kwargs: Arguments of the exact layer.
 
     Attributes:
         inverse_method: The method.
@@ -36,15 +37,20 @@ class SelfNormalizing(FlowLayer):
     has_approximate_inverse = True
     inverse_methods: ClassVar[Mapping[str, type]]
 
-    def __init__(self, *args, reconstruction_weight=None, inverse_method="learned", **kwargs):
+    def __init__(
+        self,
+        *args: Any,
+        reconstruction_weight: float | None = None,
+        inverse_method: str | InverseMethod = "learned",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         if reconstruction_weight is not None:
             if inverse_method != "learned":
                 raise ValueError(
                     'Only inverse_method="learned" has a penalty: leave out '
                     "reconstruction_weight, or give LearnedInverse(FixedPenalty(weight)). "
-                    "Received: "
-                    f"reconstruction_weight={reconstruction_weight}, "
+                    f"Received: reconstruction_weight={reconstruction_weight}, "
                     f"inverse_method={inverse_method!r}"
                 )
             inverse_method = LearnedInverse(FixedPenalty(reconstruction_weight))
@@ -52,7 +58,7 @@ class SelfNormalizing(FlowLayer):
         # XLA has no LU kernel and cannot print.
         self.supports_jit = self.inverse_method.trains_inverse
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         super().build(input_shape)
         is_trained = self.inverse_method.trains_inverse
         initial = self.initial_inverse_kernel()
@@ -75,7 +81,9 @@ class SelfNormalizing(FlowLayer):
             for name, weight in self.inverse_method.initial_state(self).items()
         }
 
-    def call(self, x, context=None, training=False):
+    def call(
+        self, x: tf.Tensor, context: tf.Tensor | None = None, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         if not training:
             return super().call(x)
         found = self.inverse_method.training_call(self, tf.cast(x, self.compute_dtype))
@@ -87,40 +95,42 @@ class SelfNormalizing(FlowLayer):
             self.inverse_state[name].assign(tf.cast(value, self.inverse_state[name].dtype))
         return found.z, found.log_det
 
-    def call_inverse(self, z, context=None, exact=True):
+    def call_inverse(
+        self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True
+    ) -> tf.Tensor:
         if exact:
             return self.refined_inverse(z)[0]
         return self.times_inverse_kernel(z - self.widen(self.bias))
 
     def initial_inverse_kernel(self) -> tf.Tensor:
-        """Computes the value that the inverse kernel starts with."""
+        """Computes the initial inverse kernel."""
         raise NotImplementedError
 
-    def self_normalizing(self, x) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def self_normalizing(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Computes `(z, log_det, error)`, with the gradients of a learned inverse kernel."""
         raise NotImplementedError
 
-    def times_inverse_kernel(self, y) -> tf.Tensor:
+    def times_inverse_kernel(self, y: tf.Tensor) -> tf.Tensor:
         """Applies the inverse kernel to `y = z - bias`."""
         raise NotImplementedError
 
-    def refined_inverse(self, z) -> tuple[tf.Tensor, tf.Tensor]:
-        """Computes the exact inverse, and the steps of refinement that it took; 0: elimination."""
+    def refined_inverse(self, z: tf.Tensor) -> ops.Solution:
+        """Computes the exact inverse of z, by refinement or by elimination."""
         raise NotImplementedError
 
     @property
     def reconstruction_weight(self) -> keras.Variable:
-        """Lambda of SNF Eq. 3, a scalar, not trained; of a learned inverse alone."""
+        """Returns lambda of SNF Eq. 3, a scalar, not trained; only for a learned inverse."""
         try:
             return self.inverse_state["reconstruction_weight"]
         except KeyError:
             raise AttributeError(f"{self.name} has no reconstruction_weight") from None
 
     @property
-    def training_only_weights(self):
+    def training_only_weights(self) -> tuple[keras.Variable, ...]:
         return (self.inverse_kernel,) if self.inverse_method.trains_inverse else ()
 
-    def inverse_error(self):
+    def inverse_error(self) -> tf.Tensor | None:
         if not self.inverse_method.trains_inverse:
             return None
         v = tf.random.stateless_normal(
@@ -130,12 +140,12 @@ class SelfNormalizing(FlowLayer):
         return tf.norm(v - back) / tf.norm(v)
 
     @property
-    def estimated_weights(self):
+    def estimated_weights(self) -> tuple[keras.Variable, ...]:
         return (self.kernel,)
 
-    def diagnostics(self, x, z):
+    def diagnostics(self, x: tf.Tensor, z: tf.Tensor) -> dict[str, Any]:
         error = self.inverse(z, exact=False) - self.widen(x)
-        # Eager code: a graph of exact gradients takes long to compile. Nothing is assigned.
+        # Runs eagerly, as a graph of exact gradients compiles slowly; the scope drops assignments.
         with tf.GradientTape(persistent=True) as tape, keras.StatelessScope():
             exact = self.constant_log_det()
             used = ops.batch_mean(self(x, training=True)[1])
@@ -155,16 +165,16 @@ class SelfNormalizing(FlowLayer):
             **state,
         }
 
-    def inverse_angles(self, x, z):
-        """Compares inverse kernels: the angle to the exact gradient of log|det|, in degrees."""
+    def inverse_angles(self, x: tf.Tensor, z: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        """Compares inverse kernels by the angle to the exact gradient of log|det|, in degrees."""
         with tf.GradientTape() as tape:
             log_det = self.constant_log_det()
         exact = tape.gradient(log_det, self.kernel.value)
         gradients = self.log_det_gradients(self.widen(x), self.widen(z))
         return {name: ops.angle(gradient, exact) for name, gradient in gradients.items()}
 
-    def log_det_gradients(self, x, z) -> dict[str, tf.Tensor]:
-        """Computes d log|det| / d kernel by several inverse kernels, by name."""
+    def log_det_gradients(self, x: tf.Tensor, z: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Computes d log|det| / d kernel by each of several inverse kernels, by name."""
         raise NotImplementedError
 
     def get_config(self) -> dict[str, Any]:
@@ -172,5 +182,5 @@ class SelfNormalizing(FlowLayer):
         return super().get_config() | {"inverse_method": method}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**deserialized(config))

@@ -1,8 +1,11 @@
-"""The inverse kernel that is learned by gradient, as in the paper."""
+"""The inverse kernel learned by gradient, as in the paper."""
+
+from typing import Any
 
 import keras
+import tensorflow as tf
 
-from snf_tf.layers.self_normalizing.inverse_method import InverseMethod, TrainingCall
+from snf_tf.layers.self_normalizing.inverse_method import InverseMethod, StateWeight, TrainingCall
 from snf_tf.layers.self_normalizing.penalty import FixedPenalty
 
 
@@ -22,7 +25,7 @@ class LearnedInverse(InverseMethod):
 
     trains_inverse = True
 
-    def __init__(self, penalty: FixedPenalty | None = None):
+    def __init__(self, penalty: FixedPenalty | None = None) -> None:
         penalty = FixedPenalty() if penalty is None else penalty
         if not isinstance(penalty, FixedPenalty):
             raise ValueError(
@@ -32,9 +35,9 @@ class LearnedInverse(InverseMethod):
         super().__init__(penalty=penalty)
         self.penalty = penalty
 
-    def initial_state(self, layer):
+    def initial_state(self, layer: Any) -> dict[str, StateWeight]:
         return self.penalty.initial_state()
 
-    def training_call(self, layer, x):
+    def training_call(self, layer: Any, x: tf.Tensor) -> TrainingCall:
         z, log_det, error = layer.self_normalizing(x)
         return TrainingCall(z, log_det, loss=self.penalty.loss(error, layer.inverse_state))

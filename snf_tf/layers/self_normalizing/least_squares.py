@@ -1,10 +1,19 @@
-"""The inverse kernel of a convolution that is solved for by least squares."""
+"""The inverse kernel of a convolution by least squares."""
+
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from snf_tf import ops
-from snf_tf.layers.self_normalizing.inverse_method import COUNT, NUMBER, ClosedForm, Update, log_if
+from snf_tf.layers.self_normalizing.inverse_method import (
+    COUNT,
+    NUMBER,
+    ClosedForm,
+    StateWeight,
+    Update,
+    log_if,
+)
 
 
 @keras.saving.register_keras_serializable("snf_tf")
@@ -13,12 +22,12 @@ class LeastSquares(ClosedForm):
 
     The cost does not depend on the size of the images; see
     `snf_tf.ops.least_squares_inverse_kernel`. Some invertible kernels have no good inverse of this
-    form. Hence the gradient of log|det| that it gives is compared with the exact one every so many
-    steps. While the angle between them exceeds the tolerance, the exact one is used, and the log
-    says so.
+    form. Hence the method compares its gradient of log|det| with the exact gradient every
+    `check_every` steps. While the angle between both exceeds the tolerance, the method uses the
+    exact gradient and logs a message.
 
-    The layer's `inverse_state`: `inverse_angle` (degrees, when last compared), `exact_gradients`
-    (how many so far), `inverse_updates`.
+    The layer's `inverse_state`: `inverse_angle` (in degrees, at the last comparison),
+    `exact_gradients` (number so far), `inverse_updates`.
 
     Args:
         tolerance: Largest angle, in degrees. The angle of the kernel's whole gradient, in which
@@ -35,7 +44,7 @@ class LeastSquares(ClosedForm):
         True
     """
 
-    def __init__(self, tolerance: float = 0.2, check_every: int = 100):
+    def __init__(self, tolerance: float = 0.2, check_every: int = 100) -> None:
         if not tolerance > 0 or not check_every >= 1:
             raise ValueError(
                 "tolerance and check_every must be positive. "
@@ -43,17 +52,16 @@ class LeastSquares(ClosedForm):
             )
         super().__init__(tolerance=tolerance, check_every=check_every)
 
-    def initial_state(self, layer):
+    def initial_state(self, layer: Any) -> dict[str, StateWeight]:
         sizes = zip(layer.inverse_kernel_size, layer.kernel_size, strict=True)
         if any(inverse_size < size for inverse_size, size in sizes):
             raise ValueError(
                 "An inverse kernel by least squares must be as large as the kernel. Received: "
-                f"kernel_size={layer.kernel_size}, "
-                f"inverse_kernel_size={layer.inverse_kernel_size}"
+                f"kernel_size={layer.kernel_size}, inverse_kernel_size={layer.inverse_kernel_size}"
             )
         return {"inverse_angle": NUMBER, "exact_gradients": COUNT, "inverse_updates": COUNT}
 
-    def update(self, layer, x, z):
+    def update(self, layer: Any, x: tf.Tensor, z: tf.Tensor) -> Update:
         kernel, state = layer.widen(layer.kernel), layer.inverse_state
         tolerance = self.options["tolerance"]
         inverse = ops.least_squares_inverse_kernel(kernel, layer.inverse_kernel_size)
@@ -64,7 +72,7 @@ class LeastSquares(ClosedForm):
         due = (updates % self.options["check_every"] == 0) | ~is_finite
         before = tf.convert_to_tensor(state["inverse_angle"])
 
-        def compare():
+        def compare() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             exact = ops.conv2d_exact_log_det_gradient(kernel, layer.event_shape)
             angle = tf.cast(ops.angle(estimate, exact), before.dtype)
             bad = ~(angle <= tolerance)

@@ -1,11 +1,13 @@
-"""The inverse kernel of a dense layer that is kept by sweeps of Newton and Schulz."""
+"""The inverse kernel of a dense layer by sweeps of Newton and Schulz."""
+
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from snf_tf import ops
 from snf_tf.layers.self_normalizing import inverse_quality as quality
-from snf_tf.layers.self_normalizing.inverse_method import COUNT, ClosedForm, Update
+from snf_tf.layers.self_normalizing.inverse_method import COUNT, ClosedForm, StateWeight, Update
 
 # Negligible damping: these rows carry no noise.
 _NO_DAMPING = 1e-6
@@ -15,14 +17,14 @@ _NO_DAMPING = 1e-6
 class NewtonSchulz(ClosedForm):
     """Keeps the inverse kernel M of a dense layer by sweeps of Newton and Schulz, when needed.
 
-    In every step M is projected on the two worst rows, as in `Projected`, for a few products with a
-    vector. Where the angle between the gradients of log|det| by M and by the exact inverse exceeds
-    the tolerance, there is a sweep, `snf_tf.ops.newton_schulz_inverse`. Where the norm of `I -
-    kernel @ M` is 1 or more, or one sweep is not enough, the kernel is inverted exactly, and the
-    log says so. Every replica computes the same.
+    Every step projects M on the two worst rows, as in `Projected`, at the cost of a few products
+    with a vector. If the angle between the gradients of log|det| by M and by the exact inverse
+    exceeds the tolerance, a sweep follows (`snf_tf.ops.newton_schulz_inverse`). If one sweep is not
+    enough, or the norm of `I - kernel @ M` is 1 or more, the kernel is inverted exactly. The log
+    then says so. Every replica computes the same inverse.
 
     The layer's `inverse_state`: `inverse_angle` (the estimate before a sweep, in degrees), `sweeps`
-    and `exact_inversions` (how many so far), `inverse_updates`.
+    and `exact_inversions` (numbers so far), `inverse_updates`.
 
     Args:
         tolerance: Largest angle, in degrees.
@@ -37,15 +39,15 @@ class NewtonSchulz(ClosedForm):
         0
     """
 
-    def __init__(self, tolerance: float = 0.5):
+    def __init__(self, tolerance: float = 0.5) -> None:
         if not tolerance > 0:
             raise ValueError(f"tolerance must be positive. Received: tolerance={tolerance}")
         super().__init__(tolerance=tolerance)
 
-    def initial_state(self, layer):
+    def initial_state(self, layer: Any) -> dict[str, StateWeight]:
         return quality.quality_state(layer, sweeps=COUNT)
 
-    def update(self, layer, x, z):
+    def update(self, layer: Any, x: tf.Tensor, z: tf.Tensor) -> Update:
         kernel, inverse = layer.widen(layer.kernel), layer.widen(layer.inverse_kernel)
         norm, rows, images, state = quality.worst_rows(layer, kernel, inverse)
         inverse = ops.project_inverse(inverse, rows, images, _NO_DAMPING)
@@ -53,15 +55,15 @@ class NewtonSchulz(ClosedForm):
         angle, good = quality.judge(layer, kernel, inverse, norm, tolerance)
         zero, one = (tf.constant(number, tf.int64) for number in (0, 1))
 
-        def exact():
+        def exact() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             return quality.invert(layer, kernel, angle), zero, one
 
-        def sweep():
+        def sweep() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             swept = ops.newton_schulz_inverse(kernel, inverse)
             enough = quality.estimated_angle(layer, kernel, swept) <= tolerance
             return tf.cond(enough, lambda: (swept, one, zero), exact)
 
-        def mend():
+        def mend() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             return tf.cond(norm < 1, sweep, exact)
 
         inverse, sweeps, inversions = tf.cond(good, lambda: (inverse, zero, zero), mend)

@@ -29,7 +29,7 @@ class FixedPenalty(Option):
         10.0
     """
 
-    def __init__(self, weight: float = 1.0):
+    def __init__(self, weight: float = 1.0) -> None:
         if not (isinstance(weight, int | float) and weight >= 0):
             raise ValueError(
                 "reconstruction_weight must not be negative. "

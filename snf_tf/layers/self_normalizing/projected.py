@@ -1,32 +1,36 @@
-"""The inverse kernel of a dense layer that is projected on every batch."""
+"""The inverse kernel of a dense layer by projection on every batch."""
+
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from snf_tf import ops
 from snf_tf.layers.self_normalizing import inverse_quality as quality
-from snf_tf.layers.self_normalizing.inverse_method import ClosedForm, Update
+from snf_tf.layers.self_normalizing.inverse_method import ClosedForm, StateWeight, Update
 
 
 @keras.saving.register_keras_serializable("snf_tf")
 class Projected(ClosedForm):
     """Projects the inverse kernel M of a dense layer on every batch; see `ops.project_inverse`.
 
-    Two rows join those of the batch: the row in which `I - kernel @ M` is largest, and the row
-    that M makes longest, whose share in the gradient is largest. Power iterations find them, and go
-    on from step to step. Every fourth step, or every step where the norm of `I - kernel @ M` is
-    large, random rows estimate the angle between the gradients of log|det| by M and by the exact
-    inverse. Where that norm is 1 or more, or the angle exceeds the tolerance, the kernel is
-    inverted exactly, and the log says so. Every replica projects on the same rows of the whole
-    batch, which is gathered.
+    Two rows join the rows of the batch: the row in which `I - kernel @ M` is largest, and the row
+    that M makes longest. The longest row has the largest share in the gradient. Power iterations
+    find both rows, and go on from step to step.
 
-    The layer's `inverse_state`: `inverse_angle` (the estimate, in degrees), `exact_inversions` (how
-    many so far), `inverse_updates`.
+    Random rows estimate the angle between the gradients of log|det| by M and by the exact inverse.
+    The estimate runs in every fourth step, and in every step where the norm of `I - kernel @ M` is
+    large. If this norm is 1 or more, or the angle exceeds the tolerance, the kernel is inverted
+    exactly, and the log says so. Every replica gathers the whole batch and projects on the same
+    rows.
+
+    The layer's `inverse_state`: `inverse_angle` (the estimate, in degrees), `exact_inversions`
+    (number so far), `inverse_updates`.
 
     Args:
-        rows: Number of the batch's rows to project on; None: all.
+        rows: Number of the batch's rows to project on; None for all.
         probes: Number of normal rows to project on, instead of the batch's.
-        damping: In units of the mean eigenvalue of the rows' Gram matrix.
+        damping: Damping in units of the mean eigenvalue of the rows' Gram matrix.
         tolerance: Largest angle, in degrees.
 
     Raises:
@@ -46,7 +50,7 @@ class Projected(ClosedForm):
         probes: int | None = None,
         damping: float = 1e-3,
         tolerance: float = 2.0,
-    ):
+    ) -> None:
         given = {"rows": rows, "probes": probes, "damping": damping, "tolerance": tolerance}
         if not all(value is None or value > 0 for value in given.values()):
             raise ValueError(
@@ -54,14 +58,14 @@ class Projected(ClosedForm):
             )
         super().__init__(**given)
 
-    def initial_state(self, layer):
+    def initial_state(self, layer: Any) -> dict[str, StateWeight]:
         return quality.quality_state(layer)
 
-    def update(self, layer, x, z):
+    def update(self, layer: Any, x: tf.Tensor, z: tf.Tensor) -> Update:
         kernel, inverse = layer.widen(layer.kernel), layer.widen(layer.inverse_kernel)
         norm, *worst, state = quality.worst_rows(layer, kernel, inverse)
         rows, images = self._rows_and_images(layer, kernel, x, z)
-        # The worst rows are as long as the others, or the damping would hide them.
+        # Makes the worst rows as long as the others, or the damping would hide them.
         count = tf.cast(tf.maximum(tf.shape(images)[0], 1), images.dtype)
         length = tf.norm(images) / tf.sqrt(count)
         rows, images = (
@@ -80,7 +84,9 @@ class Projected(ClosedForm):
         }
         return Update(inverse, tf.transpose(inverse), state)
 
-    def _rows_and_images(self, layer, kernel, x, z):
+    def _rows_and_images(
+        self, layer: Any, kernel: tf.Tensor, x: tf.Tensor, z: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the rows to project on, and their products with the kernel."""
         probes = self.options["probes"]
         if probes is not None:
@@ -93,7 +99,7 @@ class Projected(ClosedForm):
         return rows, images - layer.widen(layer.bias)
 
 
-def _of_all_replicas(x):
+def _of_all_replicas(x: tf.Tensor) -> tf.Tensor:
     replica = tf.distribute.get_replica_context()
     alone = replica is None or replica.num_replicas_in_sync == 1
     return x if alone else replica.all_gather(x, axis=0)

@@ -30,7 +30,7 @@ class ConvolutionExponential(ExactConv2D):
         kernel_size: An odd integer, or two.
         bound: Largest spectral norm of T, at most 10: beyond, rounding errors would spoil the
             inverse. The estimate of the norm is never too large. Random kernels exceed the bound by
-            up to 2 % with `training=False`, and by up to 50 % in the first calls with
+            up to 8 % with `training=False`, and by up to 50 % in the first calls with
             `training=True`.
         kernel_initializer: Initial kernel, `(kh, kw, C, C)`; by default Glorot normal noise of gain
             0.01.

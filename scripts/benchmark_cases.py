@@ -280,10 +280,7 @@ def _sampling():
 
 
 def _banded(batch):
-    """Returns exact log-determinants, their gradients and solves of 3x3 convolutions.
-
-    They stand against the same by the dense matrix.
-    """
+    """Returns log-dets, gradients and solves of convolutions, against the dense matrix."""
     from snf_tf import ops
 
     result = {}
@@ -293,11 +290,10 @@ def _banded(batch):
             ("", ops.conv2d_log_det, ops.conv2d_solve),
             ("_dense", ops.conv2d_log_det_dense, ops.conv2d_solve_dense),
         ):
+            value = functools.partial(work.log_det, log_det, image)
             for name, make in {
-                f"log_det_{size}": functools.partial(work.log_det, log_det, image),
-                f"log_det_gradient_{size}": functools.partial(
-                    work.log_det, log_det, image, gradient=True
-                ),
+                f"log_det_{size}": value,
+                f"log_det_gradient_{size}": functools.partial(value, gradient=True),
                 f"solve_{size}": functools.partial(work.solve, solve, image, batch),
             }.items():
                 result[name + suffix] = Case(make, against=(f"{name}_dense",))

@@ -1,11 +1,11 @@
 """Layers and flows as bijectors and distributions of TensorFlow Probability."""
 
 import itertools
+from typing import Any
 
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from snf_tf.flow import Flow
 from snf_tf.layers.bijection import Bijection
 
 _fresh = itertools.count()
@@ -42,7 +42,7 @@ def as_bijector(layer: Bijection, name: str | None = None) -> "FlowBijector":
     return FlowBijector(layer, name=name)
 
 
-def as_distribution(flow: Flow) -> tfp.distributions.TransformedDistribution:
+def as_distribution(flow: Any) -> tfp.distributions.TransformedDistribution:
     """Turns a flow into the TFP distribution of its x, or of the dequantized x.
 
     log_prob and samples are exact.

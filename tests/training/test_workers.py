@@ -14,7 +14,7 @@ import pytest
 
 import snf_tf.training
 from tests.mnist_files import write_mnist
-from tests.training.test_resume import checkpoint
+from tests.training.run_files import checkpoint
 
 ROOT = Path(__file__).parents[2]
 

@@ -74,7 +74,7 @@ class PLU(Parameterization):
     Example:
         >>> layer = snf_tf.layers.InvertibleConv1x1(snf_tf.layers.PLU())
         >>> layer.build((None, 4, 4, 3))
-        >>> layer.log_scale.shape
+        >>> tuple(layer.log_scale.shape)
         (3,)
     """
 
@@ -122,7 +122,7 @@ class Householder(Parameterization):
     Example:
         >>> layer = snf_tf.layers.InvertibleConv1x1(snf_tf.layers.Householder(reflections=2))
         >>> layer.build((None, 4, 4, 3))
-        >>> layer.vectors.shape
+        >>> tuple(layer.vectors.shape)
         (2, 3)
     """
 

@@ -138,7 +138,7 @@ def test_layers_refine_their_inverse():
         x = tf.random.normal((2, *shape), dtype=tf.float64)
         z, _ = layer(x)
         layer(x, training=True)
-        found, steps = layer.refined_inverse(z)
+        found, steps, *_ = layer.refined_inverse(z)
         assert steps > 0
         np.testing.assert_allclose(found, x, rtol=1e-11, atol=1e-11)
 

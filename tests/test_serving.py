@@ -206,5 +206,5 @@ def test_decoding_by_the_kept_inverse(loaded, model):
 
 def test_an_uninitialized_flow_is_not_exported(tmp_path):
     flow = snf_tf.Flow([layers.ActNorm()], event_shape=(3,))
-    with pytest.raises(ValueError, match="act_norm.* wait for data"):
+    with pytest.raises(ValueError, match=r"act_norm.* wait for data"):
         serving.export(flow, tmp_path / "model")

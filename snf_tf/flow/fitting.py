@@ -190,8 +190,9 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
             loss = mean.result()
         else:
             # A step reports what the first replica returns.
-            sums = [tf.convert_to_tensor(variable) for variable in (mean.total, mean.count)]
-            loss = tf.math.divide_no_nan(*replica.all_reduce(tf.distribute.ReduceOp.SUM, sums))
+            sums = tf.stack([tf.convert_to_tensor(part) for part in (mean.total, mean.count)])
+            total, count = tf.unstack(replica.all_reduce(tf.distribute.ReduceOp.SUM, sums))
+            loss = tf.math.divide_no_nan(total, count)
         return {"surrogate": loss, "loss": loss}
 
     @property

@@ -46,7 +46,7 @@ def results(replicas, method, rows):
     ("replicas", "method", "rows"),
     [
         (2, "learned", 16),
-        (2, "projected", 15),
+        pytest.param(2, "projected", 15, marks=pytest.mark.slow),
         pytest.param(4, "learned", 14, marks=pytest.mark.slow),
         pytest.param(8, "learned", 19, marks=pytest.mark.slow),
         pytest.param(8, "projected", 16, marks=pytest.mark.slow),

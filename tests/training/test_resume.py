@@ -135,6 +135,7 @@ def test_epochs_may_be_a_macro(run):
         assert run("train.epochs = %length", f"length = {epochs}")["epochs"] == epochs
 
 
+@pytest.mark.slow
 def test_devices_and_places_may_change(run, tmp_path):
     # Longer than a line of gin's configuration.
     moved = tmp_path / ("a-long-name-" * 8)

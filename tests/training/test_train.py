@@ -81,6 +81,7 @@ def test_statistics_are_taken_in_some_epochs(run, tmp_path):
     assert taken == [True, True, False, True, False]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_does_not_grow(run, tmp_path):
     sizes = []
     for epochs in (1, 4):

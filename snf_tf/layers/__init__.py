@@ -13,10 +13,20 @@ from snf_tf.layers.factor_out import FactorOut
 from snf_tf.layers.flow_layer import FlowLayer
 from snf_tf.layers.from_bijector import FromBijector
 from snf_tf.layers.initializers import NoisyIdentity
+from snf_tf.layers.log_det_estimators import (
+    BruteForce,
+    ByBound,
+    Geometric,
+    Krylov,
+    Poisson,
+    RussianRoulette,
+    TruncatedSeries,
+)
 from snf_tf.layers.masks import Channels
 from snf_tf.layers.parameterizations import PLU, Householder, Plain
 from snf_tf.layers.preprocessing import Dequantize, Logit, Scale
 from snf_tf.layers.reshape import Flatten, Squeeze
+from snf_tf.layers.residual import ResidualBlock
 from snf_tf.layers.self_normalizing import (
     FixedPenalty,
     LearnedInverse,
@@ -36,6 +46,8 @@ __all__ = [
     "Affine",
     "AffineCoupling",
     "Bijection",
+    "BruteForce",
+    "ByBound",
     "Channels",
     "ConvolutionExponential",
     "Coupling",
@@ -49,9 +61,11 @@ __all__ = [
     "Flatten",
     "FlowLayer",
     "FromBijector",
+    "Geometric",
     "Householder",
     "HouseholderConv1x1",
     "InvertibleConv1x1",
+    "Krylov",
     "LeakyReLU",
     "LearnedInverse",
     "LeastSquares",
@@ -59,8 +73,11 @@ __all__ = [
     "NewtonSchulz",
     "NoisyIdentity",
     "Plain",
+    "Poisson",
     "Projected",
     "RelativeGradientDense",
+    "ResidualBlock",
+    "RussianRoulette",
     "Scale",
     "SelfNormalizingConv2D",
     "SelfNormalizingDense",
@@ -71,4 +88,5 @@ __all__ = [
     "Squeeze",
     "Step",
     "TanhScale",
+    "TruncatedSeries",
 ]

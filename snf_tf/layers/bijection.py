@@ -142,6 +142,12 @@ class Bijection(keras.layers.Layer):
         """
         return [self] if self.is_bijection else []
 
+    def prepare(self) -> None:
+        """Brings up to date what evaluation, sampling and export rely on, outside of a graph.
+
+        A flow calls it first. Most layers have nothing to do; a `ResidualBlock` certifies norms.
+        """
+
     def check_data(self, x: tf.Tensor) -> tf.Tensor:
         """Returns x after checking that this layer accepts its values; see `snf_tf.ops.require`."""
         return x

@@ -1,5 +1,30 @@
 """Networks inside bijections: plain Keras layers that are no bijections themselves."""
 
 from snf_tf.networks.conditioners import ZeroConv2D, default_conditioner
+from snf_tf.networks.dense_net import LipschitzDenseNet
+from snf_tf.networks.lipschitz import (
+    LipschitzLayer,
+    lipschitz_bound,
+    lipschitz_parts,
+    nominal_bound,
+)
+from snf_tf.networks.lipschitz_activations import CLipSwish, LipSwish
+from snf_tf.networks.lipschitz_network import LipschitzNetwork
+from snf_tf.networks.norm_order import NormOrder
+from snf_tf.networks.spectral import SpectralConv2D, SpectralDense
 
-__all__ = ["ZeroConv2D", "default_conditioner"]
+__all__ = [
+    "CLipSwish",
+    "LipSwish",
+    "LipschitzDenseNet",
+    "LipschitzLayer",
+    "LipschitzNetwork",
+    "NormOrder",
+    "SpectralConv2D",
+    "SpectralDense",
+    "ZeroConv2D",
+    "default_conditioner",
+    "lipschitz_bound",
+    "lipschitz_parts",
+    "nominal_bound",
+]

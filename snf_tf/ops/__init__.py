@@ -21,6 +21,12 @@ from snf_tf.ops.conv import (
     resize_kernel,
     self_normalizing_conv2d,
 )
+from snf_tf.ops.conv_norms import (
+    aol_conv2d_kernel,
+    conv2d_mixed_norm_bound,
+    conv2d_norm_bound,
+    conv2d_operator_norm,
+)
 from snf_tf.ops.dense import affine_matmul, relative_gradient_matmul, self_normalizing_matmul
 from snf_tf.ops.exponential import (
     conv2d_norm,
@@ -28,6 +34,10 @@ from snf_tf.ops.exponential import (
     conv2d_trace,
     exponential_conv2d,
     exponential_terms,
+)
+from snf_tf.ops.fixed_point import (
+    FixedPoint,
+    fixed_point,
 )
 from snf_tf.ops.inverse_kernels import (
     angle,
@@ -39,13 +49,48 @@ from snf_tf.ops.inverse_kernels import (
     project_inverse,
     unit_rows,
 )
+from snf_tf.ops.krylov import (
+    KrylovEstimate,
+    krylov_log_det,
+)
 from snf_tf.ops.likelihood import batch_mean, bits_per_dim, standard_normal_log_prob
 from snf_tf.ops.log_abs_det import log_abs_det
+from snf_tf.ops.log_det_series import (
+    MONOTONE,
+    RESIDUAL,
+    brute_force_log_det,
+    early_gradients,
+    power_series,
+    series_log_det,
+    series_weights,
+)
 from snf_tf.ops.monotone import monotone_inverse
+from snf_tf.ops.norms import (
+    aol_dense_kernel,
+    check_orders,
+    has_closed_form,
+    operator_norm,
+    operator_norm_bound,
+    operator_norm_lower_bound,
+)
+from snf_tf.ops.power_method import (
+    PowerMethod,
+    dual_order,
+    dual_vector,
+    power_method,
+    vector_norm,
+)
 from snf_tf.ops.precision import precise_conv2d, precise_matmul
-from snf_tf.ops.random import fold_in, row_seed, uniform_rows
+from snf_tf.ops.random import (
+    fold_in,
+    normal_rows,
+    rademacher_rows,
+    row_seed,
+    uniform_rows,
+)
 from snf_tf.ops.refinement import Solution, refined_conv2d_solve, refined_matmul_solve
 from snf_tf.ops.replicas import replica_rows, scale_gradient
+from snf_tf.ops.residual import residual_inverse
 from snf_tf.ops.spline import (
     rational_quadratic_spline,
     rational_quadratic_spline_inverse,
@@ -53,29 +98,47 @@ from snf_tf.ops.spline import (
 )
 
 __all__ = [
+    "MONOTONE",
+    "RESIDUAL",
+    "FixedPoint",
+    "KrylovEstimate",
+    "PowerMethod",
     "Solution",
     "affine_conv2d",
     "affine_matmul",
     "angle",
+    "aol_conv2d_kernel",
+    "aol_dense_kernel",
     "batch_mean",
     "bits_per_dim",
+    "brute_force_log_det",
+    "check_orders",
     "conv2d",
     "conv2d_exact_log_det_gradient",
     "conv2d_log_det",
     "conv2d_log_det_dense",
     "conv2d_log_det_gradient",
     "conv2d_matrix",
+    "conv2d_mixed_norm_bound",
     "conv2d_norm",
+    "conv2d_norm_bound",
+    "conv2d_operator_norm",
     "conv2d_singular_vector",
     "conv2d_solve",
     "conv2d_solve_dense",
     "conv2d_trace",
+    "dual_order",
+    "dual_vector",
+    "early_gradients",
     "exponential_conv2d",
     "exponential_terms",
     "finite_or_stop",
+    "fixed_point",
     "flip",
     "fold_in",
+    "has_closed_form",
     "inverse_residual",
+    "krylov_log_det",
     "leaky_relu",
     "leaky_relu_inverse",
     "least_squares_inverse_kernel",
@@ -84,9 +147,16 @@ __all__ = [
     "monotone_inverse",
     "multiplicity",
     "newton_schulz_inverse",
+    "normal_rows",
+    "operator_norm",
+    "operator_norm_bound",
+    "operator_norm_lower_bound",
+    "power_method",
+    "power_series",
     "precise_conv2d",
     "precise_matmul",
     "project_inverse",
+    "rademacher_rows",
     "rational_quadratic_spline",
     "rational_quadratic_spline_inverse",
     "refined_conv2d_solve",
@@ -94,11 +164,14 @@ __all__ = [
     "relative_gradient_matmul",
     "replica_rows",
     "require",
+    "residual_inverse",
     "resize_kernel",
     "row_seed",
     "scale_gradient",
     "self_normalizing_conv2d",
     "self_normalizing_matmul",
+    "series_log_det",
+    "series_weights",
     "smooth_leaky_relu",
     "smooth_leaky_relu_inverse",
     "smooth_tanh",
@@ -107,4 +180,5 @@ __all__ = [
     "standard_normal_log_prob",
     "uniform_rows",
     "unit_rows",
+    "vector_norm",
 ]

@@ -84,3 +84,18 @@ def uniform_rows(seed: tf.Tensor, shape: tf.Tensor, dtype: tf.DType) -> tf.Tenso
     )
     highest = tf.bitwise.right_shift(integers, tf.constant(8 * integer.size - precision, integer))
     return tf.reshape((tf.cast(highest, dtype) * 2.0**-precision)[:, :size], shape)
+
+
+def normal_rows(seed: tf.Tensor, shape: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Draws standard normal numbers, row by row; arguments are those of `uniform_rows`."""
+    precision = _INTEGERS[tf.as_dtype(dtype)][2]
+    # Half a unit more, since the quantile of 0 is infinite.
+    return tf.math.ndtri(uniform_rows(seed, shape, dtype) + 2.0 ** -(precision + 1))
+
+
+def rademacher_rows(seed: tf.Tensor, shape: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Draws signs, -1 or 1, row by row; arguments are those of `uniform_rows`."""
+    half = tf.constant(0.5, dtype)
+    return tf.where(
+        uniform_rows(seed, shape, dtype) < half, -tf.ones((), dtype), tf.ones((), dtype)
+    )

@@ -1,0 +1,270 @@
+"""How a residual block computes or estimates log|det(I + J)|."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
+import keras
+import numpy as np
+import tensorflow as tf
+from scipy import special
+
+from snf_tf import ops
+from snf_tf.layers.options import Option, deserialized, resolve
+
+Map = Callable[[tf.Tensor], tf.Tensor]
+# A number of terms beyond has a probability below that of a rounding error.
+_LONGEST, _NEGLIGIBLE = 2000, 1e-16
+
+
+class TermDistribution(Option):
+    """The distribution of the number of terms N of a Russian roulette, on 0, 1, 2, ...
+
+    Subclasses define `survival(j, lipschitz)`, P(N >= j).
+    """
+
+    def survival(self, j: np.ndarray, lipschitz: float) -> np.ndarray:
+        """Returns P(N >= j) in float64.
+
+        Args:
+            j: Integers of at least 1.
+            lipschitz: The Lipschitz constant of g.
+        """
+        raise NotImplementedError
+
+
+@keras.saving.register_keras_serializable("snf_tf")
+class Geometric(TermDistribution):
+    """Geometric on 1, 2, ...: `P(N >= j) = (1 - p)^(j - 1)` (RF section 3.1).
+
+    Roulette's variance is finite if `1 - p` exceeds the square of J's spectral radius: for p = 0.5
+    a radius below 0.707.
+
+    Args:
+        p: In (0, 1).
+
+    Raises:
+        ValueError: If p is not.
+    """
+
+    def __init__(self, p: float = 0.5) -> None:
+        super().__init__(p=p)
+        if isinstance(p, bool) or not isinstance(p, int | float) or not 0 < p < 1:
+            raise ValueError(f"p must be in (0, 1). Received: p={p!r}")
+
+    def survival(self, j, lipschitz):
+        return (1.0 - self.options["p"]) ** (j - 1.0)
+
+
+@keras.saving.register_keras_serializable("snf_tf")
+class Poisson(TermDistribution):
+    """Poisson on 0, 1, ...: P(N >= j) is the incomplete gamma function P(j, rate).
+
+    The published image runs have rate 2. Its variance is finite for no spectral radius above 0.
+
+    Args:
+        rate: Positive.
+
+    Raises:
+        ValueError: If rate is not.
+    """
+
+    def __init__(self, rate: float = 2.0) -> None:
+        super().__init__(rate=rate)
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not rate > 0:
+            raise ValueError(f"rate must be positive. Received: rate={rate!r}")
+
+    def survival(self, j, lipschitz):
+        return special.gammainc(j, self.options["rate"])
+
+
+@keras.saving.register_keras_serializable("snf_tf")
+class ByBound(TermDistribution):
+    """Geometric with `1 - p = max(1/2, L^1.5)`, L the bound of g's Lipschitz constant.
+
+    As L is not below the spectral radius, the variance is finite for every block; the price is
+    about 1 / p terms.
+    """
+
+    def survival(self, j, lipschitz):
+        return max(0.5, lipschitz**1.5) ** (j - 1.0)
+
+
+_DISTRIBUTIONS: Mapping[str, type] = {
+    "geometric": Geometric,
+    "poisson": Poisson,
+    "by_bound": ByBound,
+}
+
+
+class LogDetEstimator(Option):
+    """A way to log|det(I + J)|.
+
+    Attributes:
+        is_exact: Whether the value is no estimate.
+    """
+
+    is_exact = False
+
+    def __call__(
+        self,
+        function: Map,
+        x: tf.Tensor,
+        probe: tf.Tensor,
+        seed: tf.Tensor,
+        lipschitz: float,
+        terms: Any = ops.RESIDUAL,
+    ) -> tf.Tensor:
+        """Returns `(batch,)` in the dtype of the probe, in nats, with its gradient.
+
+        Args:
+            function: Maps x to g(x).
+            x: `(batch,) + event_shape`.
+            probe: v, of the shape of x; E[v v^T] = I.
+            seed: A row seed, for what is random beside the probe; shared by the batch.
+            lipschitz: The Lipschitz constant of g.
+            terms: As in `snf_tf.ops.brute_force_log_det`.
+        """
+        raise NotImplementedError
+
+    def for_evaluation(self) -> "LogDetEstimator":
+        """Returns what evaluates in the place of this one where dimensions are many.
+
+        By default roulette after 20 exact terms: unbiased, and of little variance (RF section 5.1).
+        """
+        return RussianRoulette(exact_terms=20)
+
+    def _series(self, function, x, probe, coefficients, terms):
+        weights = ops.series_weights(tf.cast(coefficients, probe.dtype), terms)
+        return ops.power_series(function, x, probe, *weights)
+
+
+@keras.saving.register_keras_serializable("snf_tf")
+class RussianRoulette(LogDetEstimator):
+    """The unbiased estimator of Residual Flows (RF Theorems 1, 2).
+
+    The power series runs to `exact_terms + N` terms. Those after the exact ones are divided by the
+    probability of reaching them. Gradients are the Neumann series'. N is drawn once a call.
+
+    Args:
+        exact_terms: Terms that are always computed, at least 0.
+        distribution: `Geometric(0.5)`, `Poisson(2)` or `ByBound()`, or their names "geometric",
+            "poisson", "by_bound".
+
+    Raises:
+        ValueError: If an argument is none of these.
+
+    Example:
+        >>> roulette = RussianRoulette(distribution=Geometric(0.5))
+        >>> roulette.coefficients(4, lipschitz=0.9).tolist()
+        [1.0, 1.0, 1.0, 2.0]
+    """
+
+    def __init__(
+        self, exact_terms: int = 2, distribution: str | TermDistribution = "geometric"
+    ) -> None:
+        if isinstance(exact_terms, bool) or not isinstance(exact_terms, int) or exact_terms < 0:
+            raise ValueError(
+                "exact_terms must be an integer of at least 0. "
+                f"Received: exact_terms={exact_terms!r}"
+            )
+        self.exact_terms = exact_terms
+        self.distribution = resolve(distribution, _DISTRIBUTIONS, "distribution")
+        super().__init__(exact_terms=exact_terms, distribution=self.distribution)
+
+    def coefficients(self, count: int, lipschitz: float) -> np.ndarray:
+        """Returns the factors of the first `count` terms, `1 / P(N >= k - exact_terms)`."""
+        later = np.arange(1.0, max(count - self.exact_terms, 0) + 1.0)
+        factors = 1.0 / self.distribution.survival(later, lipschitz)
+        return np.concatenate([np.ones(self.exact_terms), factors])[:count]
+
+    def __call__(self, function, x, probe, seed, lipschitz, terms=ops.RESIDUAL):
+        survival = self.distribution.survival(np.arange(1.0, _LONGEST), lipschitz)
+        survival = survival[: max(int(np.sum(survival > _NEGLIGIBLE)), 1)]
+        # The same number on all replicas: the row does not count.
+        uniform = tf.random.stateless_uniform((), seed[:2], dtype=tf.float64)
+        n = tf.reduce_sum(tf.cast(survival > uniform, tf.int32))
+        factors = self.coefficients(self.exact_terms + len(survival), lipschitz)
+        count = tf.maximum(self.exact_terms + n, 1)
+        # Of no terms at all, the first has the factor 0.
+        mask = tf.cast(tf.range(count) < self.exact_terms + n, tf.float64)
+        return self._series(function, x, probe, tf.constant(factors)[:count] * mask, terms)
+
+    def for_evaluation(self) -> LogDetEstimator:
+        return RussianRoulette(max(20, self.exact_terms), self.distribution)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        return cls(**deserialized(config))
+
+
+@keras.saving.register_keras_serializable("snf_tf")
+class TruncatedSeries(LogDetEstimator):
+    """The biased estimator of i-ResNets (Behrmann et al. 2019): a fixed number of terms.
+
+    Args:
+        terms: At least 1.
+
+    Raises:
+        ValueError: If terms is not a positive integer.
+    """
+
+    def __init__(self, terms: int = 10) -> None:
+        super().__init__(terms=_positive(terms, "terms"))
+
+    def __call__(self, function, x, probe, seed, lipschitz, terms=ops.RESIDUAL):
+        ones = tf.ones((self.options["terms"],), tf.float64)
+        return self._series(function, x, probe, ones, terms)
+
+
+@keras.saving.register_keras_serializable("snf_tf")
+class Krylov(LogDetEstimator):
+    """A Krylov space of a fixed number of products: nothing is random but the probe.
+
+    Its error is far below the probe's own where J has real eigenvalues; see docs/residual_flows.md.
+
+    Args:
+        products: Products with the Jacobian, at least 1.
+
+    Raises:
+        ValueError: If products is not a positive integer.
+    """
+
+    def __init__(self, products: int = 4) -> None:
+        super().__init__(products=_positive(products, "products"))
+
+    def __call__(self, function, x, probe, seed, lipschitz, terms=ops.RESIDUAL):
+        count = self.options["products"]
+        return ops.krylov_log_det(function, x, probe, count, dtype=probe.dtype, terms=terms).value
+
+    def for_evaluation(self) -> LogDetEstimator:
+        return Krylov(max(10, self.options["products"]))
+
+
+@keras.saving.register_keras_serializable("snf_tf")
+class BruteForce(LogDetEstimator):
+    """The exact log-determinant by the whole Jacobian, for few dimensions."""
+
+    is_exact = True
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def __call__(self, function, x, probe, seed, lipschitz, terms=ops.RESIDUAL):
+        return ops.brute_force_log_det(function, x, probe.dtype, terms)
+
+    def for_evaluation(self) -> LogDetEstimator:
+        return self
+
+
+LOG_DET_ESTIMATORS: Mapping[str, type] = {
+    "russian_roulette": RussianRoulette,
+    "truncated_series": TruncatedSeries,
+    "krylov": Krylov,
+    "brute_force": BruteForce,
+}
+
+
+def _positive(count, name):
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise ValueError(f"{name} must be an integer of at least 1. Received: {name}={count!r}")
+    return count

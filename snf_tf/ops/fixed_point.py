@@ -1,0 +1,127 @@
+"""Fixed points of contractions, by Anderson's acceleration for every example."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+# Steps without progress after which an example falls back to damped iteration.
+_PATIENCE = 10
+# Rounding errors of a function of float32 or float64, in units of the last place.
+_ROUNDING = 4.0
+
+
+class FixedPoint(NamedTuple):
+    """What a solver of `x = function(x)` found.
+
+    Attributes:
+        value: x, `(batch,) + event_shape`, without a gradient.
+        steps: Number of evaluations of the function, an integer scalar.
+        residual: |function(x) - x| of every example before the last step, `(batch,)`.
+        error: The bound L / (1 - L) residual of the distance to the fixed point, `(batch,)`.
+        converged: Whether every example met the tolerance, a bool scalar.
+    """
+
+    value: tf.Tensor
+    steps: tf.Tensor
+    residual: tf.Tensor
+    error: tf.Tensor
+    converged: tf.Tensor
+
+
+def fixed_point(
+    function: Callable[[tf.Tensor], tf.Tensor],
+    start: tf.Tensor,
+    lipschitz: float | tf.Tensor,
+    tolerance: float | None = None,
+    max_steps: int = 1000,
+) -> FixedPoint:
+    """Solves `x = function(x)` for a contraction, by Anderson(1) for every example.
+
+    A step is `x <- F - m (F - F_before)`, F = function(x). m makes the residual F - x least along
+    its last change (Anderson 1965; Walker and Ni 2011). An example without progress in 10 steps
+    goes on by damped iteration, `x <- x + a (F - x)`, with a from 1/2 falling.
+
+    Args:
+        function: Maps x to a tensor of the same shape.
+        start: `(batch,) + event_shape`.
+        lipschitz: L in [0, 1), a Lipschitz constant of the function, in the Euclidean norm or in
+            another one. It turns residuals into errors.
+        tolerance: An example is done when its error bound, L / (1 - L) times its residual, is at
+            most the tolerance. None is 4 units in the last place of x. No residual below 4 units in
+            the last place is asked for.
+        max_steps: Evaluations at most.
+
+    Returns:
+        A `FixedPoint`.
+
+    Raises:
+        ValueError: If L, as a number, is not in [0, 1).
+
+    Example:
+        >>> found = snf_tf.ops.fixed_point(tf.cos, tf.ones((1, 1), tf.float64), lipschitz=0.85)
+        >>> round(float(found.value[0, 0]), 6), bool(found.converged)
+        (0.739085, True)
+    """
+    if isinstance(lipschitz, int | float) and not 0.0 <= lipschitz < 1.0:
+        raise ValueError(
+            f"lipschitz must be in [0, 1) for a contraction. Received: lipschitz={lipschitz}"
+        )
+    start = tf.stop_gradient(tf.convert_to_tensor(start))
+    rounding = _ROUNDING * np.finfo(start.dtype.as_numpy_dtype).eps
+    bound = tf.cast(lipschitz, start.dtype)
+    factor = bound / (1.0 - bound)
+
+    def norms(rows):
+        return tf.sqrt(tf.reduce_sum(tf.square(rows), axis=list(range(1, rows.shape.rank))))
+
+    def rows(numbers):
+        return tf.reshape(numbers, [-1] + [1] * (start.shape.rank - 1))
+
+    def goes_on(step, x, image, residual, size, best, idle, damping, done):
+        return (step < max_steps) & ~tf.reduce_all(done)
+
+    def advance(step, x, image, residual, size, best, idle, damping, done):
+        new_image = function(x)
+        new = new_image - x
+        new_size = norms(new)
+        scale = rounding * tf.maximum(norms(x), norms(start))
+        limit = scale if tolerance is None else tf.constant(tolerance, start.dtype)
+        new_done = (factor * new_size <= limit) | (new_size <= scale)
+        # What is not finite stays so: it ends, but has not converged.
+        new_done |= ~tf.math.is_finite(new_size)
+        change = new - residual
+        overlap = tf.reduce_sum(change * new, axis=list(range(1, new.shape.rank)))
+        mixing = tf.math.divide_no_nan(overlap, tf.square(norms(change)))
+        mixing = tf.where(step == 0, tf.zeros_like(mixing), mixing)
+        idle = tf.where(new_size < best, 0, idle + 1)
+        fallen = idle >= _PATIENCE
+        damping = tf.where(fallen, 0.5 * damping, damping)
+        idle = tf.where(fallen, 0, idle)
+        accelerated = new_image - rows(mixing) * (new_image - image)
+        damped = x + rows(damping) * new
+        following = tf.where(rows(damping) < 1.0, damped, accelerated)
+        # Of an example that is done, the image is closer to the fixed point than x.
+        following = tf.where(rows(new_done), new_image, following)
+        keep = rows(done)
+        return (
+            step + 1,
+            tf.where(keep, x, following),
+            tf.where(keep, image, new_image),
+            tf.where(keep, residual, new),
+            tf.where(done, size, new_size),
+            tf.where(done, best, tf.minimum(best, new_size)),
+            idle,
+            damping,
+            done | new_done,
+        )
+
+    ones = tf.ones(tf.shape(start)[:1], start.dtype)
+    infinite = ones * np.inf
+    none = tf.zeros(tf.shape(start)[:1], tf.int32)
+    begin = (tf.constant(0), start, start, tf.zeros_like(start), infinite, infinite, none, ones)
+    found = tf.while_loop(goes_on, advance, (*begin, tf.zeros_like(ones, tf.bool)))
+    steps, x, size, done = found[0], found[1], found[4], found[8]
+    x, size = tf.stop_gradient(x), tf.stop_gradient(size)
+    return FixedPoint(x, steps, size, factor * size, tf.reduce_all(done & tf.math.is_finite(size)))

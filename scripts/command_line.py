@@ -91,3 +91,16 @@ def _without_stderr():
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
+
+
+def test_likelihood(results: dict) -> str:
+    """Says the likelihoods of `results.json` in words, with their kind."""
+    kind = "" if "test_nll" in results else "_estimate"
+    words = kind.replace("_", " ")
+    error = results.get(f"test_nll{kind}_standard_error")
+    return (
+        f"Test nll{words} {results[f'test_nll{kind}']:.2f}"
+        + (f" +- {error:.2f}" if error is not None else "")
+        + f" nats, {results[f'test_bits_per_dim{kind}']:.4f} bits/dim; "
+        f"best validation nll{words} {results[f'best_val_nll{kind}']:.2f} nats"
+    )

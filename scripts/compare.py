@@ -36,8 +36,8 @@ def main(arguments) -> None:
             "run": [str(directory) for directory in directories],
             "data": [f"{result['dataset']} ({result['source']})" for result in results],
             "epochs": [result["epochs"] for result in results],
-            "test nll": [f"{result['test_nll']:.2f}" for result in results],
-            "bits/dim": [f"{result['test_bits_per_dim']:.4f}" for result in results],
+            "test nll": [_likelihood(result, "test_nll", 2) for result in results],
+            "bits/dim": [_likelihood(result, "test_bits_per_dim", 4) for result in results],
             "reconstruction error": [
                 _format(result.get("test_reconstruction_error")) for result in results
             ],
@@ -52,6 +52,19 @@ def main(arguments) -> None:
     print(table.to_string(index=False))
     _plot(directories, histories)
     print(f"Curves: {_OUTPUT.value}")
+
+
+def _likelihood(result, name, digits):
+    """Writes a likelihood of `results.json`; an estimate with its standard error."""
+    if name in result:
+        return f"{result[name]:.{digits}f}"
+    name += "_estimate"
+    error = result[f"{name}_standard_error"]
+    return f"{result[name]:.{digits}f} +- {error:.{digits}f} (estimate)"
+
+
+def _val_nll(history):
+    return history["val_nll" if "val_nll" in history else "val_nll_estimate"]
 
 
 def _format(value):
@@ -71,15 +84,16 @@ def _plot(directories, histories):
     figure = Figure(figsize=(16, 4.5), dpi=120, layout="tight")
     by_epochs, by_seconds, angles = figure.subplots(1, 3)
     for directory, history in zip(directories, histories, strict=True):
-        by_epochs.plot(history["epoch"], history["val_nll"], marker=".", label=str(directory))
-        by_seconds.plot(history["seconds"].cumsum(), history["val_nll"], marker=".")
+        label = f"{directory}{'' if 'val_nll' in history else ' (estimate)'}"
+        by_epochs.plot(history["epoch"], _val_nll(history), marker=".", label=label)
+        by_seconds.plot(history["seconds"].cumsum(), _val_nll(history), marker=".")
         steps = history["steps"].cumsum() if "steps" in history else history["epoch"]
         # An empty line keeps the colours in step.
         angle = _angles(history)
         angles.semilogy(steps[angle.index], angle, marker=".")
     for axes, x, y in (
-        (by_epochs, "epochs", "exact validation nll (nats)"),
-        (by_seconds, "seconds", "exact validation nll (nats)"),
+        (by_epochs, "epochs", "validation nll (nats), exact but where said"),
+        (by_seconds, "seconds", "validation nll (nats), exact but where said"),
         (angles, "steps", "largest angle of a kernel's gradient (degrees)"),
     ):
         axes.set_xlabel(x)

@@ -51,8 +51,7 @@ def main(_) -> None:
         f"{results['dataset']}, source {results['source']}.\n"
         f"Samples: {run_dir}/samples/samples.png\n"
         f"Run: {run_dir}\n"
-        f"Test nll {results['test_nll']:.2f} nats, {results['test_bits_per_dim']:.4f} bits/dim; "
-        f"best validation nll {results['best_val_nll']:.2f} nats; "
+        f"{command_line.test_likelihood(results)}; "
         f"{time.perf_counter() - start:.0f} s."
     )
 

@@ -18,6 +18,9 @@ def as_bijector(layer: Bijection, name: str | None = None) -> "FlowBijector":
     `layer.inverse(z)`, `bijector.inverse(x)` the z of `layer(x)`. Both log-determinants, and all
     gradients, are exact; a learned inverse takes no part, and gets no gradient.
 
+    Log-determinants are exact: a layer that can only estimate its own is refused when one is asked
+    for.
+
     Of a Flow that begins with `Dequantize`, the bijector starts at the dequantized x: noise is no
     bijection.
 
@@ -149,11 +152,13 @@ class FlowBijector(tfp.bijectors.Bijector):
         return tf.reshape(tf.cast(z, self.dtype), tf.concat([batch_shape, self._latent_shape], 0))
 
     def _inverse_log_det_jacobian(self, x, context=None):
+        self._require_exact()
         rows, context, batch_shape = self._rows(x, context, self._data_shape)
         log_dets = [log_det for _, log_det in self._steps_to_latents(rows, context)]
         return tf.reshape(self._sum(log_dets), batch_shape)
 
     def _forward_log_det_jacobian(self, z, context=None):
+        self._require_exact()
         rows, context, batch_shape = self._rows(z, context, self._latent_shape)
         log_dets = [
             part(x, context=context if part.takes_context else None)[1]
@@ -172,6 +177,13 @@ class FlowBijector(tfp.bijectors.Bijector):
             given = context if part.takes_context else None
             z = part.inverse(tf.reshape(z, (-1, *part.latent_shape)), context=given)
             yield part, z
+
+    def _require_exact(self):
+        if names := [part.name for part in self._parts if part.log_det_kind == "estimate"]:
+            raise ValueError(
+                "A bijector's log-determinants are exact: give ResidualBlock(..., "
+                f'log_det="brute_force"). Received: estimates in {", ".join(names)}'
+            )
 
     def _sum(self, log_dets):
         return tf.add_n([tf.cast(log_det, self.dtype) for log_det in log_dets])

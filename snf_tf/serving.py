@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from snf_tf import ops
 from snf_tf.flow import Flow
+from snf_tf.flow.estimation import estimate
 from snf_tf.flow.likelihood import constant_log_dets, exact_log_prob
 
 _NUMBERS = (tf.uint8, tf.int32, tf.int64, tf.float32, tf.float64)
@@ -67,6 +68,8 @@ class Endpoints:
     - `sample_exact(n, seed, temperature=1.0)`: the same by the exact inverse.
     - `log_prob(x, seed=0, first_row=0)`: `(batch,)`, exact, in nats. Row i gets the noise of (seed,
       first_row + i).
+    - `estimate_log_prob(x, seed=0, first_row=0, draws=8)`, in the place of log_prob where the flow
+      can only estimate: a dict of `mean` and `standard_error`, `(batch,)` each.
     - `encode(x, seed=0, first_row=0)`: latents `(batch, D)`.
     - `decode(z)`: data, by the exact inverse; `decode_approximate(z)`: by the kept inverses.
 
@@ -85,6 +88,10 @@ class Endpoints:
 
     def __init__(self, flow: Flow):
         self._functions = _Functions(flow)
+        if flow.log_det_kind == "exact":
+            self.log_prob = self._log_prob
+        else:
+            self.estimate_log_prob = self._estimate_log_prob
         self._dtype = tf.as_dtype(flow.log_det_dtype)
 
     def sample(self, n, seed, temperature=1.0) -> tf.Tensor:
@@ -93,8 +100,12 @@ class Endpoints:
     def sample_exact(self, n, seed, temperature=1.0) -> tf.Tensor:
         return self._functions.sample_exact(*self._draw(n, seed, temperature))
 
-    def log_prob(self, x, seed=0, first_row=0) -> tf.Tensor:
+    def _log_prob(self, x, seed=0, first_row=0) -> tf.Tensor:
         return self._functions.log_prob(tf.convert_to_tensor(x), _count(seed), _count(first_row))
+
+    def _estimate_log_prob(self, x, seed=0, first_row=0, draws=8) -> dict[str, tf.Tensor]:
+        numbers = (_count(number) for number in (seed, first_row, draws))
+        return self._functions.estimate_log_prob(tf.convert_to_tensor(x), *numbers)
 
     def encode(self, x, seed=0, first_row=0) -> tf.Tensor:
         return self._functions.encode(tf.convert_to_tensor(x), _count(seed), _count(first_row))
@@ -120,6 +131,7 @@ class _Functions(tf.Module):
 
     def __init__(self, flow: Flow):
         super().__init__(name=flow.name)
+        flow.prepare()
         self._variables = [weight.value for weight in flow.weights]
         self._base = flow.base
         constant = tf.constant(constant_log_dets(flow).numpy())
@@ -134,6 +146,11 @@ class _Functions(tf.Module):
         @tf.function(input_signature=[batch, row_seed])
         def log_prob_of(x, seed):
             return tf.cast(exact_log_prob(flow, flow.check_data(x), seed, constant), dtype)
+
+        @tf.function(input_signature=[batch, row_seed, tf.TensorSpec((), tf.int64)])
+        def estimates_of(x, seed, draws):
+            found = estimate(flow, flow.check_data(x), None, seed, draws)
+            return {"mean": found.mean, "standard_error": found.standard_error}
 
         @tf.function(input_signature=[batch, row_seed])
         def latents_of(x, seed):
@@ -161,6 +178,12 @@ class _Functions(tf.Module):
 
             return method
 
+        @tf.function
+        def estimate_log_prob(x, seed=0, first_row=0, draws=8):
+            x = tf.cast(_of_shape(x, shape, "x"), dtype)
+            draws = _require(draws >= 1, tf.cast(draws, tf.int64), "draws must be at least 1.")
+            return estimates_of(x, ops.row_seed(seed, first_row=first_row), draws)
+
         def decoded(exact):
             @tf.function(input_signature=[latents])
             def method(z):
@@ -171,7 +194,11 @@ class _Functions(tf.Module):
             return method
 
         self.sample, self.sample_exact = samples(exact=False), samples(exact=True)
-        self.log_prob, self.encode = on_rows(log_prob_of), on_rows(latents_of)
+        self.encode = on_rows(latents_of)
+        if flow.log_det_kind == "exact":
+            self.log_prob = on_rows(log_prob_of)
+        else:
+            self.estimate_log_prob = estimate_log_prob
         self.decode, self.decode_approximate = decoded(exact=True), decoded(exact=False)
         self._dtype = dtype
         self._data_dtype = dtype if flow.is_bijection else tf.uint8
@@ -181,16 +208,20 @@ class _Functions(tf.Module):
 
         In signatures x is uint8 where the flow takes images, and every argument must be given.
         """
-        for seed, method, kind in itertools.product(
-            _COUNTS, (self.log_prob, self.encode), _NUMBERS
-        ):
+        is_exact = hasattr(self, "log_prob")
+        density = self.log_prob if is_exact else self.estimate_log_prob
+        for seed, method, kind in itertools.product(_COUNTS, (density, self.encode), _NUMBERS):
             seed = tf.TensorSpec((), seed, "seed")
             method.get_concrete_function(tf.TensorSpec(None, kind, "x"), seed, _FIRST_ROW)
         data = tf.TensorSpec(None, self._data_dtype, "x"), _SEED, _FIRST_ROW
-        log_prob = self.log_prob.get_concrete_function(*data)
+        draws = () if is_exact else (tf.TensorSpec((), tf.int64, "draws"),)
+        if not is_exact:
+            for kind in _NUMBERS:
+                density.get_concrete_function(tf.TensorSpec(None, kind, "x"), *data[1:], *draws)
+        densities = density.get_concrete_function(*data, *draws)
         return {
-            "serving_default": log_prob,
-            "log_prob": log_prob,
+            "serving_default": densities,
+            "log_prob" if is_exact else "estimate_log_prob": densities,
             "encode": self.encode.get_concrete_function(*data),
             "sample": self.sample.get_concrete_function(),
             "sample_exact": self.sample_exact.get_concrete_function(),

@@ -41,7 +41,9 @@ class FlowEvaluation(FlowInference):
 
         Returns:
             A dict of floats. `nll`: mean of -log_prob over all rows, in nats. `bits_per_dim`. Where
-            a layer keeps an approximate inverse, `reconstruction_error`: the squared error of x
+            a layer can only estimate its log-determinant, these are `nll_estimate` and
+            `bits_per_dim_estimate`, with `_standard_error` of each over rows and probes. Where a
+            layer keeps an approximate inverse, `reconstruction_error`: the squared error of x
             reconstructed from z, summed over layers, averaged over rows.
 
         Raises:

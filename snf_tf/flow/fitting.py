@@ -12,6 +12,7 @@ from snf_tf.flow.monitoring import FitMonitor
 
 # Rows that are checked at once.
 _SLICE = 1000
+_LESS_IS_BETTER = ("nll", "bits_per_dim", "surrogate", "nll_estimate", "bits_per_dim_estimate")
 
 
 class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
@@ -198,7 +199,7 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
     @property
     def metrics(self) -> list:
         """Returns Keras' metrics, and the names of metrics of which less is better."""
-        return [*super().metrics, _compat.less_is_better("nll", "bits_per_dim", "surrogate")]
+        return [*super().metrics, _compat.less_is_better(*_LESS_IS_BETTER)]
 
     def training_seed(self, x: tf.Tensor) -> tf.Tensor:
         """Returns a new row seed, for this replica's rows of the global batch."""

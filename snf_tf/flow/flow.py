@@ -26,6 +26,7 @@ class Flow(FlowEvaluation, FlowFitting):
     Training minimises, as a mean over the batch, -log p(x) plus what the layers add. With layers
     that estimate the gradient of their log-determinant this sum is no likelihood; logs call it
     `surrogate`. `evaluate`, `log_prob` and, with validation data, the `val_nll` of `fit` are exact.
+    Where a layer can only estimate its log-determinant, names say `nll_estimate`.
 
     Args:
         bijections: Layers from data to latents.
@@ -176,6 +177,16 @@ class Flow(FlowEvaluation, FlowFitting):
         if late := [leaf.name for b in rest for leaf in b.leaves() if not leaf.is_bijection]:
             raise ValueError(f"What is random is no bijection. Received: {', '.join(late)}")
         return [*first.bijections_after_noise(), *rest]
+
+    def prepare(self) -> None:
+        """Certifies what evaluation, sampling and export rely on.
+
+        `log_prob`, `sample`, `evaluate` and the like call it. Call it yourself before a tf.function
+        of your own.
+        """
+        if tf.executing_eagerly():
+            for leaf in self.leaves():
+                leaf.prepare()
 
     @property
     def is_bijection(self):

@@ -6,8 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 from snf_tf import ops
-from snf_tf.flow.elements import Element, unpack
-from snf_tf.layers.bijection import Bijection
+from snf_tf.flow.checking import FlowChecking
+from snf_tf.flow.estimation import LogProbEstimate, estimate
 
 if TYPE_CHECKING:
     from tensorflow_probability.distributions import TransformedDistribution
@@ -15,10 +15,9 @@ if TYPE_CHECKING:
     from snf_tf.bijectors import FlowBijector
 
 
-class FlowInference(Bijection):
+class FlowInference(FlowChecking):
     """Adds the uses of a fitted flow to `snf_tf.Flow`; exact unless an argument says otherwise."""
 
-    bijections: list[Bijection]
     base: Any
 
     def log_prob(
@@ -43,9 +42,46 @@ class FlowInference(Bijection):
 
         Raises:
             ValueError: If x has the wrong shape, holds NaN, or does not fit the first layer. If no
-                layer takes the context, or the context has other rows than x.
+                layer takes the context, or the context has other rows than x. If a layer can only
+                estimate its log-determinant: take `estimate_log_prob`.
         """
+        self.require_exact("log_prob")
         return self._by_rows(self._log_prob, x, context, seed, batch_size)
+
+    def estimate_log_prob(
+        self,
+        x: tf.Tensor,
+        context: tf.Tensor | None = None,
+        draws: int = 8,
+        seed: int | None = None,
+        batch_size: int | None = None,
+    ) -> LogProbEstimate:
+        """Estimates the log-density of data, without bias but for that of layers that say so.
+
+        The dequantization noise is that of `log_prob` with the same seed; a draw has its own
+        probes. Where every layer is exact, all draws agree.
+
+        Args:
+            x: As in `log_prob`.
+            context: As there.
+            draws: K, the number of estimates that are averaged.
+            seed: As there.
+            batch_size: As there.
+
+        Returns:
+            `(mean, standard_error)`, `(batch,)` each, in nats: over the draws of every row. With
+            one draw the standard error is NaN.
+
+        Raises:
+            ValueError: As `log_prob`, or if draws is not positive.
+        """
+        if not isinstance(draws, int) or isinstance(draws, bool) or draws < 1:
+            raise ValueError(f"draws must be an integer of at least 1. Received: draws={draws!r}")
+
+        def by_draws(x, context, seed, version):
+            return self._estimates(x, context, seed, tf.constant(draws), version)
+
+        return LogProbEstimate(*self._by_rows(by_draws, x, context, seed, batch_size))
 
     def encode(
         self,
@@ -79,6 +115,7 @@ class FlowInference(Bijection):
                 f"decode takes latents of shape (batch,) + {self.latent_shape}. "
                 f"Received: z.shape={z.shape}"
             )
+        self.prepare()
         return self._decode(z, self.check_context(context, z), exact, self.version)
 
     def sample(
@@ -117,6 +154,7 @@ class FlowInference(Bijection):
             temperature = tf.constant(temperature, tf.float64)
         if seed is None:
             seed = tf.random.uniform((), maxval=tf.int64.max, dtype=tf.int64)
+        self.prepare()
         # As tensors: TensorFlow traces anew for every Python number.
         z = self._latents(tf.convert_to_tensor(n), temperature, tf.cast(seed, tf.int64))
         if context is not None:
@@ -148,71 +186,6 @@ class FlowInference(Bijection):
 
         return as_distribution(self)
 
-    # Checks.
-
-    def check_data(self, x: Any) -> tf.Tensor:
-        """Returns data as a tensor after checking that this flow accepts them.
-
-        Raises:
-            ValueError: If they have the wrong shape, are not finite, or do not fit the first layer.
-                In a graph values are checked when it runs; see `snf_tf.ops.require`.
-        """
-        x = tf.convert_to_tensor(x)
-        self.check_event(x)
-        x = tf.ensure_shape(x, (None, *self.event_shape))
-        if x.dtype.is_floating:
-            x = ops.require(
-                tf.reduce_all(tf.math.is_finite(x)), x, "The data given to a Flow must be finite."
-            )
-        return self.bijections[0].check_data(x)
-
-    def check_event(self, x: Any) -> None:
-        """Raises a ValueError unless x, a tensor or an array, has the shape of a batch."""
-        if not tf.TensorShape(x.shape).is_compatible_with((None, *self.event_shape)):
-            raise ValueError(
-                f"This Flow takes x of shape (batch,) + {self.event_shape}. "
-                f"Received: x.shape={x.shape}"
-            )
-
-    def check_context(self, context: Any, x: tf.Tensor) -> tf.Tensor | None:
-        """Returns a context as a tensor after checking that it goes with x.
-
-        Raises:
-            ValueError: If no layer takes a context, or its number of rows is not that of x.
-        """
-        if context is None:
-            return None
-        context = tf.convert_to_tensor(context)
-        if not self.takes_context:
-            raise ValueError(
-                "No layer of this Flow takes a context: leave it out (labels in (x, y), too), or "
-                "give a coupling a conditioner that maps [x1, context]. "
-                f"Received: a context of shape {context.shape}"
-            )
-        if context.shape.rank == 0 or not context.shape[:1].is_compatible_with(x.shape[:1]):
-            raise ValueError(
-                f"The context must have as many rows as x, {x.shape[0]}. "
-                f"Received: a context of shape {context.shape}"
-            )
-        if context.shape[0] is None or x.shape[0] is None:
-            same = tf.equal(tf.shape(context)[0], tf.shape(x)[0])
-            context = ops.require(same, context, "The context must have as many rows as x.")
-        return context
-
-    def check_element(self, element: Any) -> Element:
-        """Returns an element of a data set after checking it; see `check_data`, `check_context`."""
-        x, context, weight = unpack(element)
-        x = self.check_data(x)
-        return Element(x, self.check_context(context, x), weight)
-
-    def require_built(self, action: str) -> None:
-        """Raises a ValueError if networks wait for a context to be built."""
-        if unbuilt := self.unbuilt_parts():
-            raise ValueError(
-                f"{action} needs a flow that is built: call it once on a batch and its context, "
-                f"flow.log_prob(x, context=context). Received: not built yet: {', '.join(unbuilt)}"
-            )
-
     # The computations. A change of a layer changes the version, for which they are traced anew.
 
     def base_log_prob(self, z: tf.Tensor) -> tf.Tensor:
@@ -227,6 +200,7 @@ class FlowInference(Bijection):
         return self._latents_and_log_prob(x, context, seed, self.version)
 
     def _by_rows(self, function, x, context, seed, batch_size):
+        self.prepare()
         x = self.check_data(x)
         context, seed = self.check_context(context, x), ops.row_seed(seed)
         if batch_size is None:
@@ -240,7 +214,11 @@ class FlowInference(Bijection):
             )
             for i in range(0, len(x), batch_size)
         ]
-        return tf.concat(parts, axis=0)
+        return tf.nest.map_structure(lambda *rows: tf.concat(rows, axis=0), *parts)
+
+    @tf.function(reduce_retracing=True)
+    def _estimates(self, x, context, seed, draws, version):
+        return tuple(estimate(self, x, context, seed, draws))
 
     @tf.function(reduce_retracing=True)
     def _latents_and_log_prob(self, x, context, seed, version):

@@ -16,8 +16,9 @@ from snf_tf.layers.flow_layer import sum_event
 
 def evaluate(flow: FlowInference, data: Iterable[Any], seed: int | None = None) -> dict[str, float]:
     """Evaluates a flow on every row of batches; see `snf_tf.Flow.evaluate`."""
+    flow.prepare()
     constant = constant_log_dets(flow)
-    rows, totals = 0, tf.zeros(3, tf.float64)
+    rows, totals = 0, tf.zeros(6, tf.float64)
     for element in data:
         x, context, weight = flow.check_element(element)
         weight = tf.ones(len(x), tf.float64) if weight is None else tf.cast(weight, tf.float64)
@@ -28,20 +29,38 @@ def evaluate(flow: FlowInference, data: Iterable[Any], seed: int | None = None) 
         raise ValueError(
             "evaluate needs at least one row of data. Received: a dataset without a batch"
         )
-    nll, error, weight = totals.numpy().tolist()
+    total, error, weight, *squares = totals.numpy().tolist()
     if not weight > 0:
         raise ValueError(f"sample_weight must have a positive sum. Received: a sum of {weight}")
-    results = {"nll": nll / weight}
-    results["bits_per_dim"] = ops.bits_per_dim(results["nll"], math.prod(flow.event_shape))
+    dims = math.prod(flow.event_shape)
+    nll = total / weight
+    if flow.log_det_kind == "exact":
+        results = {"nll": nll, "bits_per_dim": ops.bits_per_dim(nll, dims)}
+    else:
+        spread = squares[2] - 2.0 * nll * squares[1] + nll**2 * squares[0]
+        standard_error = math.sqrt(max(spread, 0.0)) / weight
+        results = {
+            "nll_estimate": nll,
+            "nll_estimate_standard_error": standard_error,
+            "bits_per_dim_estimate": ops.bits_per_dim(nll, dims),
+            "bits_per_dim_estimate_standard_error": ops.bits_per_dim(standard_error, dims),
+        }
     return results | (
         {"reconstruction_error": error / weight} if flow.has_approximate_inverse else {}
     )
+
+
+def nll_name(flow: FlowInference, prefix: str = "") -> str:
+    """Returns the name of a flow's nll: "nll", or "nll_estimate" where it is none."""
+    return prefix + ("nll" if flow.log_det_kind == "exact" else "nll_estimate")
 
 
 def predict(
     flow: FlowInference, data: Iterable[Any], seed: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Computes latents and log-densities of every row of batches; see `snf_tf.Flow.predict`."""
+    flow.require_exact("predict")
+    flow.prepare()
     rows, latents, log_probs = 0, [], []
     for element in data:
         x, context, _ = flow.check_element(element)
@@ -74,12 +93,19 @@ def likelihoods(
 
     Returns:
         `nll`: mean of -log p(x + u), in nats; `bits_per_dim`; and of each its `_standard_error`
-        over examples. With several draws also `importance_weighted_nll_bound`, the mean of
-        `-log(1/K sum_k p(x + u_k))`. With growing K the bound falls from nll to -log P(x) (Burda et
-        al. 2016; Ho et al. 2019).
+        over examples. Where the model can only estimate, names say `nll_estimate`, and their
+        standard errors are over draws of probes as well. With several draws also
+        `importance_weighted_nll_bound`, the mean of `-log(1/K sum_k p(x + u_k))`. With growing K
+        the bound falls from nll to -log P(x) (Burda et al. 2016; Ho et al. 2019).
     """
     if len(examples) < 2:
         raise ValueError(f"A standard error needs two examples at least. Received: {len(examples)}")
+    is_exact = hasattr(model, "log_prob")
+    if draws > 1 and not is_exact:
+        raise ValueError(
+            "A bound needs exact log-densities, and this model estimates them. "
+            f"Received: draws={draws}"
+        )
     tasks = [
         (draw, first) for draw in range(draws) for first in range(0, len(examples), batch_size)
     ]
@@ -87,10 +113,13 @@ def likelihoods(
     for draw, first in progress(tasks):
         rows = slice(first, first + batch_size)
         # As tensors: for new Python numbers TensorFlow would trace anew.
-        log_probs[draw, rows] = model.log_prob(
-            examples[rows], tf.constant(seed + draw, tf.int64), tf.constant(first, tf.int64)
+        seeds = tf.constant(seed + draw, tf.int64), tf.constant(first, tf.int64)
+        log_probs[draw, rows] = (
+            model.log_prob(examples[rows], *seeds)
+            if is_exact
+            else model.estimate_log_prob(examples[rows], *seeds)["mean"]
         )
-    values = {"nll": -log_probs[0]}
+    values = {"nll" if is_exact else "nll_estimate": -log_probs[0]}
     if draws > 1:
         values["importance_weighted_nll_bound"] = np.log(draws) - logsumexp(log_probs, axis=0)
     results: dict[str, float] = {}
@@ -143,9 +172,15 @@ def _log_prob_and_error(flow, x, seed, constant, context):
 
 @tf.function(reduce_retracing=True)
 def _batch_totals(flow, x, context, seed, constant, weight, version) -> tf.Tensor:
-    """Computes weighted sums over a batch: of -log_prob, of reconstruction errors, of weights."""
+    """Computes sums over a batch: of weighted nll, reconstruction errors, 1, and of their squares.
+
+    The last three are of `weight^2` times 1, nll and nll^2, for a standard error.
+    """
     log_prob, error = _log_prob_and_error(flow, x, seed, constant, context)
-    return tf.stack([-tf.reduce_sum(w) for w in (weight * log_prob, -weight * error, -weight)])
+    nll = -log_prob
+    square = tf.square(weight)
+    sums = (weight * nll, weight * error, weight, square, square * nll, square * nll**2)
+    return tf.stack([tf.reduce_sum(tf.broadcast_to(part, tf.shape(weight))) for part in sums])
 
 
 def round_trip_error(flow: FlowInference, x: tf.Tensor, exact: bool = True) -> float:
@@ -156,6 +191,7 @@ def round_trip_error(flow: FlowInference, x: tf.Tensor, exact: bool = True) -> f
         x: `(batch,) + event_shape`. Where the first layer dequantizes, x + 1/2 is encoded.
         exact: Whether to decode by the exact inverses, or by the learned ones where there are any.
     """
+    flow.prepare()
     bijections = flow.bijections_after_noise()
     z = start = tf.cast(x, flow.log_det_dtype) + (0.0 if flow.is_bijection else 0.5)
     for bijection in bijections:

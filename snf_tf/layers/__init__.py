@@ -22,7 +22,7 @@ from snf_tf.layers.log_det_estimators import (
     RussianRoulette,
     TruncatedSeries,
 )
-from snf_tf.layers.masks import Channels
+from snf_tf.layers.masks import Channels, Checkerboard
 from snf_tf.layers.parameterizations import PLU, Householder, Plain
 from snf_tf.layers.preprocessing import Dequantize, Logit, Scale
 from snf_tf.layers.reshape import Flatten, Squeeze
@@ -49,6 +49,7 @@ __all__ = [
     "BruteForce",
     "ByBound",
     "Channels",
+    "Checkerboard",
     "ConvolutionExponential",
     "Coupling",
     "Dequantize",

@@ -1,6 +1,7 @@
 """Activation normalization of Glow."""
 
 import math
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -16,6 +17,8 @@ class ActNorm(FlowLayer):
     The z of this batch have mean 0 and variance 1 in every channel. Channels are the last axis.
 
     Args:
+        variance_floor: Variances of the batch count as this much at least; the published Residual
+            Flows have 0.2.
         **kwargs: As in `keras.layers.Layer`.
 
     Attributes:
@@ -39,6 +42,15 @@ class ActNorm(FlowLayer):
 
     takes_context = False
     log_det_is_constant = True
+
+    def __init__(self, variance_floor: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not (isinstance(variance_floor, int | float) and 0 <= variance_floor < math.inf):
+            raise ValueError(
+                "variance_floor must be a number, and not negative. "
+                f"Received: variance_floor={variance_floor!r}"
+            )
+        self.variance_floor = variance_floor
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         super().build(input_shape)
@@ -76,7 +88,7 @@ class ActNorm(FlowLayer):
                 f"Received: a batch in which channels {constant} have one value"
             )
         self.bias.assign(-mean)
-        self.log_scale.assign(-0.5 * tf.math.log(variance))
+        self.log_scale.assign(-0.5 * tf.math.log(tf.maximum(variance, self.variance_floor)))
 
     def call(
         self, x: tf.Tensor, context: tf.Tensor | None = None, training: bool = False
@@ -93,6 +105,9 @@ class ActNorm(FlowLayer):
 
     def constant_log_det(self) -> tf.Tensor:
         return math.prod(self.event_shape[:-1]) * tf.reduce_sum(self.widen(self.log_scale))
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"variance_floor": self.variance_floor}
 
     def _require_initialized(self) -> None:
         # Checks at tracing, not in every run of a graph: initialized weights stay initialized.

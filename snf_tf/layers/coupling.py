@@ -7,13 +7,13 @@ import keras
 import tensorflow as tf
 
 from snf_tf.layers.flow_layer import FlowLayer, sum_event
-from snf_tf.layers.masks import Channels
+from snf_tf.layers.masks import Channels, Checkerboard, Mask
 from snf_tf.layers.options import deserialized, resolve
 from snf_tf.layers.transforms import Additive, Affine, LogScale, Transform
 from snf_tf.networks import default_conditioner
 
 _TRANSFORMS: Mapping[str, type] = {"affine": Affine, "additive": Additive}
-_MASKS: Mapping[str, type] = {"channels": Channels}
+_MASKS: Mapping[str, type] = {"channels": Channels, "checkerboard": Checkerboard}
 
 
 @keras.saving.register_keras_serializable("snf_tf")
@@ -25,7 +25,7 @@ class Coupling(FlowLayer):
 
     Args:
         transform: `Affine()` or `Additive()`, or their names "affine", "additive".
-        mask: `Channels()`, or its name "channels".
+        mask: `Channels()` or `Checkerboard()`, or their names "channels", "checkerboard".
         conditioner: Any Keras model or layer, called on x1, or on `[x1, context]`. By default
             `snf_tf.networks.default_conditioner`, which takes no context.
         width: Hidden channels of the default conditioner.
@@ -44,7 +44,7 @@ class Coupling(FlowLayer):
     def __init__(
         self,
         transform: str | Transform = "affine",
-        mask: str | Channels = "channels",
+        mask: str | Mask = "channels",
         conditioner: keras.layers.Layer | None = None,
         width: int = 512,
         **kwargs: Any,

@@ -66,7 +66,11 @@ class Dequantize(FlowLayer):
         x = self.widen(x if training else self.check_data(x))
         if training and seed is None:
             seed = self.next_seed(first_row=ops.replica_rows(x)[1])
-        z = x + ops.uniform_rows(ops.row_seed(seed), tf.shape(x), self.log_det_dtype)
+        seed = ops.row_seed(seed)
+        if not training:
+            # Draws of estimators, which the step counts, have the same noise.
+            seed *= tf.constant([1, 0, 1], tf.int64)
+        z = x + ops.uniform_rows(seed, tf.shape(x), self.log_det_dtype)
         # Where rounding takes x + u up to x + 1, u counts as 0, so that floor(z) is x.
         return tf.where(z < x + 1, z, x), self.repeat(0.0, x)
 

@@ -6,11 +6,16 @@ gin knows all layers and their options, too: `glow.mixing = @SelfNormalizingConv
 import gin as _gin
 
 from snf_tf import layers as _layers
+from snf_tf import networks as _networks
 from snf_tf.models.convolutional import convolutional
 from snf_tf.models.fully_connected import fully_connected
 from snf_tf.models.glow import glow
+from snf_tf.models.residual_flow import residual_flow
 
-__all__ = ["convolutional", "fully_connected", "glow"]
+__all__ = ["convolutional", "fully_connected", "glow", "residual_flow"]
 
 for _name in _layers.__all__:
     _gin.external_configurable(getattr(_layers, _name), module="snf_tf.layers")
+for _name in _networks.__all__:
+    if isinstance(getattr(_networks, _name), type):
+        _gin.external_configurable(getattr(_networks, _name), module="snf_tf.networks")

@@ -9,6 +9,7 @@ from snf_tf.ops.activations import (
     smooth_tanh_inverse,
 )
 from snf_tf.ops.banded import conv2d_exact_log_det_gradient, conv2d_log_det, conv2d_solve
+from snf_tf.ops.brute_force import brute_force_log_det
 from snf_tf.ops.checks import finite_or_stop, require
 from snf_tf.ops.conv import (
     affine_conv2d,
@@ -28,6 +29,7 @@ from snf_tf.ops.conv_norms import (
     conv2d_operator_norm,
 )
 from snf_tf.ops.dense import affine_matmul, relative_gradient_matmul, self_normalizing_matmul
+from snf_tf.ops.early_gradients import early_gradients
 from snf_tf.ops.exponential import (
     conv2d_norm,
     conv2d_singular_vector,
@@ -49,21 +51,14 @@ from snf_tf.ops.inverse_kernels import (
     project_inverse,
     unit_rows,
 )
+from snf_tf.ops.jacobian_products import MONOTONE, RESIDUAL
 from snf_tf.ops.krylov import (
     KrylovEstimate,
     krylov_log_det,
 )
 from snf_tf.ops.likelihood import batch_mean, bits_per_dim, standard_normal_log_prob
 from snf_tf.ops.log_abs_det import log_abs_det
-from snf_tf.ops.log_det_series import (
-    MONOTONE,
-    RESIDUAL,
-    brute_force_log_det,
-    early_gradients,
-    power_series,
-    series_log_det,
-    series_weights,
-)
+from snf_tf.ops.log_det_series import power_series, series_log_det, series_weights
 from snf_tf.ops.monotone import monotone_inverse
 from snf_tf.ops.norms import (
     aol_dense_kernel,

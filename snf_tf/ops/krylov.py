@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from snf_tf.ops.log_det_series import RESIDUAL, Products, Terms, inner
+from snf_tf.ops.jacobian_products import RESIDUAL, Products, Terms, inner
 
 # Nodes of the quadrature; with 16 its error is below that of the Krylov space.
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)

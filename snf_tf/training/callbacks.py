@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from snf_tf.data import Dataset, batches
 from snf_tf.flow.diagnostics import layer_statistics
+from snf_tf.flow.likelihood import nll_name
 from snf_tf.training.checkpoints import Checkpoints
 from snf_tf.training.history import History
 from snf_tf.training.interruption import Interrupted, StopSignals
@@ -52,7 +53,8 @@ class EpochEvaluation(keras.callbacks.Callback):
                 f"val_{name}": value
                 for name, value in self.model.evaluate(self._validation).items()
             }
-            logs["train_nll"] = self.model.evaluate(self._train_subset)["nll"]
+            name = nll_name(self.model)
+            logs[f"train_{name}"] = self.model.evaluate(self._train_subset)[name]
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
         if epoch == 0 or (epoch + 1) % self._statistics_epochs == 0:
             logs |= layer_statistics(self.model, tf.constant(self._examples))
@@ -107,6 +109,7 @@ class RunState(keras.callbacks.Callback):
         self._steps = steps
         self._checkpoint_seconds = checkpoint_seconds
         self.diagnose = diagnose
+        self._val_nll = nll_name(flow, "val_")
         self.epoch, self.batch = 0, 0
         self._metrics: list[float] = []
         self._seconds = 0.0
@@ -128,7 +131,7 @@ class RunState(keras.callbacks.Callback):
     @property
     def best_nll(self) -> float:
         """The lowest validation nll so far, in nats; infinite before the first epoch."""
-        return min((row["val_nll"] for row in self.history.rows), default=math.inf)
+        return min((row[self._val_nll] for row in self.history.rows), default=math.inf)
 
     def load_best(self) -> None:
         """Gives the flow the weights of the epoch with the lowest validation nll."""
@@ -154,14 +157,14 @@ class RunState(keras.callbacks.Callback):
             self._check_loss()
 
     def on_epoch_end(self, epoch, logs=None):
-        if not math.isfinite(logs["val_nll"]):
+        if not math.isfinite(logs[self._val_nll]):
             raise FloatingPointError(
-                f"The validation nll is {logs['val_nll']} after epoch {epoch + 1}: training has "
-                f"diverged, and stops. Its last "
+                f"The validation nll is {logs[self._val_nll]} after epoch {epoch + 1}: training "
+                "has diverged, and stops. Its last "
                 "checkpoint stays as it was. A lower learning rate or a larger "
                 "reconstruction_weight may help."
             )
-        if logs["val_nll"] < self.best_nll:
+        if logs[self._val_nll] < self.best_nll:
             with averaged_weights(self.model):
                 self._checkpoints.keep_best()
         step_seconds = (self._last_step - self._start) / self.batch

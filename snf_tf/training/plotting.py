@@ -58,15 +58,17 @@ def plot_images(path: Path, panels: Mapping[str, np.ndarray], columns: int = 8) 
 
 
 def plot_history(path: Path, history: Sequence[Mapping[str, float]]) -> None:
-    """Draws the exact nll of training and validation against epochs.
+    """Draws the nll of training and validation against epochs; says whether it is exact.
 
     Args:
         path: PNG file to write.
-        history: One mapping an epoch, with `epoch`, `val_nll` and `train_nll`.
+        history: One mapping an epoch, with `epoch`, `val_nll` and `train_nll`, or
+            `val_nll_estimate` and `train_nll_estimate`.
     """
     figure = Figure(figsize=(6, 4), dpi=120, layout="tight")
     axes = figure.subplots()
-    for key, label in (("train_nll", "train (subset)"), ("val_nll", "validation")):
+    name = "nll" if "val_nll" in history[0] else "nll_estimate"
+    for key, label in ((f"train_{name}", "train (subset)"), (f"val_{name}", "validation")):
         axes.plot(
             [row["epoch"] for row in history],
             [row[key] for row in history],
@@ -75,7 +77,7 @@ def plot_history(path: Path, history: Sequence[Mapping[str, float]]) -> None:
         )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
-    axes.set_ylabel("exact nll (nats)")
+    axes.set_ylabel(f"{'exact nll' if name == 'nll' else 'nll, estimate'} (nats)")
     axes.grid(alpha=0.3)
     axes.legend()
     path.parent.mkdir(parents=True, exist_ok=True)

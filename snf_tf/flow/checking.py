@@ -1,0 +1,88 @@
+"""Checks of what a flow is given: data, contexts, and whether the flow is ready."""
+
+from typing import Any
+
+import tensorflow as tf
+
+from snf_tf import ops
+from snf_tf.flow.elements import Element, unpack
+from snf_tf.layers.bijection import Bijection
+
+
+class FlowChecking(Bijection):
+    """Adds checks of arguments to `snf_tf.Flow`."""
+
+    bijections: list[Bijection]
+
+    def check_data(self, x: Any) -> tf.Tensor:
+        """Returns data as a tensor after checking that this flow accepts them.
+
+        Raises:
+            ValueError: If they have the wrong shape, are not finite, or do not fit the first layer.
+                In a graph values are checked when it runs; see `snf_tf.ops.require`.
+        """
+        x = tf.convert_to_tensor(x)
+        self.check_event(x)
+        x = tf.ensure_shape(x, (None, *self.event_shape))
+        if x.dtype.is_floating:
+            x = ops.require(
+                tf.reduce_all(tf.math.is_finite(x)), x, "The data given to a Flow must be finite."
+            )
+        return self.bijections[0].check_data(x)
+
+    def check_event(self, x: Any) -> None:
+        """Raises a ValueError unless x, a tensor or an array, has the shape of a batch."""
+        if not tf.TensorShape(x.shape).is_compatible_with((None, *self.event_shape)):
+            raise ValueError(
+                f"This Flow takes x of shape (batch,) + {self.event_shape}. "
+                f"Received: x.shape={x.shape}"
+            )
+
+    def check_context(self, context: Any, x: tf.Tensor) -> tf.Tensor | None:
+        """Returns a context as a tensor after checking that it goes with x.
+
+        Raises:
+            ValueError: If no layer takes a context, or its number of rows is not that of x.
+        """
+        if context is None:
+            return None
+        context = tf.convert_to_tensor(context)
+        if not self.takes_context:
+            raise ValueError(
+                "No layer of this Flow takes a context: leave it out (labels in (x, y), too), or "
+                "give a coupling a conditioner that maps [x1, context]. "
+                f"Received: a context of shape {context.shape}"
+            )
+        if context.shape.rank == 0 or not context.shape[:1].is_compatible_with(x.shape[:1]):
+            raise ValueError(
+                f"The context must have as many rows as x, {x.shape[0]}. "
+                f"Received: a context of shape {context.shape}"
+            )
+        if context.shape[0] is None or x.shape[0] is None:
+            same = tf.equal(tf.shape(context)[0], tf.shape(x)[0])
+            context = ops.require(same, context, "The context must have as many rows as x.")
+        return context
+
+    def check_element(self, element: Any) -> Element:
+        """Returns an element of a data set after checking it; see `check_data`, `check_context`."""
+        x, context, weight = unpack(element)
+        x = self.check_data(x)
+        return Element(x, self.check_context(context, x), weight)
+
+    def require_built(self, action: str) -> None:
+        """Raises a ValueError if networks wait for a context to be built."""
+        if unbuilt := self.unbuilt_parts():
+            raise ValueError(
+                f"{action} needs a flow that is built: call it once on a batch and its context, "
+                f"flow.log_prob(x, context=context). Received: not built yet: {', '.join(unbuilt)}"
+            )
+
+    def require_exact(self, action: str) -> None:
+        """Raises a ValueError if a layer can only estimate its log-determinant."""
+        if self.log_det_kind == "estimate":
+            names = [leaf.name for leaf in self.leaves() if leaf.log_det_kind == "estimate"]
+            raise ValueError(
+                f"{action} is exact, and this flow can only estimate log-determinants: take "
+                "flow.estimate_log_prob(x, draws=...), or ResidualBlock(..., log_det="
+                f'"brute_force"). Received: estimates in {", ".join(names)}'
+            )

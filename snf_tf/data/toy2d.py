@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from snf_tf.data.sources import Sources, Splits
+from snf_tf.data.sources import Sources
+from snf_tf.data.splits import Split, Splits
 
 _SIZES = (10_000, 2_000, 5_000)
 _NORMAL_ENTROPY = 0.5 * math.log(2 * math.pi * math.e)
@@ -47,7 +48,7 @@ _DRAW: dict[str, tuple[Callable, float]] = {
 def _sources(draw: Callable, entropy: float) -> Sources:
     def splits() -> Splits:
         random = np.random.default_rng(0)
-        train, validation, test = (draw(random, n).astype(np.float32) for n in _SIZES)
+        train, validation, test = (Split(draw(random, n).astype(np.float32)) for n in _SIZES)
         return train, validation, test
 
     return Sources(embedded=splits, entropy=entropy)

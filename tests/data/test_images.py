@@ -1,4 +1,4 @@
-"""CIFAR-10, ImageNet32, patches, toy densities and augmentation."""
+"""CIFAR-10, ImageNet, patches and augmentation."""
 
 import io
 import pickle
@@ -154,37 +154,6 @@ def test_natural_patches():
     for source in ("files", "tfds"):
         with pytest.raises(ValueError, match=f'Received: source="{source}"'):
             load_dataset("natural_patches", source=source)
-
-
-def log_density(name, x):
-    """Of the densities that are not uniform, by their definitions."""
-    x1, x2 = x.astype(float).T
-
-    def normal(value, scale):
-        return -0.5 * (value / scale) ** 2 - np.log(scale) - 0.5 * np.log(2 * np.pi)
-
-    return {
-        "gaussian": lambda: normal(x1, 2**0.5) + normal(x2 - 0.6 * x1, 0.28**0.5),
-        "banana": lambda: normal(x1, 1) + normal(x2 - x1**2, 0.3),
-        "funnel": lambda: normal(x1, 1) + normal(x2, np.exp(x1 / 2)),
-    }[name]()
-
-
-@pytest.mark.parametrize("name", ["gaussian", "banana", "funnel"])
-def test_entropies(name):
-    data = load_dataset(f"toy2d/{name}")
-    assert data.event_shape == (2,)
-    information = -log_density(name, data.train)
-    np.testing.assert_allclose(data.entropy, information.mean(), atol=4 * information.std() / 100)
-
-
-def test_checkerboard():
-    data = load_dataset("toy2d/checkerboard")
-    squares, counts = np.unique(np.floor(data.train), axis=0, return_counts=True)
-    assert len(squares) == 8
-    assert (squares.sum(axis=1) % 2 == 0).all()
-    np.testing.assert_allclose(counts, 1250, rtol=0.15)
-    assert data.entropy == np.log(8)
 
 
 def test_flip_and_shift():

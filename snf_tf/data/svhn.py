@@ -33,8 +33,8 @@ def _read_mat(path: Path) -> Split:
         content = scipy.io.loadmat(path)
         images, labels = content["X"], content["y"]
     except (
-        *(OSError, EOFError, zlib.error, KeyError, IndexError),
-        *(ValueError, TypeError, NotImplementedError),
+        *(scipy.io.matlab.MatReadError, zlib.error, OSError, EOFError, NotImplementedError),
+        *(KeyError, IndexError, ValueError, TypeError),
     ) as error:
         raise ValueError(f"{path} is damaged, or lacks the arrays X and y: {error}") from error
     if (

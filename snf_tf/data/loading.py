@@ -62,7 +62,7 @@ def load_dataset(
       swissroll, circles, rings, moons, 8gaussians, pinwheel, 2spirals, checkerboard, line or cos.
 
     Args:
-        name: One of the names below.
+        name: One of the names above.
         source: "tfds": TensorFlow Datasets, which downloads the data set where needed. "files": the
             original files in data_dir. "embedded": a small set of the same kind, which comes with
             an installed package. Of images, packages bring digits of MNIST alone: natural_patches

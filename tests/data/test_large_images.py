@@ -154,9 +154,11 @@ def test_celeba64_from_tfds(tmp_path, monkeypatch):
     monkeypatch.setattr(Sources, "can_download", lambda self: pytest.fail("asked the network"))
     data = load_dataset("celeba64", data_dir=tmp_path)
     assert (data.source, data.sizes) == ("tfds", {"train": 2, "validation": 1, "test": 1})
-    # Half of a rounded level of 255.
-    assert_reduced(data.validation[0], shrunk(images[2]), slack=0.51 / 8)
-    assert_reduced(data.test[0], shrunk(images[3]), slack=0.51 / 8)
+    for found, image in ((data.validation[0], images[2]), (data.test[0], images[3])):
+        # Half of a rounded level of 255.
+        assert_reduced(found, shrunk(image), slack=0.51 / 8)
+        # Means are rounded before they are reduced; float32 decides a few ties.
+        assert (found == np.rint(8 * shrunk(image)) // 8).mean() > 0.999
 
 
 def test_damaged_celeba(tmp_path):

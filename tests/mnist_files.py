@@ -14,8 +14,11 @@ def write_idx(path: Path, values: np.ndarray, kind: int = 0x08) -> None:
 
 
 def write_mnist(directory: Path, train=60, test=20) -> Path:
-    """Writes the image files of a small MNIST: blurred blobs."""
+    """Writes the files of a small MNIST: noise. A label is the number of its image, modulo 10."""
     random = np.random.RandomState(0)
-    for name, count in (("train-images-idx3-ubyte.gz", train), ("t10k-images-idx3-ubyte.gz", test)):
-        write_idx(directory / name, random.randint(0, 256, (count, 28, 28)).astype("uint8"))
+    for name, count in (("train", train), ("t10k", test)):
+        images = random.randint(0, 256, (count, 28, 28)).astype("uint8")
+        write_idx(directory / f"{name}-images-idx3-ubyte.gz", images)
+        labels = (np.arange(count) % 10).astype("uint8")
+        write_idx(directory / f"{name}-labels-idx1-ubyte.gz", labels)
     return directory

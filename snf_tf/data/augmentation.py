@@ -10,6 +10,10 @@ def flip_and_shift(
 ) -> tf.Tensor:
     """Mirrors every image with probability 1/2, and shifts it along both axes (SNF A.3).
 
+    A shift is a random crop of the image, padded by reflection. The crops of hybrid models are
+    `shift=4`, with `flip=False` for SVHN; density estimation has flips alone, `shift=0` (RF App.
+    E).
+
     Args:
         images: `(batch, H, W, C)`.
         seed: Two integers; the same seed gives the same result.

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from snf_tf.data.natural_patches import natural_patches
-from snf_tf.data.sources import Sources, Splits
+from snf_tf.data.sources import Sources
+from snf_tf.data.splits import Split, Splits
 
 _SHAPE = (3, 32, 32)
+_CLASSES = 10
 # Errors that damaged archives and pickles raise.
 _ERRORS = (
     *(tarfile.TarError, zlib.error, EOFError, OSError, pickle.UnpicklingError),
@@ -26,7 +28,7 @@ def _from_files(data_dir: Path) -> Splits:
     The last fifth of the training images is for validation.
     """
     path = next(path for path in sorted(data_dir.glob("cifar-10-*.tar.gz")))
-    parts: dict[str, list[np.ndarray]] = {"data_batch": [], "test_batch": []}
+    parts: dict[str, list[Split]] = {"data_batch": [], "test_batch": []}
     try:
         with tarfile.open(path) as archive:
             for member in sorted(archive.getmembers(), key=lambda member: member.name):
@@ -43,26 +45,37 @@ def _from_files(data_dir: Path) -> Splits:
         raise ValueError(
             f"{path} is no archive of CIFAR-10: it has no data_batch_* or no test_batch."
         )
-    train, test = (np.concatenate(batches) for batches in parts.values())
+    train, test = (
+        Split(
+            np.concatenate([batch.examples for batch in batches]),
+            np.concatenate([batch.labels for batch in batches]),
+        )
+        for batches in parts.values()
+    )
     validation_size = len(train) // 5
     if not validation_size:
         raise ValueError(f"{path} must hold five training images at least. Received: {len(train)}")
     return train[:-validation_size], train[-validation_size:], test
 
 
-def _read_batch(content: bytes, is_binary: bool) -> np.ndarray:
-    """Returns images `(N, 32, 32, 3)`; a row of the file is a red, a green and a blue image."""
+def _read_batch(content: bytes, is_binary: bool) -> Split:
+    """Reads images `(N, 32, 32, 3)`; a row of the file is a red, a green and a blue image."""
     if is_binary:
         # A label before every row.
-        rows = np.frombuffer(content, np.uint8).reshape(-1, 1 + int(np.prod(_SHAPE)))[:, 1:]
+        table = np.frombuffer(content, np.uint8).reshape(-1, 1 + int(np.prod(_SHAPE)))
+        rows = table[:, 1:]
     else:
-        rows = np.asarray(_Unpickler.loads(content)[b"data"])
+        batch = _Unpickler.loads(content)
+        rows = np.asarray(batch[b"data"])
     if rows.dtype != np.uint8 or rows.ndim != 2 or rows.shape[1] != np.prod(_SHAPE):
         raise ValueError(
             "images must be bytes of shape (N, 3072). "
             f"Received: shape={rows.shape}, dtype={rows.dtype}"
         )
-    return rows.reshape(-1, *_SHAPE).transpose(0, 2, 3, 1)
+    labels = table[:, 0] if is_binary else np.asarray(batch[b"labels"])
+    if not np.isin(labels, range(_CLASSES)).all():
+        raise ValueError(f"labels must be in 0..{_CLASSES - 1}. Received: {labels}")
+    return Split(rows.reshape(-1, *_SHAPE).transpose(0, 2, 3, 1), labels.astype(np.int32))
 
 
 class _Unpickler(pickle.Unpickler):
@@ -88,4 +101,5 @@ CIFAR10 = Sources(
     from_files=_from_files,
     embedded=natural_patches,
     embedded_name="natural_patches",
+    classes=_CLASSES,
 )

@@ -19,6 +19,11 @@ class Dataset:
         test: The same for the test.
         entropy: In nats, of the density that the data are drawn from, where it is known: the least
             possible nll.
+        train_labels: `(N,)`, int32, the classes of the training examples; None where there are
+            none.
+        validation_labels: The same for validation.
+        test_labels: The same for the test.
+        classes: Number of classes; None where there are no labels.
     """
 
     name: str
@@ -27,6 +32,10 @@ class Dataset:
     validation: np.ndarray
     test: np.ndarray
     entropy: float | None = None
+    train_labels: np.ndarray | None = None
+    validation_labels: np.ndarray | None = None
+    test_labels: np.ndarray | None = None
+    classes: int | None = None
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -43,7 +52,9 @@ class Dataset:
         }
 
 
-def batches(examples: np.ndarray, batch_size: int) -> tf.data.Dataset:
+def batches(
+    examples: np.ndarray, batch_size: int, labels: np.ndarray | None = None
+) -> tf.data.Dataset:
     """Cuts examples into batches, in their order; the last one may be smaller.
 
     The examples stay where they are, on the host: a batch is copied when it is drawn.
@@ -51,24 +62,43 @@ def batches(examples: np.ndarray, batch_size: int) -> tf.data.Dataset:
     Args:
         examples: `(N,) + event_shape`.
         batch_size: Rows of a batch.
+        labels: `(N, ...)`, what goes with the examples: classes, or contexts.
+
+    Returns:
+        A dataset of batches x, or of pairs `(x, labels)` where labels are given.
+
+    Raises:
+        ValueError: If there are not as many labels as examples.
 
     Example:
         >>> [len(batch) for batch in snf_tf.data.batches(np.zeros((5, 3)), batch_size=2)]
         [2, 2, 1]
+        >>> pairs = snf_tf.data.batches(np.zeros((5, 3)), batch_size=2, labels=np.arange(5))
+        >>> [y.numpy().tolist() for x, y in pairs]
+        [[0, 1], [2, 3], [4]]
     """
     rows = tf.data.Dataset.range(len(examples)).batch(batch_size)
-    return _gather(examples, rows).prefetch(2)
+    return _gather(examples, labels, rows).prefetch(2)
 
 
-def _gather(examples: np.ndarray, rows: tf.data.Dataset) -> tf.data.Dataset:
-    """Maps batches of row numbers to batches of examples."""
+def _gather(
+    examples: np.ndarray, labels: np.ndarray | None, rows: tf.data.Dataset
+) -> tf.data.Dataset:
+    """Maps batches of row numbers to batches of examples, or of examples and labels."""
+    if labels is not None and len(labels) != len(examples):
+        raise ValueError(
+            f"labels must have as many rows as examples, {len(examples)}. "
+            f"Received: labels of shape {labels.shape}"
+        )
 
-    def gather(rows):
+    def take(array, rows):
         # As a tensor, the whole array would be in memory once more.
-        batch = tf.numpy_function(lambda rows: examples.take(rows, axis=0), [rows], examples.dtype)
-        return tf.ensure_shape(batch, [rows.shape[0], *examples.shape[1:]])
+        batch = tf.numpy_function(lambda rows: array.take(rows, axis=0), [rows], array.dtype)
+        return tf.ensure_shape(batch, [rows.shape[0], *array.shape[1:]])
 
-    return rows.map(gather)
+    if labels is None:
+        return rows.map(lambda rows: take(examples, rows))
+    return rows.map(lambda rows: (take(examples, rows), take(labels, rows)))
 
 
 def training_batches(
@@ -79,6 +109,7 @@ def training_batches(
     steps_per_epoch: int | None = None,
     first_step: int = 0,
     augmentation: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
+    labels: np.ndarray | None = None,
 ) -> tf.data.Dataset:
     """Draws batches without end, epoch after epoch.
 
@@ -93,14 +124,16 @@ def training_batches(
         steps_per_epoch: Batches in an epoch; None: all whole ones. With more than there are, an
             epoch draws several orders.
         first_step: The step of that epoch to begin with.
-        augmentation: Maps `(batch, seed)` to a batch; its seed is a function of (seed, step). See
-            `flip_and_shift`.
+        augmentation: Maps `(x, seed)` to a batch x; its seed is a function of (seed, step). See
+            `flip_and_shift`. Labels stay as they are.
+        labels: `(N, ...)`, what goes with the examples: classes, or contexts.
 
     Returns:
-        A dataset of batches, `N // batch_size` of them an epoch.
+        A dataset of batches x, or of pairs `(x, labels)` where labels are given; `N // batch_size`
+        of them an epoch.
 
     Raises:
-        ValueError: If batch_size is not in 1..N.
+        ValueError: If batch_size is not in 1..N, or there are not as many labels as examples.
 
     Example:
         >>> first = next(iter(snf_tf.data.training_batches(np.arange(6), batch_size=6, seed=1)))
@@ -130,10 +163,13 @@ def training_batches(
         )
 
     rows = tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(epoch_rows).skip(first_step)
-    data = _gather(examples, rows)
+    data = _gather(examples, labels, rows)
     if augmentation is not None:
-        numbered = data.enumerate(first_epoch * steps + first_step)
-        data = numbered.map(
-            lambda step, batch: augmentation(batch, tf.stack([tf.cast(seed, tf.int64), step]))
-        )
+
+        def augment(step, batch):
+            x, *y = batch if labels is not None else (batch,)
+            changed = augmentation(x, tf.stack([tf.cast(seed, tf.int64), step]))
+            return (changed, *y) if y else changed
+
+        data = data.enumerate(first_epoch * steps + first_step).map(augment)
     return data.prefetch(2)

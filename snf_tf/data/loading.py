@@ -6,18 +6,24 @@ from pathlib import Path
 
 import gin
 
+from snf_tf.data.celeba import CELEBA64, CELEBA_HQ256
 from snf_tf.data.cifar10 import CIFAR10
 from snf_tf.data.dataset import Dataset
-from snf_tf.data.imagenet32 import IMAGENET32
+from snf_tf.data.imagenet import IMAGENET
 from snf_tf.data.mnist import MNIST
 from snf_tf.data.natural_patches import NATURAL_PATCHES
-from snf_tf.data.sources import Sources, Splits
+from snf_tf.data.sources import Sources
+from snf_tf.data.splits import Splits
+from snf_tf.data.svhn import SVHN
 from snf_tf.data.toy2d import TOY2D
 
 _DATASETS: dict[str, Sources] = {
     "mnist": MNIST,
     "cifar10": CIFAR10,
-    "imagenet32": IMAGENET32,
+    "svhn": SVHN,
+    **IMAGENET,
+    "celeba64": CELEBA64,
+    "celeba_hq256": CELEBA_HQ256,
     "natural_patches": NATURAL_PATCHES,
     **TOY2D,
 }
@@ -30,15 +36,39 @@ def load_dataset(
 ) -> Dataset:
     """Loads a data set.
 
+    Images are uint8, `(H, W, C)`, and vectors of toy2d are float32, `(2,)`. Sizes are of training,
+    validation and test.
+
+    - "mnist": 28 x 28 x 1, 50000/10000/10000, 10 classes. Files: the gzipped idx files. There are
+      no labels where data_dir has images alone. Embedded: 4000/500/500.
+    - "cifar10": 32 x 32 x 3, 40000/10000/10000, 10 classes. Files: `cifar-10-python.tar.gz` or
+      `cifar-10-binary.tar.gz`.
+    - "svhn": 32 x 32 x 3, 63257/10000/26032, 10 classes. Files: `train_32x32.mat` and
+      `test_32x32.mat`.
+    - "imagenet32", "imagenet64": 32 x 32 x 3 and 64 x 64 x 3, 1261149/20000/50000. Files, at 64:
+      `train_64x64.tar` and `valid_64x64.tar`; `train_data_batch_1.npz` and so on with
+      `val_data.npz`; or these as `Imagenet64_train_part1.zip`, `Imagenet64_train_part2.zip` and
+      `Imagenet64_val.zip`, or the same names with `_npz`. At 32 the names have 32, and
+      `Imagenet32_train.zip` has one part.
+    - "celeba64": 64 x 64 x 3, 162770/19867/19962: the central 148 x 148 pixels of the aligned
+      images, averaged by area to 64 x 64. Values are reduced to 5 bits, `value // 8`, 0..31: a flow
+      begins with `Dequantize(bins=32)`, and bits/dim are of these values. Files:
+      `img_align_celeba.zip` and `list_eval_partition.txt`.
+    - "celeba_hq256": 256 x 256 x 3, 24000/3000/3000, of 5 bits as well. Files: PNG or JPEG images
+      in `data256x256.tar`, in `data256x256.zip`, or in a folder `data256x256`; by their names the
+      last tenth is for the test, and the tenth before for validation. TFDS does not download it.
+    - "natural_patches": patches of two photographs, 32 x 32 x 3, 6100/500/500.
+    - "toy2d/NAME": a density on the plane, 10000/2000/5000. NAME is gaussian, banana, funnel,
+      swissroll, circles, rings, moons, 8gaussians, pinwheel, 2spirals, checkerboard, line or cos.
+
     Args:
-        name: "mnist", "cifar10", "imagenet32", "natural_patches", or a density on the plane:
-            "toy2d/gaussian", "toy2d/banana", "toy2d/funnel", "toy2d/checkerboard".
+        name: One of the names above.
         source: "tfds": TensorFlow Datasets, which downloads the data set where needed. "files": the
             original files in data_dir. "embedded": a small set of the same kind, which comes with
-            an installed package. No package brings cifar10 or imagenet32: natural_patches replaces
-            them, and the Dataset has its name. "auto": TFDS where it is prepared, else the files
-            where they are. Else a download if the host answers within 3 s, else embedded, with a
-            warning.
+            an installed package. Of images, packages bring digits of MNIST alone: natural_patches
+            of the same size and bits replace the others, and the Dataset has this name. "auto":
+            TFDS where it is prepared, else the files where they are. Else a download if the host
+            answers within 3 s, else embedded, with a warning.
         data_dir: Directory of the files, or of TFDS; None is TFDS' own.
 
     Returns:
@@ -47,13 +77,16 @@ def load_dataset(
     Raises:
         ValueError: If name or source is unknown, a file is damaged, or no package brings the data
             set.
-        FileNotFoundError: If data_dir lacks the files.
+        FileNotFoundError: If data_dir lacks the files, or TFDS the data set that it does not
+            download.
         ConnectionError: If a download is needed and the host does not answer.
 
     Example:
         >>> data = snf_tf.data.load_dataset("mnist", source="embedded")
         >>> data.sizes
         {'train': 4000, 'validation': 500, 'test': 500}
+        >>> data.train.shape, data.train_labels.shape, data.classes
+        ((4000, 28, 28, 1), (4000,), 10)
     """
     if name not in _DATASETS:
         raise ValueError(
@@ -81,7 +114,19 @@ def load_dataset(
             stacklevel=2,
         )
         name = sources.embedded_name
-    return Dataset(name, source, *splits, entropy=sources.entropy)
+    train, validation, test = splits
+    return Dataset(
+        name,
+        source,
+        train.examples,
+        validation.examples,
+        test.examples,
+        entropy=sources.entropy,
+        train_labels=train.labels,
+        validation_labels=validation.labels,
+        test_labels=test.labels,
+        classes=None if train.labels is None else sources.classes,
+    )
 
 
 def _load_auto(name: str, sources: Sources, data_dir: Path | None) -> tuple[str, Splits]:

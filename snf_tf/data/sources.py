@@ -6,9 +6,9 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
+import tensorflow as tf
 
-Splits = tuple[np.ndarray, np.ndarray, np.ndarray]
+from snf_tf.data.splits import Split, Splits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,11 +22,13 @@ class Sources:
         tfds_name: Name in TensorFlow Datasets, with the config where there is one. None where TFDS
             does not have the data set.
         tfds_splits: TFDS' names of the three splits.
-        download_host: The host that TFDS downloads from.
+        download_host: The host that TFDS downloads from. Empty where it does not download.
+        prepare: Maps an image of TFDS, uint8 `(H, W, C)`, to an example. None where it is one.
         files: Names of the original files that `from_files` reads; "A|B" where one of two is
-            enough.
+            enough. A name may be a pattern of `Path.glob`, or a folder's.
         from_files: Reads the original files from a directory.
         entropy: In nats, of a density where it is known.
+        classes: Number of classes, where TFDS' or the original examples have labels.
     """
 
     embedded: Callable[[], Splits] | None = None
@@ -34,9 +36,11 @@ class Sources:
     tfds_name: str | None = None
     tfds_splits: tuple[str, str, str] | None = None
     download_host: str = ""
+    prepare: Callable[[tf.Tensor], tf.Tensor] | None = None
     files: tuple[str, ...] = ()
     from_files: Callable[[Path], Splits] | None = None
     entropy: float | None = None
+    classes: int | None = None
 
     def read_files(self, data_dir: Path | None) -> Splits:
         """Reads the original files.
@@ -78,8 +82,7 @@ class Sources:
         return [
             names
             for names in self.files
-            if data_dir is None
-            or not any((Path(data_dir) / name).is_file() for name in names.split("|"))
+            if data_dir is None or not any(any(data_dir.glob(name)) for name in names.split("|"))
         ]
 
     def is_prepared(self, data_dir: Path | None) -> bool:
@@ -95,6 +98,7 @@ class Sources:
         Raises:
             ConnectionError: If TFDS must download the data set, and the host does not answer within
                 3 s.
+            FileNotFoundError: If TFDS has not prepared the data set, and does not download it.
             ValueError: If TFDS does not have the data set.
         """
         if self.tfds_name is None or self.tfds_splits is None:
@@ -106,6 +110,11 @@ class Sources:
 
         prepared = self._prepared_directory(data_dir)
         if prepared is None:
+            if not self.download_host:
+                raise FileNotFoundError(
+                    f"TFDS does not download {self.tfds_name}: its page says how to prepare it. "
+                    f"Received: data_dir={data_dir}"
+                )
             if not self.can_download():
                 raise ConnectionError(
                     f"TFDS has not prepared {self.tfds_name}, and {self.download_host}, from "
@@ -116,11 +125,21 @@ class Sources:
             builder.download_and_prepare()
         else:
             builder = tfds.builder_from_directory(prepared)
-        train, validation, test = (
-            tfds.as_numpy(builder.as_dataset(split=split, batch_size=-1))["image"]
-            for split in self.tfds_splits
-        )
+        train, validation, test = (self._read_split(builder, name) for name in self.tfds_splits)
         return train, validation, test
+
+    def _read_split(self, builder, name: str) -> Split:
+        def example(features):
+            image = features["image"]
+            parts = {"examples": image if self.prepare is None else self.prepare(image)}
+            if self.classes is not None:
+                parts["labels"] = tf.cast(features["label"], tf.int32)
+            return parts
+
+        # One by one: as they are, the images of CelebA would not fit into memory.
+        examples = builder.as_dataset(split=name).map(example, num_parallel_calls=tf.data.AUTOTUNE)
+        whole = examples.batch(builder.info.splits[name].num_examples).get_single_element()
+        return Split(**{part: tensor.numpy() for part, tensor in whole.items()})
 
     def can_download(self, seconds: float = 3.0) -> bool:
         """Tells whether the host answers in time; TFDS itself would go on trying for minutes."""

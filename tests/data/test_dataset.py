@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from snf_tf.data import batches, training_batches
+from snf_tf.data import batches, flip_and_shift, training_batches
 
 EXAMPLES = np.arange(23).reshape(23, 1)
 
@@ -53,3 +53,35 @@ def test_examples_may_lie_in_a_file(tmp_path):
     np.save(tmp_path / "examples.npy", EXAMPLES)
     mapped = np.load(tmp_path / "examples.npy", mmap_mode="r")
     assert take(training_batches(mapped, 5), 8) == take(training_batches(EXAMPLES, 5), 8)
+
+
+@pytest.mark.parametrize("labels", [np.arange(23), np.eye(23)])
+def test_labels_go_with_their_examples(labels):
+    for x, y in batches(EXAMPLES, 10, labels):
+        np.testing.assert_array_equal(y, labels[x[:, 0]])
+    with_labels = training_batches(EXAMPLES, 5, seed=1, first_epoch=1, first_step=2, labels=labels)
+    assert with_labels.element_spec[1].shape.as_list() == [5, *labels.shape[1:]]
+    pairs = list(with_labels.take(8))
+    for x, y in pairs:
+        np.testing.assert_array_equal(y, labels[x[:, 0]])
+    # The order is that of examples alone.
+    alone = take(training_batches(EXAMPLES, 5, seed=1, first_epoch=1, first_step=2), 8)
+    assert [x.numpy().ravel().tolist() for x, _ in pairs] == alone
+
+
+def test_augmentation_leaves_labels():
+    images, labels = np.random.RandomState(0).rand(12, 8, 8, 3), np.arange(12)
+    options = {"seed": 1, "first_step": 1, "augmentation": flip_and_shift}
+    pairs = list(training_batches(images, 4, labels=labels, **options).take(3))
+    alone = list(training_batches(images, 4, **options).take(3))
+    plain = list(training_batches(images, 4, seed=1, first_step=1, labels=labels).take(3))
+    for (x, y), image, (unchanged, label) in zip(pairs, alone, plain, strict=True):
+        np.testing.assert_array_equal(x, image)
+        np.testing.assert_array_equal(y, label)
+        assert (x.numpy() != unchanged.numpy()).any()
+
+
+@pytest.mark.parametrize("draw", [batches, training_batches])
+def test_labels_must_be_as_many_as_examples(draw):
+    with pytest.raises(ValueError, match=r"as many rows as examples, 23.*\(22,\)"):
+        draw(EXAMPLES, 5, labels=np.arange(22))

@@ -1,48 +1,30 @@
-"""CIFAR-10, ImageNet32, patches, toy densities and augmentation."""
+"""CIFAR-10, ImageNet, patches and augmentation."""
 
-import io
 import pickle
-import tarfile
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from matplotlib.image import imsave
 
 from snf_tf.data import flip_and_shift, load_dataset, training_batches
-
-
-def images_of(count, seed):
-    return np.random.RandomState(seed).randint(0, 256, (count, 32, 32, 3)).astype(np.uint8)
-
-
-def rows_of(images):
-    return images.transpose(0, 3, 1, 2).reshape(len(images), -1)
-
-
-def write_tar(path, members):
-    with tarfile.open(path, "w:gz" if path.suffix == ".gz" else "w") as archive:
-        for name, content in members.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
+from tests.data.files import images_of, rows_of, write_tar
 
 
 def write_cifar10(directory, binary):
-    """The archive with 6 images in each of five training batches, and 4 test images; returns all in
-    their order.
+    """Writes the archive with 6 images in each of five training batches, and 4 test images. The
+    label of an image is its number, modulo 10. Returns all images in their order.
     """
     parts = [images_of(6, seed) for seed in range(5)] + [images_of(4, 9)]
     names = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
     members = {"cifar-10/batches.meta": b"\x80"}
-    for name, part in zip(names, parts, strict=True):
+    for number, (name, part) in enumerate(zip(names, parts, strict=True)):
+        labels = (6 * number + np.arange(len(part))) % 10
         if binary:
-            labels = np.zeros((len(part), 1), np.uint8)
             members[f"cifar-10/{name}.bin"] = np.concatenate(
-                [labels, rows_of(part)], axis=1
+                [labels[:, None].astype(np.uint8), rows_of(part)], axis=1
             ).tobytes()
         else:
-            content = {b"data": rows_of(part), b"labels": [0] * len(part), b"batch_label": b"one"}
+            content = {b"data": rows_of(part), b"labels": labels.tolist(), b"batch_label": b"one"}
             members[f"cifar-10/{name}"] = pickle.dumps(content, protocol=2)
     write_tar(directory / f"cifar-10-{'binary' if binary else 'python'}.tar.gz", members)
     return np.concatenate(parts)
@@ -58,6 +40,9 @@ def test_cifar10(tmp_path, binary):
         {"train": 24, "validation": 6, "test": 4},
     )
     np.testing.assert_array_equal(np.concatenate([data.train, data.validation, data.test]), images)
+    labels = [data.train_labels, data.validation_labels, data.test_labels]
+    np.testing.assert_array_equal(np.concatenate(labels), np.arange(34) % 10)
+    assert (data.classes, data.train_labels.dtype) == (10, np.int32)
     assert load_dataset("cifar10", data_dir=tmp_path).source == "files"
 
 
@@ -90,49 +75,18 @@ def test_damaged_archives(tmp_path):
     )
     with pytest.raises(ValueError, match=r"shape \(N, 3072\)"):
         load_dataset("cifar10", source="files", data_dir=tmp_path)
+    images = np.zeros((2, 3072), np.uint8)
+    for labels, message in (([1], "one label an example"), ([3, 10], r"must be in 0\.\.9")):
+        batch = pickle.dumps({b"data": images, b"labels": labels})
+        write_tar(path, {"data_batch_1": batch, "test_batch": b""})
+        with pytest.raises(ValueError, match=message):
+            load_dataset("cifar10", source="files", data_dir=tmp_path)
     write_tar(path, {"data_batch_1": pickle.dumps([1]), "test_batch": b""})
     with pytest.raises(ValueError, match="is damaged"):
         load_dataset("cifar10", source="files", data_dir=tmp_path)
     write_tar(path, {"readme": b"x"})
     with pytest.raises(ValueError, match="no archive of CIFAR-10"):
         load_dataset("cifar10", source="files", data_dir=tmp_path)
-
-
-def png(image):
-    buffer = io.BytesIO()
-    imsave(buffer, image, format="png")
-    return buffer.getvalue()
-
-
-def test_imagenet32(tmp_path):
-    train, test = images_of(128, 0), images_of(5, 1)
-    (tmp_path / "tar").mkdir()
-    for name, images in (("train", train), ("valid", test)):
-        members = {f"{name}_32x32/{i:05d}.png": png(image) for i, image in enumerate(images)}
-        write_tar(tmp_path / "tar" / f"{name}_32x32.tar", members)
-    (tmp_path / "npz").mkdir()
-    for i in range(2):
-        np.savez(
-            tmp_path / "npz" / f"train_data_batch_{i + 1}.npz",
-            data=rows_of(train[64 * i : 64 * (i + 1)]),
-        )
-    np.savez(tmp_path / "npz" / "val_data.npz", data=rows_of(test))
-    for kind in ("tar", "npz"):
-        data = load_dataset("imagenet32", source="files", data_dir=tmp_path / kind)
-        # 20,000 of 1,281,149 are one of 128.
-        assert data.sizes == {"train": 127, "validation": 1, "test": 5}
-        np.testing.assert_array_equal(data.test, test)
-        found = np.concatenate([data.train, data.validation]).reshape(128, -1)
-        np.testing.assert_array_equal(
-            np.unique(found, axis=0), np.unique(train.reshape(128, -1), axis=0)
-        )
-    content = (tmp_path / "npz" / "val_data.npz").read_bytes()
-    (tmp_path / "npz" / "val_data.npz").write_bytes(content[: len(content) // 2])
-    with pytest.raises(ValueError, match=r"val_data.npz is missing or damaged"):
-        load_dataset("imagenet32", source="files", data_dir=tmp_path / "npz")
-    np.savez(tmp_path / "npz" / "val_data.npz", data=np.zeros((3, 100)))
-    with pytest.raises(ValueError, match="must hold bytes of shape"):
-        load_dataset("imagenet32", source="files", data_dir=tmp_path / "npz")
 
 
 def test_natural_patches():
@@ -149,62 +103,70 @@ def test_natural_patches():
     ]
     assert not corners[0] & corners[1]
     assert not corners[1] & corners[2]
-    with pytest.warns(UserWarning, match="The data are natural_patches, not cifar10"):
-        assert load_dataset("cifar10", source="embedded").name == "natural_patches"
     for source in ("files", "tfds"):
         with pytest.raises(ValueError, match=f'Received: source="{source}"'):
             load_dataset("natural_patches", source=source)
 
 
-def log_density(name, x):
-    """Of the densities that are not uniform, by their definitions."""
-    x1, x2 = x.astype(float).T
-
-    def normal(value, scale):
-        return -0.5 * (value / scale) ** 2 - np.log(scale) - 0.5 * np.log(2 * np.pi)
-
-    return {
-        "gaussian": lambda: normal(x1, 2**0.5) + normal(x2 - 0.6 * x1, 0.28**0.5),
-        "banana": lambda: normal(x1, 1) + normal(x2 - x1**2, 0.3),
-        "funnel": lambda: normal(x1, 1) + normal(x2, np.exp(x1 / 2)),
-    }[name]()
-
-
-@pytest.mark.parametrize("name", ["gaussian", "banana", "funnel"])
-def test_entropies(name):
-    data = load_dataset(f"toy2d/{name}")
-    assert data.event_shape == (2,)
-    information = -log_density(name, data.train)
-    np.testing.assert_allclose(data.entropy, information.mean(), atol=4 * information.std() / 100)
-
-
-def test_checkerboard():
-    data = load_dataset("toy2d/checkerboard")
-    squares, counts = np.unique(np.floor(data.train), axis=0, return_counts=True)
-    assert len(squares) == 8
-    assert (squares.sum(axis=1) % 2 == 0).all()
-    np.testing.assert_allclose(counts, 1250, rtol=0.15)
-    assert data.entropy == np.log(8)
+@pytest.mark.parametrize(
+    ("name", "size", "largest"),
+    [
+        ("cifar10", 32, 255),
+        ("svhn", 32, 255),
+        ("imagenet32", 32, 255),
+        ("imagenet64", 64, 255),
+        ("celeba64", 64, 31),
+        ("celeba_hq256", 256, 31),
+    ],
+)
+def test_patches_instead(name, size, largest):
+    with pytest.warns(UserWarning, match=f"The data are natural_patches, not {name}"):
+        data = load_dataset(name, source="embedded")
+    assert (data.name, data.event_shape) == ("natural_patches", (size, size, 3))
+    assert (data.train.max(), data.train_labels, data.classes) == (largest, None, None)
+    # Pixels of one split are in no other one, wherever a patch begins.
+    train, validation = (squares(split, 8) for split in (data.train, data.validation))
+    assert train
+    assert validation
+    assert not train & squares(data.validation, 1)
+    assert not (train | validation) & squares(data.test, 1)
 
 
-def test_flip_and_shift():
-    images = np.random.RandomState(0).randint(0, 256, (400, 6, 5, 3)).astype(np.uint8)
-    changed = flip_and_shift(tf.constant(images), [3, 4]).numpy()
-    np.testing.assert_array_equal(changed, flip_and_shift(tf.constant(images), [3, 4]))
-    assert (changed != flip_and_shift(tf.constant(images), [3, 5]).numpy()).any()
+def squares(images, stride):
+    """Returns squares of 8 x 8 pixels that are not of one colour, as there are equal ones."""
+    windows = np.lib.stride_tricks.sliding_window_view(images, (8, 8), axis=(1, 2))
+    windows = windows[:, ::stride, ::stride].reshape(-1, 3, 8, 8)
+    return {window.tobytes() for window in windows[windows.std((1, 2, 3)) > 0.2 * images.max()]}
+
+
+@pytest.mark.parametrize(
+    ("flip", "shift", "count"), [(True, 1, 400), (True, 4, 4000), (False, 4, 2000)]
+)
+def test_flip_and_shift(flip, shift, count):
+    images = np.random.RandomState(0).randint(0, 256, (count, 12, 11, 3)).astype(np.uint8)
+    draw = lambda *seed: flip_and_shift(tf.constant(images), seed, flip, shift).numpy()  # noqa: E731
+    changed = draw(3, 4)
+    np.testing.assert_array_equal(changed, draw(3, 4))
+    assert (changed != draw(3, 5)).any()
     found = {}
     for image, result in zip(images, changed, strict=True):
-        for flip in (False, True):
+        for flipped in {False, flip}:
             padded = np.pad(
-                image[:, ::-1] if flip else image, [(1, 1), (1, 1), (0, 0)], mode="reflect"
+                image[:, ::-1] if flipped else image,
+                [(shift, shift), (shift, shift), (0, 0)],
+                mode="reflect",
             )
-            for dy in range(3):
-                for dx in range(3):
-                    if (padded[dy : dy + 6, dx : dx + 5] == result).all():
-                        found[flip, dy, dx] = found.get((flip, dy, dx), 0) + 1
-    assert sum(found.values()) == 400
-    assert len(found) == 18
-    assert max(found.values()) < 50
+            for dy in range(2 * shift + 1):
+                for dx in range(2 * shift + 1):
+                    if (padded[dy : dy + 12, dx : dx + 11] == result).all():
+                        found[flipped, dy, dx] = found.get((flipped, dy, dx), 0) + 1
+    assert sum(found.values()) == count
+    assert len(found) == (1 + flip) * (2 * shift + 1) ** 2
+    assert max(found.values()) < 2.5 * count / len(found)
+
+
+def test_no_flip_no_shift():
+    images = images_of(3, 0)
     assert (
         flip_and_shift(tf.constant(images), [3, 4], flip=False, shift=0).numpy().tobytes()
         == images.tobytes()

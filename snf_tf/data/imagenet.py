@@ -1,0 +1,107 @@
+"""ImageNet at 32 x 32 and 64 x 64 pixels, split 1261149/20000/50000 (SNF A.3)."""
+
+import functools
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+
+from snf_tf.data.archives import ERRORS, contents, read_images
+from snf_tf.data.natural_patches import natural_patches
+from snf_tf.data.sources import Sources
+from snf_tf.data.splits import Split, Splits
+
+_TARS = ("train", "valid")
+
+
+def _from_files(data_dir: Path, size: int) -> Splits:
+    """Reads the original files: two tars of PNG images, or arrays in npz files, zipped or not.
+
+    A random part of the training images, 20,000 of 1,281,149, is for validation. The official
+    validation images are for the test.
+    """
+    tars = [data_dir / f"{name}_{size}x{size}.tar" for name in _TARS]
+    if all(tar.is_file() for tar in tars):
+        train, test = (Split(read_images(tar, (size, size, 3))) for tar in tars)
+    else:
+        train, test = (Split(_read_arrays(data_dir, kind, size)) for kind in ("train", "val"))
+    if len(train) < 2:
+        raise ValueError(
+            f"{data_dir} must hold two training images at least. Received: {len(train)}"
+        )
+    validation_size = len(train) * 20_000 // 1_281_149 or 1
+    order = np.random.RandomState(0).permutation(len(train))
+    return train[np.sort(order[validation_size:])], train[np.sort(order[:validation_size])], test
+
+
+def _zips(kind: str, size: int) -> list[str]:
+    """Returns the patterns of the names of the zips that hold the npz files."""
+    parts = ("_part1", "_part2") if (kind, size) == ("train", 64) else ("",)
+    return [f"Imagenet{size}_{kind}{part}*.zip" for part in parts]
+
+
+def _read_arrays(data_dir: Path, kind: str, size: int) -> np.ndarray:
+    """Reads the arrays of one kind, "train" or "val", by the numbers of their npz files."""
+    if any(data_dir.glob(f"{kind}_data*.npz")):
+        archives = [data_dir]
+    else:
+        archives = [path for zips in _zips(kind, size) for path in sorted(data_dir.glob(zips))[:1]]
+        if len(archives) < len(_zips(kind, size)):
+            raise FileNotFoundError(
+                f"{data_dir} must hold both tars, or the npz files of {kind}, or "
+                f"{' and '.join(_zips(kind, size))}."
+            )
+    batches = {}
+    for archive in archives:
+        try:
+            for name, read in contents(archive):
+                match = re.fullmatch(rf"{kind}_data(?:_batch_(\d+))?\.npz", Path(name).name)
+                if match:
+                    batches[int(match[1] or 1)] = _read_npz(archive / name, read(), size)
+        except ERRORS as error:
+            raise ValueError(f"{archive} is damaged: {error}") from error
+    if not batches or max(batches) != len(batches):
+        raise ValueError(
+            f"{data_dir} must hold the npz files of {kind} from number 1 on. "
+            f"Received: numbers {sorted(batches)}"
+        )
+    return np.concatenate([batches[number] for number in sorted(batches)])
+
+
+def _read_npz(path: Path, content: bytes, size: int) -> np.ndarray:
+    try:
+        with np.load(io.BytesIO(content)) as arrays:
+            rows = arrays["data"]
+    except (*ERRORS, ValueError) as error:
+        raise ValueError(
+            f"{path} is missing or damaged, or has no array named data: {error}"
+        ) from error
+    if rows.dtype != np.uint8 or rows.ndim != 2 or rows.shape[1] != 3 * size**2:
+        raise ValueError(
+            f"{path} must hold bytes of shape (N, {3 * size**2}). Received: shape={rows.shape}, "
+            f"dtype={rows.dtype}"
+        )
+    # A row is the red, the green and the blue image.
+    return rows.reshape(-1, 3, size, size).transpose(0, 2, 3, 1)
+
+
+def _sources(size: int) -> Sources:
+    return Sources(
+        tfds_name=f"downsampled_imagenet/{size}x{size}",
+        # TFDS shuffles the images when it prepares them: the last are a random part.
+        tfds_splits=("train[:1261149]", "train[1261149:]", "validation"),
+        download_host="image-net.org",
+        files=tuple(
+            "|".join((f"{tar}_{size}x{size}.tar", npz, *_zips(kind, size)[:1]))
+            for tar, npz, kind in zip(
+                _TARS, ("train_data_batch_1.npz", "val_data.npz"), ("train", "val"), strict=True
+            )
+        ),
+        from_files=functools.partial(_from_files, size=size),
+        embedded=functools.partial(natural_patches, size),
+        embedded_name="natural_patches",
+    )
+
+
+IMAGENET = {f"imagenet{size}": _sources(size) for size in (32, 64)}

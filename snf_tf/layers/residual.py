@@ -11,10 +11,10 @@ from snf_tf import networks, ops
 from snf_tf.layers.flow_layer import FlowLayer
 from snf_tf.layers.log_det_estimators import LOG_DET_ESTIMATORS, BruteForce, LogDetEstimator
 from snf_tf.layers.options import deserialized, resolve
+from snf_tf.layers.residual_map import PROBES, residual_map
 
 # Up to so many dimensions the log-determinant in evaluation is exact, by brute force.
 _SMALL = 64
-_PROBES = {"rademacher": ops.rademacher_rows, "normal": ops.normal_rows}
 
 
 @keras.saving.register_keras_serializable("snf_tf")
@@ -76,7 +76,7 @@ class ResidualBlock(FlowLayer):
         super().__init__(**kwargs)
         if not isinstance(network, keras.layers.Layer):
             raise ValueError(f"network must be a Keras layer or model. Received: {network!r}")
-        if probe not in _PROBES:
+        if probe not in PROBES:
             raise ValueError(f'probe must be "rademacher" or "normal". Received: probe={probe!r}')
         if lipschitz_bound is not None and not (
             isinstance(lipschitz_bound, int | float) and 0 < lipschitz_bound < 1
@@ -100,9 +100,16 @@ class ResidualBlock(FlowLayer):
                 "The network of a residual block must keep the shape of x. "
                 f"Received: {shape} is mapped to {tuple(output.shape)}"
             )
-        if self.lipschitz_bound is None:
-            # Refuses a network without a bound before it is trained.
-            networks.nominal_bound(self.network)
+        options = {
+            "log_det": self.log_det,
+            "evaluation": self._evaluation(),
+            "probe": self.probe,
+            "monotone": self.monotone,
+            "early": self.backward_in_forward,
+            "dtype": self.log_det_dtype,
+            "lipschitz_bound": self.lipschitz_bound,
+        }
+        self._map = residual_map(self.network, self.event_shape, options)
         self.bound = self.add_weight(
             name="bound",
             shape=(),
@@ -131,49 +138,30 @@ class ResidualBlock(FlowLayer):
         training: bool = False,
         seed: tf.Tensor | int | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
+        x = tf.cast(x, self.call_dtype(training))
+        values, constants = self._map.values(self.network)
         if training:
-            self._update_norms()
-            lipschitz, estimator = self._nominal_bound(), self.log_det
+            found, loss = self._map.update(values, constants)
+            constants = self._map.assign(self.network, found)
+            self.add_loss(loss)
             if seed is None and self.takes_seed:
                 seed = self.next_seed()
+            z, log_det = self._map.train(x, values, constants, ops.row_seed(seed))
         else:
             self.prepare()
-            lipschitz, estimator = self._certified_bound(), self._evaluation()
-        seed = ops.row_seed(seed)
-        x = tf.cast(x, self.call_dtype(training))
-        values = [tf.convert_to_tensor(weight) for weight in self.network.trainable_variables]
-        w = x
-        if self.monotone:
-            w = self._solve(math.sqrt(2.0) * x, values, lipschitz)
-
-        def log_det(function, w):
-            if estimator.is_exact:
-                probe = tf.zeros_like(w, self.log_det_dtype)
-            else:
-                noise = ops.fold_in(seed, 0)
-                probe = _PROBES[self.probe](noise, tf.shape(w), self.log_det_dtype)
-            terms = ops.MONOTONE if self.monotone else ops.RESIDUAL
-            nominal = self._nominal_bound()
-            return estimator(function, w, probe, ops.fold_in(seed, 1), nominal, terms)
-
-        if training and self.backward_in_forward:
-            y, found = ops.early_gradients(self._function, w, values, log_det)
-        else:
-            y = self._function(w, *values)
-            found = log_det(lambda w: self._function(w, *values), w)
-        z = math.sqrt(2.0) * w - x if self.monotone else x + y
-        return z, self.widen(found)
+            values, constants = self._map.values(self.network)
+            bound = self._certified_bound()
+            z, log_det = self._map.evaluate(x, values, constants, ops.row_seed(seed), bound)
+        return z, self.widen(log_det)
 
     def call_inverse(
         self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True
     ) -> tf.Tensor:
         self.prepare()
-        values = [tf.convert_to_tensor(weight) for weight in self.network.trainable_variables]
-        bound = self._certified_bound()
-        if not self.monotone:
-            return self._solve(z, values, bound)
-        w = self._solve(math.sqrt(2.0) * z, values, bound, sign=-1.0)
-        return math.sqrt(2.0) * w - z
+        values, constants = self._map.values(self.network)
+        x, converged = self._map.inverse(z, values, constants, self._certified_bound())
+        message = f"The fixed point of {self.name} must converge: is g a contraction, z finite?"
+        return ops.require(converged, x, message)
 
     def prepare(self) -> None:
         """Certifies the bound of g, outside of a graph; see `Bijection.prepare`.
@@ -217,34 +205,6 @@ class ResidualBlock(FlowLayer):
         """Returns the estimator of calls with `training=False`."""
         small = math.prod(self.event_shape) <= _SMALL
         return BruteForce() if small else self.log_det.for_evaluation()
-
-    def _function(self, x, *values):
-        """Computes g(x) from given trainable weights of the network."""
-        constants = [tf.convert_to_tensor(w) for w in self.network.non_trainable_variables]
-        y, _ = self.network.stateless_call(list(values), constants, x, training=False)
-        return tf.cast(y, x.dtype)
-
-    def _solve(self, z, values, bound, sign=1.0):
-        """Solves `x + sign g(x) = z`, and refuses a solution that has not converged."""
-        found = ops.residual_inverse(
-            lambda x, *values: sign * self._function(x, *values), z, values, bound
-        )
-        return ops.require(
-            found.converged,
-            found.value,
-            f"The fixed point of {self.name} must converge: is g a contraction, and z finite?",
-        )
-
-    def _update_norms(self):
-        for part in networks.lipschitz_parts(self.network):
-            part.update_norm()
-            loss = part.norm_loss()
-            if loss is not None:
-                self.add_loss(loss)
-
-    def _nominal_bound(self):
-        """Returns the bound that training aims at, a number."""
-        return self.lipschitz_bound or networks.nominal_bound(self.network)
 
     def _certified_bound(self):
         bound = tf.convert_to_tensor(self.bound)

@@ -48,6 +48,11 @@ class LipschitzLayer(keras.layers.Layer):
         """Returns the bound at which training aims."""
         return 1.0
 
+    @property
+    def norm_weights(self) -> list[keras.Variable]:
+        """Returns the weights that `update_norm` changes."""
+        return []
+
     def parts(self) -> Iterator["LipschitzLayer"]:
         """Yields this layer, or the layers that it is made of, which have norms to be updated."""
         yield self

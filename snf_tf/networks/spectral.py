@@ -3,6 +3,9 @@
 from typing import Any
 
 import keras
+import numpy as np
+import scipy.linalg
+import scipy.sparse.linalg
 import tensorflow as tf
 
 from snf_tf import ops
@@ -94,6 +97,11 @@ class SpectralDense(SpectralLayer):
         p = float(order_value(self.domain)) if domain is None else domain
         q = float(order_value(self.codomain)) if codomain is None else codomain
         return ops.operator_norm_bound(self.kernel, p, q)
+
+    def _top_singular_vector(self, kernel):
+        gram = kernel @ tf.transpose(kernel)
+        last = kernel.shape[0] - 1
+        return scipy.linalg.eigh(gram.numpy(), subset_by_index=[last, last])[1][:, 0]
 
     def _aol_kernel(self, kernel):
         return ops.aol_dense_kernel(kernel)
@@ -205,6 +213,20 @@ class SpectralConv2D(SpectralLayer):
         p = float(order_value(self.domain)) if domain is None else domain
         q = float(order_value(self.codomain)) if codomain is None else codomain
         return ops.conv2d_mixed_norm_bound(self.kernel, self.image_size, p, q)
+
+    def _top_singular_vector(self, kernel):
+        size = self.v.shape[0]
+        if size < 3:
+            matrix = ops.conv2d_matrix(kernel, (*self.image_size, kernel.shape[2])).numpy()
+            return np.linalg.svd(matrix)[0][:, 0]
+
+        def gram(v):
+            image = self._product(kernel, tf.constant(v.ravel(), tf.float64))
+            return self._transposed(kernel, image).numpy()
+
+        operator = scipy.sparse.linalg.LinearOperator((size, size), gram, dtype=np.float64)
+        start = np.asarray(tf.cast(self.v, tf.float64))
+        return scipy.sparse.linalg.eigsh(operator, 1, which="LA", v0=start, tol=1e-7)[1][:, 0]
 
     def _aol_kernel(self, kernel):
         return ops.aol_conv2d_kernel(kernel)

@@ -5,7 +5,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import scipy.sparse.linalg
 import tensorflow as tf
 
 from snf_tf import ops
@@ -115,6 +114,10 @@ class SpectralLayer(LipschitzLayer):
         """
         raise NotImplementedError
 
+    def _top_singular_vector(self, kernel: tf.Tensor) -> np.ndarray:
+        """Computes the v of unit length with the longest W v, in float64."""
+        raise NotImplementedError
+
     def _aol_kernel(self, kernel: tf.Tensor) -> tf.Tensor:
         raise NotImplementedError
 
@@ -172,20 +175,11 @@ class SpectralLayer(LipschitzLayer):
 
     def _improve_tightly(self):
         """Sets u and v to singular vectors where norms are Euclidean; else takes many steps."""
-        size = self.v.shape[0]
-        if not self.domain == self.codomain == 2.0 or size < 3:
+        if not self.domain == self.codomain == 2.0:
             self._improve(_TOLERANCE, _STEPS)
             return
         kernel = tf.cast(self.kernel, tf.float64)
-
-        def gram(v):
-            image = self._product(kernel, tf.constant(v.ravel(), tf.float64))
-            return self._transposed(kernel, image).numpy()
-
-        operator = scipy.sparse.linalg.LinearOperator((size, size), gram, dtype=np.float64)
-        start = np.asarray(tf.cast(self.v, tf.float64))
-        _, vectors = scipy.sparse.linalg.eigsh(operator, 1, which="LA", v0=start, tol=1e-7)
-        v = tf.constant(vectors[:, 0], tf.float64)
+        v = tf.constant(self._top_singular_vector(kernel), tf.float64)
         self.u.assign(tf.cast(ops.dual_vector(self._product(kernel, v), 2.0), self.u.dtype))
         self.v.assign(tf.cast(v, self.v.dtype))
 
@@ -238,6 +232,10 @@ class SpectralLayer(LipschitzLayer):
     @property
     def nominal_bound(self) -> float:
         return self.coeff
+
+    @property
+    def norm_weights(self) -> list[keras.Variable]:
+        return [self.u, self.v]
 
     def norm_loss(self) -> tf.Tensor | None:
         return norm_gradient(

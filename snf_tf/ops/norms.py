@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+import scipy.linalg
 import tensorflow as tf
 
 from snf_tf.ops.power_method import dual_order, power_method
@@ -193,7 +194,9 @@ def _closed_form(kernel, p, q):
         return np.max(np.linalg.norm(kernel, _ord(q), axis=1))
     if q == _INF:
         return np.max(np.linalg.norm(kernel, _ord(dual_order(p)), axis=0))
-    return np.linalg.norm(kernel, 2)
+    gram = kernel @ kernel.T if kernel.shape[0] <= kernel.shape[1] else kernel.T @ kernel
+    last = len(gram) - 1
+    return np.sqrt(max(scipy.linalg.eigvalsh(gram, subset_by_index=[last, last])[0], 0.0))
 
 
 def _inverse(number):

@@ -1,0 +1,230 @@
+"""The computations of a residual block, traced once for all blocks that are alike."""
+
+import functools
+import json
+import math
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from snf_tf import networks, ops
+from snf_tf.layers.log_det_estimators import BruteForce, LogDetEstimator
+
+PROBES = {"rademacher": ops.rademacher_rows, "normal": ops.normal_rows}
+_ROOT = math.sqrt(2.0)
+Tensors = Sequence[tf.Tensor]
+# Not inlined: TensorFlow then optimizes one graph for all blocks that are alike.
+_shared = functools.partial(
+    tf.function,
+    reduce_retracing=True,
+    autograph=False,
+    experimental_attributes={"_noinline": True},
+)
+
+
+def residual_map(
+    network: keras.layers.Layer, event_shape: tuple[int, ...], options: Mapping[str, Any]
+) -> "ResidualMap":
+    """Returns the computations of a block, shared with every living block that is alike.
+
+    Blocks are alike if their networks, made of layers of Keras and of this package, have the same
+    configuration, and their options are the same.
+
+    Args:
+        network: A built network.
+        event_shape: Shape of one x.
+        options: Arguments of `ResidualMap`.
+    """
+    layers = [network, *network._flatten_layers()]
+    known = all(type(layer).__module__.split(".")[0] in ("keras", "snf_tf") for layer in layers)
+    if not known or any(isinstance(layer, keras.layers.Lambda) for layer in layers):
+        return ResidualMap(network, **options)
+    config = keras.saving.serialize_keras_object(network)
+    facts = [_without_names(config), event_shape, [_described(o) for o in options.values()]]
+    key = json.dumps(facts, default=str)
+    found = _MAPS.get(key)
+    if found is None:
+        found = _MAPS[key] = ResidualMap(network, **options)
+    return found
+
+
+_MAPS: "weakref.WeakValueDictionary[str, ResidualMap]" = weakref.WeakValueDictionary()
+
+
+class ResidualMap:
+    """What a block computes, as functions of the values of its network's variables.
+
+    Args:
+        network: g; of its variables only the number and shapes matter.
+        log_det: The estimator of training.
+        evaluation: The estimator of evaluation.
+        probe: A name of `PROBES`.
+        monotone: As in `ResidualBlock`.
+        early: Whether gradients of log-determinants are computed in the forward pass.
+        dtype: Of log-determinants.
+        lipschitz_bound: As in `ResidualBlock`.
+    """
+
+    def __init__(
+        self,
+        network: keras.layers.Layer,
+        log_det: LogDetEstimator,
+        evaluation: LogDetEstimator,
+        probe: str,
+        monotone: bool,
+        early: bool,
+        dtype: str,
+        lipschitz_bound: float | None,
+    ) -> None:
+        self._network = network
+        self._parts = networks.lipschitz_parts(network)
+        self._log_det, self._evaluation = log_det, evaluation
+        self._probe, self._monotone, self._early = probe, monotone, early
+        self._dtype = tf.as_dtype(dtype)
+        self.nominal_bound = lipschitz_bound or networks.nominal_bound(network)
+        variables, fixed = network.variables, self._fixed()
+        self._trained = [i for i, variable in enumerate(variables) if id(variable) not in fixed]
+        vectors = {id(v) for part in self._parts for v in part.norm_weights}
+        self._updated = [i for i, variable in enumerate(variables) if id(variable) in vectors]
+        self._constant = [i for i, variable in enumerate(variables) if id(variable) in fixed]
+
+    def _fixed(self):
+        """Returns the ids of variables that get no gradient."""
+        kept = [v for part in self._parts for v in part.non_trainable_variables]
+        kept += [v for v in self._network.variables if not tf.as_dtype(v.dtype).is_floating]
+        # Orders of norms follow the norms alone.
+        return {id(variable) for variable in kept}
+
+    def values(self, network: keras.layers.Layer) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+        """Returns the values of a network's variables: with gradients, and without."""
+        variables = network.variables
+        trained, constant = (
+            [tf.convert_to_tensor(variables[i]) for i in chosen]
+            for chosen in (self._trained, self._constant)
+        )
+        return trained, constant
+
+    def assign(self, network: keras.layers.Layer, found: Tensors) -> list[tf.Tensor]:
+        """Assigns what `update` returned, and returns the new values without gradients."""
+        variables = network.variables
+        for index, value in zip(self._updated, found, strict=True):
+            variables[index].assign(value)
+        new = dict(zip(self._updated, found, strict=True))
+        return [
+            new[i] if i in new else tf.convert_to_tensor(variables[i]) for i in self._constant
+        ]
+
+    @_shared
+    def update(self, values: Tensors, constants: Tensors) -> tuple[Tensors, tf.Tensor]:
+        """Brings the vectors of norms up to date.
+
+        Returns:
+            `(found, loss)`: the new vectors, for `assign`, and a loss of value 0 with the gradients of norms for their orders.
+        """
+        losses = [tf.zeros((), tf.float32)]
+        with keras.StatelessScope(state_mapping=self._state(values, constants)) as scope:
+            for part in self._parts:
+                part.update_norm()
+                loss = part.norm_loss()
+                if loss is not None:
+                    losses.append(tf.cast(loss, tf.float32))
+            variables = self._network.variables
+            found = [scope.get_current_value(variables[i]) for i in self._updated]
+        return [tf.stop_gradient(value) for value in found], tf.add_n(losses)
+
+    @_shared
+    def train(
+        self, x: tf.Tensor, values: Tensors, constants: Tensors, seed: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Computes `(z, log_det)` by the estimator of training."""
+        bound = self.nominal_bound
+        w = self._start(x, values, constants, bound)
+        log_det = self._estimator(self._log_det, seed)
+
+        def function(w, *values):
+            return self._g(w, values, constants)
+
+        if self._early:
+            y, found = ops.early_gradients(function, w, values, log_det)
+        else:
+            y, found = function(w, *values), log_det(lambda w: function(w, *values), w)
+        return (_ROOT * w - x if self._monotone else x + y), found
+
+    @_shared
+    def evaluate(
+        self,
+        x: tf.Tensor,
+        values: Tensors,
+        constants: Tensors,
+        seed: tf.Tensor,
+        bound: tf.Tensor,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Computes `(z, log_det)` exactly, or by the estimator of evaluation."""
+        w = self._start(x, values, constants, bound)
+        log_det = self._estimator(self._evaluation, seed)
+        found = log_det(lambda w: self._g(w, values, constants), w)
+        if self._monotone:
+            return _ROOT * w - x, found
+        return x + self._g(w, values, constants), found
+
+    @_shared
+    def inverse(
+        self, z: tf.Tensor, values: Tensors, constants: Tensors, bound: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Computes x, and whether it has converged."""
+        if not self._monotone:
+            found = self._solve(z, values, constants, bound, 1.0)
+            return found.value, found.converged
+        found = self._solve(_ROOT * z, values, constants, bound, -1.0)
+        return _ROOT * found.value - z, found.converged
+
+    def _start(self, x, values, constants, bound):
+        """Returns w, at which the Jacobian of g is taken."""
+        if not self._monotone:
+            return x
+        return self._solve(_ROOT * x, values, constants, bound, 1.0).value
+
+    def _solve(self, z, values, constants, bound, sign):
+        """Solves `x + sign g(x) = z`."""
+        return ops.residual_inverse(
+            lambda x, *values: sign * self._g(x, values, constants), z, values, bound
+        )
+
+    def _estimator(self, estimator, seed):
+        terms = ops.MONOTONE if self._monotone else ops.RESIDUAL
+
+        def log_det(function, w):
+            if isinstance(estimator, BruteForce):
+                probe = tf.zeros_like(w, self._dtype)
+            else:
+                noise = ops.fold_in(seed, 0)
+                probe = PROBES[self._probe](noise, tf.shape(w), self._dtype)
+            return estimator(function, w, probe, ops.fold_in(seed, 1), self.nominal_bound, terms)
+
+        return log_det
+
+    def _g(self, x, values, constants):
+        with keras.StatelessScope(state_mapping=self._state(values, constants)):
+            return tf.cast(self._network(x, training=False), x.dtype)
+
+    def _state(self, values, constants):
+        variables = self._network.variables
+        return [
+            *zip((variables[i] for i in self._trained), values, strict=True),
+            *zip((variables[i] for i in self._constant), constants, strict=True),
+        ]
+
+
+def _without_names(config):
+    """Drops the names of layers from a configuration."""
+    if isinstance(config, Mapping):
+        dropped = ["build_config", "shared_object_id"] + ["name"] * ("trainable" in config)
+        return {key: _without_names(value) for key, value in config.items() if key not in dropped}
+    return [_without_names(value) for value in config] if isinstance(config, list) else config
+
+
+def _described(option):
+    return keras.saving.serialize_keras_object(option) if hasattr(option, "get_config") else option

@@ -51,7 +51,7 @@ class Geometric(TermDistribution):
         if isinstance(p, bool) or not isinstance(p, int | float) or not 0 < p < 1:
             raise ValueError(f"p must be in (0, 1). Received: p={p!r}")
 
-    def survival(self, j, lipschitz):
+    def survival(self, j: np.ndarray, lipschitz: float) -> np.ndarray:
         return (1.0 - self.options["p"]) ** (j - 1.0)
 
 
@@ -73,7 +73,7 @@ class Poisson(TermDistribution):
         if isinstance(rate, bool) or not isinstance(rate, int | float) or not rate > 0:
             raise ValueError(f"rate must be positive. Received: rate={rate!r}")
 
-    def survival(self, j, lipschitz):
+    def survival(self, j: np.ndarray, lipschitz: float) -> np.ndarray:
         return special.gammainc(j, self.options["rate"])
 
 
@@ -85,7 +85,7 @@ class ByBound(TermDistribution):
     about 1 / p terms.
     """
 
-    def survival(self, j, lipschitz):
+    def survival(self, j: np.ndarray, lipschitz: float) -> np.ndarray:
         return max(0.5, lipschitz**1.5) ** (j - 1.0)
 
 
@@ -133,7 +133,9 @@ class LogDetEstimator(Option):
         """
         return RussianRoulette(exact_terms=20)
 
-    def _series(self, function, x, probe, coefficients, terms):
+    def _series(
+        self, function: Map, x: tf.Tensor, probe: tf.Tensor, coefficients: tf.Tensor, terms: Any
+    ) -> tf.Tensor:
         weights = ops.series_weights(tf.cast(coefficients, probe.dtype), terms)
         return ops.power_series(function, x, probe, *weights)
 
@@ -177,7 +179,15 @@ class RussianRoulette(LogDetEstimator):
         factors = 1.0 / self.distribution.survival(later, lipschitz)
         return np.concatenate([np.ones(self.exact_terms), factors])[:count]
 
-    def __call__(self, function, x, probe, seed, lipschitz, terms=ops.RESIDUAL):
+    def __call__(
+        self,
+        function: Map,
+        x: tf.Tensor,
+        probe: tf.Tensor,
+        seed: tf.Tensor,
+        lipschitz: float,
+        terms: Any = ops.RESIDUAL,
+    ) -> tf.Tensor:
         survival = self.distribution.survival(np.arange(1.0, _LONGEST), lipschitz)
         survival = survival[: max(int(np.sum(survival > _NEGLIGIBLE)), 1)]
         # The same number on all replicas: the row does not count.
@@ -211,7 +221,15 @@ class TruncatedSeries(LogDetEstimator):
     def __init__(self, terms: int = 10) -> None:
         super().__init__(terms=_positive(terms, "terms"))
 
-    def __call__(self, function, x, probe, seed, lipschitz, terms=ops.RESIDUAL):
+    def __call__(
+        self,
+        function: Map,
+        x: tf.Tensor,
+        probe: tf.Tensor,
+        seed: tf.Tensor,
+        lipschitz: float,
+        terms: Any = ops.RESIDUAL,
+    ) -> tf.Tensor:
         ones = tf.ones((self.options["terms"],), tf.float64)
         return self._series(function, x, probe, ones, terms)
 
@@ -232,7 +250,15 @@ class Krylov(LogDetEstimator):
     def __init__(self, products: int = 4) -> None:
         super().__init__(products=_positive(products, "products"))
 
-    def __call__(self, function, x, probe, seed, lipschitz, terms=ops.RESIDUAL):
+    def __call__(
+        self,
+        function: Map,
+        x: tf.Tensor,
+        probe: tf.Tensor,
+        seed: tf.Tensor,
+        lipschitz: float,
+        terms: Any = ops.RESIDUAL,
+    ) -> tf.Tensor:
         count = self.options["products"]
         return ops.krylov_log_det(function, x, probe, count, dtype=probe.dtype, terms=terms).value
 
@@ -249,7 +275,15 @@ class BruteForce(LogDetEstimator):
     def __init__(self) -> None:
         super().__init__()
 
-    def __call__(self, function, x, probe, seed, lipschitz, terms=ops.RESIDUAL):
+    def __call__(
+        self,
+        function: Map,
+        x: tf.Tensor,
+        probe: tf.Tensor,
+        seed: tf.Tensor,
+        lipschitz: float,
+        terms: Any = ops.RESIDUAL,
+    ) -> tf.Tensor:
         return ops.brute_force_log_det(function, x, probe.dtype, terms)
 
     def for_evaluation(self) -> LogDetEstimator:
@@ -264,7 +298,7 @@ LOG_DET_ESTIMATORS: Mapping[str, type] = {
 }
 
 
-def _positive(count, name):
+def _positive(count: Any, name: str) -> int:
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise ValueError(f"{name} must be an integer of at least 1. Received: {name}={count!r}")
     return count

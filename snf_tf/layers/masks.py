@@ -109,6 +109,6 @@ class Checkerboard(Mask):
         return tf.reshape(pairs, (-1, height, 2 * width, channels))
 
 
-def _reverse_odd_rows(pairs):
+def _reverse_odd_rows(pairs: tf.Tensor) -> tf.Tensor:
     is_odd = tf.range(pairs.shape[1])[:, None, None, None] % 2 == 1
     return tf.where(is_odd, pairs[:, :, :, ::-1], pairs)

@@ -139,6 +139,10 @@ class ResidualBlock(FlowLayer):
         seed: tf.Tensor | int | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         x = tf.cast(x, self.call_dtype(training))
+        if x.shape[0] == 0:
+            # TensorFlow's convolutions return wrong shapes for empty batches.
+            z, log_det = self.call(tf.zeros((1, *self.event_shape), x.dtype), context, training, 0)
+            return z[:0], log_det[:0]
         values, constants = self._map.values(self.network)
         if training:
             found, loss = self._map.update(values, constants)
@@ -157,6 +161,8 @@ class ResidualBlock(FlowLayer):
     def call_inverse(
         self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True
     ) -> tf.Tensor:
+        if z.shape[0] == 0:
+            return self.call_inverse(tf.zeros((1, *self.latent_shape), z.dtype))[:0]
         self.prepare()
         values, constants = self._map.values(self.network)
         x, converged = self._map.inverse(z, values, constants, self._certified_bound())
@@ -201,12 +207,12 @@ class ResidualBlock(FlowLayer):
     def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**deserialized(config))
 
-    def _evaluation(self):
+    def _evaluation(self) -> LogDetEstimator:
         """Returns the estimator of calls with `training=False`."""
         small = math.prod(self.event_shape) <= _SMALL
         return BruteForce() if small else self.log_det.for_evaluation()
 
-    def _certified_bound(self):
+    def _certified_bound(self) -> tf.Tensor:
         bound = tf.convert_to_tensor(self.bound)
         return ops.require(
             (bound >= 0.0) & (bound < 1.0),

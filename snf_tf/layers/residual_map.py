@@ -4,7 +4,7 @@ import functools
 import json
 import math
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -91,7 +91,7 @@ class ResidualMap:
         self._updated = [i for i, variable in enumerate(variables) if id(variable) in vectors]
         self._constant = [i for i, variable in enumerate(variables) if id(variable) in fixed]
 
-    def _fixed(self):
+    def _fixed(self) -> set[int]:
         """Returns the ids of variables that get no gradient."""
         kept = [v for part in self._parts for v in part.non_trainable_variables]
         kept += [v for v in self._network.variables if not tf.as_dtype(v.dtype).is_floating]
@@ -113,16 +113,15 @@ class ResidualMap:
         for index, value in zip(self._updated, found, strict=True):
             variables[index].assign(value)
         new = dict(zip(self._updated, found, strict=True))
-        return [
-            new[i] if i in new else tf.convert_to_tensor(variables[i]) for i in self._constant
-        ]
+        return [new[i] if i in new else tf.convert_to_tensor(variables[i]) for i in self._constant]
 
     @_shared
     def update(self, values: Tensors, constants: Tensors) -> tuple[Tensors, tf.Tensor]:
         """Brings the vectors of norms up to date.
 
         Returns:
-            `(found, loss)`: the new vectors, for `assign`, and a loss of value 0 with the gradients of norms for their orders.
+            `(found, loss)`: the new vectors, for `assign`, and a loss of value 0 with the gradients
+            of norms for their orders.
         """
         losses = [tf.zeros((), tf.float32)]
         with keras.StatelessScope(state_mapping=self._state(values, constants)) as scope:
@@ -144,7 +143,7 @@ class ResidualMap:
         w = self._start(x, values, constants, bound)
         log_det = self._estimator(self._log_det, seed)
 
-        def function(w, *values):
+        def function(w: tf.Tensor, *values: tf.Tensor) -> tf.Tensor:
             return self._g(w, values, constants)
 
         if self._early:
@@ -181,22 +180,31 @@ class ResidualMap:
         found = self._solve(_ROOT * z, values, constants, bound, -1.0)
         return _ROOT * found.value - z, found.converged
 
-    def _start(self, x, values, constants, bound):
+    def _start(
+        self, x: tf.Tensor, values: Tensors, constants: Tensors, bound: tf.Tensor | float
+    ) -> tf.Tensor:
         """Returns w, at which the Jacobian of g is taken."""
         if not self._monotone:
             return x
         return self._solve(_ROOT * x, values, constants, bound, 1.0).value
 
-    def _solve(self, z, values, constants, bound, sign):
+    def _solve(
+        self,
+        z: tf.Tensor,
+        values: Tensors,
+        constants: Tensors,
+        bound: tf.Tensor | float,
+        sign: float,
+    ) -> ops.FixedPoint:
         """Solves `x + sign g(x) = z`."""
         return ops.residual_inverse(
             lambda x, *values: sign * self._g(x, values, constants), z, values, bound
         )
 
-    def _estimator(self, estimator, seed):
+    def _estimator(self, estimator: LogDetEstimator, seed: tf.Tensor) -> Callable[..., tf.Tensor]:
         terms = ops.MONOTONE if self._monotone else ops.RESIDUAL
 
-        def log_det(function, w):
+        def log_det(function: Callable[[tf.Tensor], tf.Tensor], w: tf.Tensor) -> tf.Tensor:
             if isinstance(estimator, BruteForce):
                 probe = tf.zeros_like(w, self._dtype)
             else:
@@ -206,11 +214,11 @@ class ResidualMap:
 
         return log_det
 
-    def _g(self, x, values, constants):
+    def _g(self, x: tf.Tensor, values: Tensors, constants: Tensors) -> tf.Tensor:
         with keras.StatelessScope(state_mapping=self._state(values, constants)):
             return tf.cast(self._network(x, training=False), x.dtype)
 
-    def _state(self, values, constants):
+    def _state(self, values: Tensors, constants: Tensors) -> list[tuple[keras.Variable, tf.Tensor]]:
         variables = self._network.variables
         return [
             *zip((variables[i] for i in self._trained), values, strict=True),
@@ -218,7 +226,7 @@ class ResidualMap:
         ]
 
 
-def _without_names(config):
+def _without_names(config: Any) -> Any:
     """Drops the names of layers from a configuration."""
     if isinstance(config, Mapping):
         dropped = ["build_config", "shared_object_id"] + ["name"] * ("trainable" in config)
@@ -226,5 +234,5 @@ def _without_names(config):
     return [_without_names(value) for value in config] if isinstance(config, list) else config
 
 
-def _described(option):
+def _described(option: Any) -> Any:
     return keras.saving.serialize_keras_object(option) if hasattr(option, "get_config") else option

@@ -51,7 +51,7 @@ class LipschitzDenseNet(LipschitzLayer):
         # Checks coeff before anything is built.
         SpectralDense(1, coeff=coeff)
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: tuple[Any, ...]) -> None:
         options = {"coeff": self.coeff, "dtype": self.dtype_policy}
         is_image = len(input_shape) == 4
         channels, steps = input_shape[-1], []
@@ -78,7 +78,7 @@ class LipschitzDenseNet(LipschitzLayer):
             name="eta", shape=(self.depth, 2), initializer="zeros", autocast=False
         )
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]):
+    def compute_output_shape(self, input_shape: tuple[Any, ...]):
         return input_shape
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:

@@ -1,5 +1,7 @@
 """Activations of Residual Flows, with a Lipschitz constant of 1."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -9,7 +11,7 @@ from snf_tf.networks.lipschitz import LipschitzLayer
 class _Swish(LipschitzLayer):
     """`x sigmoid(softplus(beta) x)`, divided by what bounds its slope."""
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: tuple[Any, ...]) -> None:
         self.beta = self.add_weight(
             name="beta", shape=(), initializer=keras.initializers.Constant(0.5), autocast=False
         )
@@ -37,7 +39,7 @@ class LipSwish(_Swish):
         array([0.   , 0.744], dtype=float32)
     """
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]):
+    def compute_output_shape(self, input_shape: tuple[Any, ...]):
         return input_shape
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
@@ -64,7 +66,7 @@ class CLipSwish(_Swish):
 
     has_norms = True
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]):
+    def compute_output_shape(self, input_shape: tuple[Any, ...]):
         return (*input_shape[:-1], 2 * input_shape[-1])
 
     def call(self, x: tf.Tensor) -> tf.Tensor:

@@ -79,17 +79,17 @@ class LipschitzNetwork(LipschitzLayer):
         # Checks the options before anything is built.
         for width in self.widths:
             SpectralDense(width)
-        SpectralDense(1, coeff, *[2.0 if norm == "learned" else norm] * 2, method)
+        order = 2.0 if norm == "learned" else norm
+        SpectralDense(1, coeff, order, order, method)
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: tuple[Any, ...]) -> None:
         count = len(self.widths) + 1
+        spaces: list[Any] = [self.norm] * count
         if self.norm == "learned":
             spaces = [
                 NormOrder(dtype=self.dtype_policy, name=f"order_{index}") for index in range(count)
             ]
             self.orders = spaces
-        else:
-            spaces = [self.norm] * count
         self.chain: list[keras.layers.Layer] = []
         shape = tuple(input_shape)
         for index, width in enumerate((*self.widths, shape[-1])):
@@ -112,7 +112,7 @@ class LipschitzNetwork(LipschitzLayer):
         self.chain.append(layer)
         return layer.compute_output_shape(shape)
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]):
+    def compute_output_shape(self, input_shape: tuple[Any, ...]):
         return input_shape
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:

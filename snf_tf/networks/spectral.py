@@ -67,11 +67,11 @@ class SpectralDense(SpectralLayer):
             raise ValueError(f"units must be an integer of at least 1. Received: units={units!r}")
         self.units = units
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: tuple[Any, ...]) -> None:
         inputs = input_shape[-1]
         self._build_norm((inputs, self.units), inputs, self.units)
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]):
+    def compute_output_shape(self, input_shape: tuple[Any, ...]):
         return (*input_shape[:-1], self.units)
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
@@ -170,7 +170,7 @@ class SpectralConv2D(SpectralLayer):
         self.filters = filters
         self.kernel_size = sizes
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: tuple[Any, ...]) -> None:
         if len(input_shape) != 4 or None in input_shape[1:]:
             raise ValueError(
                 "SpectralConv2D takes images of a known size, (batch, height, width, channels). "
@@ -182,15 +182,13 @@ class SpectralConv2D(SpectralLayer):
         kernel_shape = (*self.kernel_size, channels, self.filters)
         self._build_norm(kernel_shape, pixels * channels, pixels * self.filters)
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]):
+    def compute_output_shape(self, input_shape: tuple[Any, ...]):
         return (*input_shape[:-1], self.filters)
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         if training:
             self.update_norm()
         y = tf.nn.conv2d(x, tf.cast(self.normalized_kernel(), x.dtype), 1, "SAME")
-        # Of an empty batch TensorFlow's convolution returns the channels of x.
-        y = tf.reshape(y, (-1, *self.image_size, self.filters))
         return y + tf.cast(self.bias, x.dtype) if self.use_bias else y
 
     def _product(self, kernel, v):

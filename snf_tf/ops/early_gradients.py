@@ -1,6 +1,6 @@
 """Backward-in-forward: the gradient of a log-determinant in the forward pass (RF section 3.2)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -10,7 +10,7 @@ from snf_tf.ops.jacobian_products import Map
 def early_gradients(
     function: Callable[..., tf.Tensor],
     x: tf.Tensor,
-    values: list[tf.Tensor],
+    values: Sequence[tf.Tensor],
     log_det: Callable[[Map, tf.Tensor], tf.Tensor],
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Computes g(x) and its log|det|, whose gradient is computed at once (RF section 3.2, Eq. 9).

@@ -13,8 +13,8 @@ import tensorflow as tf
 
 from snf_tf.ops.jacobian_products import RESIDUAL, Products, Terms, inner
 
-# Nodes of the quadrature; with 16 its error is below that of the Krylov space.
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
+# Nodes of the quadrature: with 32 its error is below 1e-7 for a spectral radius of 0.98.
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(32)
 
 
 class KrylovEstimate(NamedTuple):
@@ -77,8 +77,9 @@ def krylov_log_det(
         solution, residual = _least_residual(sign * hessenberg)
         weights += factor * sign * solution
         residuals.append(residual)
-    value *= tf.cast(length, value.dtype) ** 2
-    weights *= tf.cast(length, weights.dtype)[:, None]
+    length = tf.cast(length, tf.float64)
+    value *= length**2
+    weights *= length[:, None]
     bracket = sum(_rows(weights[:, k], probe) * basis[k] for k in range(products))
     value = jacobian.with_gradient(tf.cast(value, dtype), bracket, probe)
     residual = tf.reduce_max(tf.stack(residuals), axis=0)
@@ -115,22 +116,42 @@ def _arnoldi(product, start, steps, dtype):
 
 def _logarithm(matrix):
     """Computes e_1^T log(I + H) e_1 of `(batch, m, m)`, as an integral over t of H (I + t H)^-1."""
-    nodes = tf.constant(0.5 * (_NODES + 1.0), matrix.dtype)[:, None, None]
-    systems = tf.eye(matrix.shape[-1], dtype=matrix.dtype) + nodes * matrix[:, None]
-    first = tf.broadcast_to(matrix[:, None, :, :1], tf.shape(systems[..., :1]))
-    # H commutes with the inverse.
-    values = tf.linalg.solve(systems, first)[:, :, 0, 0]
+    size = matrix.shape[-1]
+    nodes = tf.constant(0.5 * (_NODES + 1.0), matrix.dtype)[:, None]
+    # H commutes with the inverse: the first number of the solution of (I + t H) x = H e_1.
+    x = tf.broadcast_to(matrix[:, None, :, 0], [tf.shape(matrix)[0], len(_NODES), size])
+    columns = [
+        tf.one_hot(k, size, dtype=matrix.dtype) + nodes * matrix[:, None, :, k] for k in range(size)
+    ]
+    # Of a Hessenberg matrix row k touches column k - 1 alone, once later columns are eliminated.
+    # The symmetric part of I + t H is positive: no pivot is small.
+    for k in range(size - 1, 0, -1):
+        ratio = columns[k][..., :k] / columns[k][..., k : k + 1]
+        x = x[..., :k] - ratio * x[..., k : k + 1]
+        columns[k - 1] = columns[k - 1][..., :k] - ratio * columns[k - 1][..., k : k + 1]
+    values = x[..., 0] / columns[0][..., 0]
     return tf.reduce_sum(0.5 * tf.constant(_WEIGHTS, matrix.dtype) * values, axis=1)
 
 
 def _least_residual(hessenberg):
-    """Minimises |e_1 - (I + H) y|: y, `(batch, m)`, and the least norm, `(batch,)`."""
-    rows, columns = hessenberg.shape[1:]
-    matrix = hessenberg + tf.eye(rows, columns, dtype=hessenberg.dtype)
-    target = tf.broadcast_to(tf.eye(rows, 1, dtype=matrix.dtype), [tf.shape(matrix)[0], rows, 1])
-    y = tf.linalg.lstsq(matrix, target, fast=True)
-    rest = target - tf.matmul(matrix, y)
-    return y[..., 0], tf.norm(rest[..., 0], axis=1)
+    """Minimises |e_1 - (I + H) y| by rotations: y, `(batch, m)`, and the least norm, `(batch,)`."""
+    count = hessenberg.shape[2]
+    matrix = hessenberg + tf.eye(count + 1, count, dtype=hessenberg.dtype)
+    triangle, target = [], []
+    row, rest = matrix[:, 0], tf.ones_like(matrix[:, 0, 0])
+    for k in range(count):
+        below = matrix[:, k + 1]
+        length = tf.sqrt(tf.square(row[:, k]) + tf.square(below[:, k]))
+        cosine, sine = row[:, k] / length, below[:, k] / length
+        triangle.append(cosine[:, None] * row + sine[:, None] * below)
+        row = cosine[:, None] * below - sine[:, None] * row
+        target.append(cosine * rest)
+        rest = -sine * rest
+    y = tf.zeros_like(matrix[:, :0, 0])
+    for k in reversed(range(count)):
+        known = tf.reduce_sum(triangle[k][:, k + 1 :] * y, axis=1)
+        y = tf.concat([((target[k] - known) / triangle[k][:, k])[:, None], y], axis=1)
+    return y, tf.abs(rest)
 
 
 def _rows(numbers, like):

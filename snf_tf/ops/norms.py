@@ -5,7 +5,7 @@ A kernel is `(inputs, outputs)`: it maps x to x @ kernel. Its norm from p to q i
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import scipy.linalg
@@ -136,7 +136,7 @@ def operator_norm_bound(kernel: np.ndarray | tf.Tensor, p: float = 2.0, q: float
 def interpolated_bound(
     spectral: float,
     closed_form: Callable[[float, float], float],
-    sizes: tuple[int, int],
+    sizes: Sequence[int],
     p: float,
     q: float,
 ) -> float:

@@ -1,11 +1,12 @@
 """The power method for norms of linear maps between spaces with p-norms (Johnston 2016)."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import tensorflow as tf
 
-Order = float | tf.Tensor
+# A number, or a tensor where the order is learned.
+Order: TypeAlias = Any
 
 
 class PowerMethod(NamedTuple):

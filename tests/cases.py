@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from snf_tf import Flow, layers
+from snf_tf import Flow, layers, networks
 
 tfb = tfp.bijectors
 
@@ -149,6 +149,14 @@ CASES = {
         (3, 2, 4),
         weight=_small,
     ),
+    "Coupling-checkerboard": Case(
+        lambda: layers.Coupling(mask=layers.Checkerboard(flip=True), width=5),
+        (3, 4, 2),
+        weight=_small,
+    ),
+    "Coupling-flipped": Case(
+        lambda: layers.Coupling(mask=layers.Channels(flip=True), width=5), (6,), weight=_small
+    ),
     "Coupling-additive": Case(lambda: layers.Coupling("additive", width=5), (2, 3, 4)),
     "FactorOut": Case(
         lambda: layers.FactorOut(layers.AffineCoupling(width=3)), (3, 2, 4), weight=_small
@@ -166,6 +174,30 @@ CASES = {
         layers.SplineActivation, (3, 2, 2), draw=lambda shape: np.random.uniform(-12, 12, shape)
     ),
     "SplineActivation-8": Case(lambda: layers.SplineActivation(bins=8, bound=3.0), (6,)),
+    "ResidualBlock": Case(
+        lambda: layers.ResidualBlock(networks.LipschitzNetwork((8, 8))), (3,), jit=False
+    ),
+    "ResidualBlock-krylov": Case(
+        lambda: layers.ResidualBlock(networks.LipschitzNetwork((8,)), layers.Krylov(3)), (2,)
+    ),
+    "ResidualBlock-images": Case(
+        lambda: layers.ResidualBlock(
+            networks.LipschitzNetwork((4, 4), kernel_sizes=(3, 1, 3)), layers.TruncatedSeries(5)
+        ),
+        (4, 3, 2),
+        jit=False,
+    ),
+    "ResidualBlock-brute-force": Case(
+        lambda: layers.ResidualBlock(networks.LipschitzDenseNet(2, 3), "brute_force"),
+        (4,),
+        jit=False,
+    ),
+    "ResidualBlock-monotone": Case(
+        lambda: layers.ResidualBlock(
+            networks.LipschitzNetwork((6,)), monotone=True, probe="normal"
+        ),
+        (2,),
+    ),
     "Squeeze": Case(layers.Squeeze, (4, 6, 3)),
     "Flatten": Case(layers.Flatten, (2, 3, 4)),
     "Dequantize": Case(layers.Dequantize, (3, 3, 2), draw=_integers),

@@ -225,7 +225,7 @@ class SpectralLayer(LipschitzLayer):
         Raises:
             ValueError: If `certify` was not called.
         """
-        if int(self.certified) < 0:
+        if not self.built or int(self.certified) < 0:
             raise ValueError(f"Call certify() first. Received: {self.name}, which is not certified")
         return float(self.certified_bounds[int(euclidean)])
 

@@ -25,12 +25,13 @@ def whole(request, monkeypatch):
 
 @pytest.fixture
 def _no_fallback(monkeypatch):
-    """The dense matrix, which would hide a wrong reduction, is an error."""
+    """The dense matrix, which would hide a wrong reduction, gives NaN."""
 
-    def fail(z, kernel):
-        raise AssertionError("A result did not pass its check.")
+    def dense(z, kernel):
+        nothing = np.nan * tf.reduce_sum(kernel)
+        return nothing, nothing * z
 
-    monkeypatch.setattr(banded, "_log_det_and_solution_dense", fail)
+    monkeypatch.setattr(banded, "_log_det_and_solution_dense", dense)
 
 
 def kernel_of(size, channels, seed=0, scale=0.4):
@@ -70,10 +71,11 @@ def test_against_the_dense_matrix(size, image):
     )
 
 
+@pytest.mark.usefixtures("_no_fallback")
 @pytest.mark.parametrize("seed", range(12))
 def test_float32_loses_no_digits(seed):
     """Where the dense matrix would in float32: kernels near the identity and far from it."""
-    image, size = IMAGES[1 + seed % 5], SIZES[1 + seed % 8]
+    image, size = IMAGES[1 + seed % 5], SIZES[1 + seed % 7]
     scale = 0.03 * 10 ** (seed / 11)
     kernel = tf.cast(kernel_of(size, image[2], seed, scale), tf.float32)
     z = tf.constant(np.random.RandomState(seed).randn(3, *image), tf.float32)

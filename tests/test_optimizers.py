@@ -96,15 +96,18 @@ OPTIMIZERS = {
 CLIPPING = {"global_clipnorm": 5.0, "clipnorm": 5.0, "clipvalue": 2.0}
 
 
+PRECISIONS = [(8, "float32", 1e-5), (9, "float64", 1e-8)]
+
+
 @pytest.mark.parametrize(
-    ("batch_size", "dtype", "tolerance"), [(8, "float32", 1e-5), (9, "float64", 1e-8)]
-)
-@pytest.mark.parametrize(
-    ("name", "clipping"),
+    ("name", "clipping", "batch_size", "dtype", "tolerance"),
     [
-        (name, clipping)
-        for name in OPTIMIZERS
-        for clipping in (CLIPPING if name != "a run's Adam" else ["global_clipnorm"])
+        *((name, "global_clipnorm", *p) for name in OPTIMIZERS for p in PRECISIONS),
+        *(
+            (name, clipping, *PRECISIONS[1])
+            for name in ("Keras' SGD", "Adam")
+            for clipping in ("clipnorm", "clipvalue")
+        ),
     ],
 )
 def test_clipping_on_two_devices_is_that_of_one(name, clipping, batch_size, dtype, tolerance):

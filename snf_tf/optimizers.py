@@ -16,6 +16,9 @@ class Adam(keras.optimizers.Adam):
     averages, checkpoints, strategies. With `amsgrad`, and for sparse gradients, the update is
     Keras', too.
 
+    Weights of float16 and bfloat16, and their moments, are updated in float32 and rounded once.
+    Keras would round the betas, too: in bfloat16 0.999 becomes 1, and no weight ever moves.
+
     Example:
         >>> weight = keras.Variable([1.0, 2.0])
         >>> optimizer = snf_tf.optimizers.Adam(0.1)
@@ -30,6 +33,9 @@ class Adam(keras.optimizers.Adam):
             super().update_step(gradient, variable, learning_rate)
             return
         mean, square = _compat.adam_moments(self, variable)
+        if variable.dtype in ("float16", "bfloat16"):
+            self._update_half(gradient, variable, mean, square, learning_rate)
+            return
         dtype = variable.dtype
         step = tf.cast(self.iterations + 1, dtype)
         tf.raw_ops.ResourceApplyAdam(
@@ -46,3 +52,15 @@ class Adam(keras.optimizers.Adam):
             epsilon=tf.constant(self.epsilon, dtype),
             grad=tf.cast(gradient, dtype),
         )
+
+    def _update_half(self, gradient, variable, mean, square, learning_rate):
+        gradient, m, v, weight, rate, step = (
+            tf.cast(value, tf.float32)
+            for value in (gradient, mean, square, variable, learning_rate, self.iterations + 1)
+        )
+        m += (1 - self.beta_1) * (gradient - m)
+        v += (1 - self.beta_2) * (tf.square(gradient) - v)
+        rate *= tf.sqrt(1 - self.beta_2**step) / (1 - self.beta_1**step)
+        weight -= rate * m / (tf.sqrt(v) + self.epsilon)
+        for rounded, value in ((mean, m), (square, v), (variable, weight)):
+            self.assign(rounded, value)

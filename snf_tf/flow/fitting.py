@@ -140,8 +140,14 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
                 else self.seed + int(tf.convert_to_tensor(self.noise_calls))
             )
             data = elements.array_batches(arrays, batch_size or 32, order)
-        if isinstance(validation_data, tuple | list):
-            validation_data = elements.as_arrays(tuple(validation_data)).as_dict()
+        if validation_data is not None and not elements.is_stream(validation_data):
+            # Keras would copy arrays.
+            if isinstance(validation_data, list):
+                validation_data = tuple(validation_data)
+            arrays = elements.as_arrays(validation_data)
+            self.check_event(arrays.x)
+            size = kwargs.get("validation_batch_size") or batch_size or 100
+            validation_data = elements.array_batches(arrays, size)
         if self.traced_version != self.version:
             # Keras would go on with the step that was traced before the layers changed.
             self.train_function, self.traced_version = None, self.version

@@ -149,6 +149,22 @@ def test_arrays_are_not_copied():
     assert arrays.context is CONTEXT
 
 
+def test_arrays_are_in_another_order_in_every_epoch():
+    arrays = elements.Element(np.arange(50), context=-np.arange(50))
+    epochs = []
+    for seed in (3, 3, -1):
+        batches = elements.array_batches(arrays, 8, seed)
+        assert len(batches) == 7
+        for epoch in (batches, batches):
+            drawn = list(epoch.as_numpy_iterator())
+            x = np.concatenate([batch["x"] for batch in drawn])
+            np.testing.assert_array_equal(np.sort(x), arrays.x)
+            np.testing.assert_array_equal(np.concatenate([b["context"] for b in drawn]), -x)
+            epochs.append(tuple(x))
+    assert epochs[:2] == epochs[2:4]
+    assert len({tuple(range(50)), *epochs}) == 5
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

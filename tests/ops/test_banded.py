@@ -17,7 +17,21 @@ IMAGES = [(1, 1, 3), (6, 4, 1), (5, 7, 2), (2, 9, 1), (8, 3, 2), (4, 3, 8)]
 def whole(request, monkeypatch):
     """The size from which a system is reduced; small images would never be."""
     monkeypatch.setattr(block_tridiagonal, "_WHOLE", request.param)
+    # Graphs that were traced before have the other size.
+    for name in ("_log_det_and_gradient", "_log_det_gradient", "_solution"):
+        monkeypatch.setattr(banded, f"{name}_in_graph", tf.function(getattr(banded, name)))
     return request.param
+
+
+@pytest.fixture
+def _no_fallback(monkeypatch):
+    """The dense matrix, which would hide a wrong reduction, gives NaN."""
+
+    def dense(z, kernel):
+        nothing = np.nan * tf.reduce_sum(kernel)
+        return nothing, nothing * z
+
+    monkeypatch.setattr(banded, "_log_det_and_solution_dense", dense)
 
 
 def kernel_of(size, channels, seed=0, scale=0.4):
@@ -41,10 +55,11 @@ def assert_same(actual, expected, tolerance=1e-9):
         )
 
 
+@pytest.mark.usefixtures("_no_fallback")
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("image", IMAGES)
 def test_against_the_dense_matrix(size, image):
-    kernel = kernel_of(size, image[2])
+    kernel = kernel_of(size, image[2], scale=0.3)
     assert_same(
         value_and_gradients(lambda k: ops.conv2d_log_det(k, image), kernel),
         value_and_gradients(lambda k: ops.conv2d_log_det_dense(k, image), kernel),
@@ -54,6 +69,30 @@ def test_against_the_dense_matrix(size, image):
         value_and_gradients(ops.conv2d_solve, z, kernel),
         value_and_gradients(ops.conv2d_solve_dense, z, kernel),
     )
+
+
+@pytest.mark.usefixtures("_no_fallback")
+@pytest.mark.parametrize("seed", range(12))
+def test_float32_loses_no_digits(seed):
+    """Where the dense matrix would in float32: kernels near the identity and far from it."""
+    image, size = IMAGES[1 + seed % 5], SIZES[1 + seed % 7]
+    scale = 0.03 * 10 ** (seed / 11)
+    kernel = tf.cast(kernel_of(size, image[2], seed, scale), tf.float32)
+    z = tf.constant(np.random.RandomState(seed).randn(3, *image), tf.float32)
+
+    def compute(log_det, solve, kernel, z):
+        with tf.GradientTape() as tape:
+            tape.watch(kernel)
+            value = log_det(kernel, image)
+        return value, tape.gradient(value, kernel), solve(z, kernel)
+
+    run = compute if seed % 2 else tf.function(compute)
+    found = run(ops.conv2d_log_det, ops.conv2d_solve, kernel, z)
+    wide = tf.cast(kernel, tf.float64), tf.cast(z, tf.float64)
+    expected = compute(ops.conv2d_log_det_dense, ops.conv2d_solve_dense, *wide)
+    for a, b in zip(found, expected, strict=True):
+        assert a.dtype == tf.float32
+        assert np.linalg.norm(np.subtract(a, b)) < 2e-7 * np.linalg.norm(b)
 
 
 @pytest.mark.parametrize("height", [4, 6])
@@ -128,16 +167,44 @@ def test_empty_batch_and_float32():
     np.testing.assert_allclose(ops.conv2d(ops.conv2d_solve(z, kernel), kernel), z, atol=1e-4)
 
 
-def test_no_large_matrix_outside_of_the_fallback():
+def largest_tensor(concrete, with_fallback):
+    """The size of the largest tensor of a graph and of the functions that it calls, with or without
+    the branches that are taken when a check fails.
+    """
+    graph = concrete.graph.as_graph_def(add_shapes=True)
+    functions = {function.signature.name: function for function in graph.library.function}
+
+    def largest(nodes):
+        sizes = [0]
+        for node in nodes:
+            shapes = node.attr["_output_shapes"].list.shape
+            sizes += [np.prod([n.size for n in shape.dim], dtype=int) for shape in shapes]
+            for name, value in node.attr.items():
+                called = functions.get(value.func.name)
+                if called and (with_fallback or name != "else_branch"):
+                    sizes.append(largest(called.node_def))
+        return max(sizes)
+
+    return largest(graph.node)
+
+
+TALL = (20, 4, 2)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda z, k: value_and_gradients(lambda k: ops.conv2d_log_det(k, TALL), k),
+        lambda z, k: ops.conv2d_exact_log_det_gradient(k, TALL),
+        lambda z, k: value_and_gradients(ops.conv2d_solve, z, k),
+    ],
+    ids=["log_det", "gradient", "solve"],
+)
+def test_no_large_matrix_outside_of_the_fallback(function, whole):
     """The graph holds blocks of W C, not the (H W C)^2 matrix, but for the branch that is taken
     when a check fails.
     """
-    image = (20, 4, 2)
-    function = tf.function(
-        lambda kernel: value_and_gradients(lambda k: ops.conv2d_log_det(k, image), kernel)
-    )
-    graph = function.get_concrete_function(tf.TensorSpec((3, 3, 2, 2), tf.float64)).graph
-    sizes = [
-        output.shape.num_elements() or 0 for op in graph.get_operations() for output in op.outputs
-    ]
-    assert max(sizes) <= 20 * (4 * 2) ** 2
+    specs = tf.TensorSpec((3, *TALL), tf.float64), tf.TensorSpec((3, 3, 2, 2), tf.float64)
+    concrete = tf.function(function).get_concrete_function(*specs)
+    assert largest_tensor(concrete, with_fallback=False) <= max(20 * (4 * 2) ** 2, whole**2)
+    assert largest_tensor(concrete, with_fallback=True) >= (20 * 4 * 2) ** 2

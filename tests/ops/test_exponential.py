@@ -156,6 +156,30 @@ def test_the_number_of_terms_is_fixed():
     assert not types & {"While", "StatelessWhile", "Assert", "If", "StatelessIf"}
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-14)])
+@pytest.mark.parametrize("bound", [0.3, 0.9, 3.0, 10.0])
+def test_the_series_is_exact_to_rounding_and_no_longer(bound, dtype, tolerance):
+    """Term k of a shift alone stands in pixel k: `norm^k / k!`, at 1.5 times the bound."""
+    norm, count = 1.5 * bound, ops.exponential_terms(bound, tf.as_dtype(dtype))
+    width = 2 * count
+    kernel, x = np.zeros((1, 3, 1, 1)), np.zeros((1, 1, width, 1))
+    kernel[0, 0], x[:, :, 0] = norm, 1
+    kernel, x = tf.constant(kernel, dtype), tf.constant(x, dtype)
+    terms = np.cumprod([1.0, *(norm / k for k in range(1, width))])
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(kernel)
+        z = tf.reshape(ops.exponential_conv2d(x, kernel, bound), [-1])
+        pixels = tf.unstack(z)
+    np.testing.assert_allclose(z[:count], terms[:count], rtol=tolerance)
+    # Rounding of the smallest `exp(T) x`.
+    accuracy = np.finfo(dtype).eps / 2 * np.exp(-norm)
+    assert terms[z.numpy() == 0].sum() <= accuracy
+    assert terms[count - 1] > accuracy / 2
+    for k in (1, count // 2, count - 1):
+        slope = tape.gradient(pixels[k], kernel)[0, 0, 0, 0]
+        np.testing.assert_allclose(slope, terms[k - 1], rtol=tolerance)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_norm_of_the_singular_vector(dtype):
     kernel = tf.constant(kernel_of_norm(3.0), dtype)

@@ -79,8 +79,11 @@ def test_on_two_devices_as_on_one(options):
         np.testing.assert_allclose(two, one, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-def test_half_precision(run, tmp_path, policy):
+@pytest.mark.parametrize(
+    ("policy", "tolerance"), [("mixed_float16", 5e-6), ("mixed_bfloat16", 2e-5)]
+)
+def test_half_precision(run, tmp_path, policy, tolerance):
+    """Of a likelihood of which an epoch changes 1e-2."""
     plain = run("train.epochs = 2", "train.learning_rate = 1e-4")
     half = run(
         "train.epochs = 2",
@@ -88,5 +91,5 @@ def test_half_precision(run, tmp_path, policy):
         f'train.dtype_policy = "{policy}"',
         run_dir=tmp_path / "half",
     )
-    assert half["test_nll"] == pytest.approx(plain["test_nll"], rel=0.02)
+    assert half["test_nll"] == pytest.approx(plain["test_nll"], rel=tolerance)
     assert keras.config.dtype_policy().name == "float32"

@@ -213,18 +213,33 @@ class SpectralConv2D(SpectralLayer):
         return ops.conv2d_mixed_norm_bound(self.kernel, self.image_size, p, q)
 
     def _top_singular_vector(self, kernel):
-        size = self.v.shape[0]
-        if size < 3:
-            matrix = ops.conv2d_matrix(kernel, (*self.image_size, kernel.shape[2])).numpy()
-            return np.linalg.svd(matrix)[0][:, 0]
+        inputs, outputs = self.v.shape[0], self.u.shape[0]
+        if self.kernel_size == (1, 1):
+            # At one pixel, as all of them are alike.
+            vector = np.linalg.svd(kernel[0, 0].numpy())[0][:, 0]
+            return np.pad(vector, (0, inputs - len(vector)))
+        if min(inputs, outputs) < 3:
+            # Too few numbers for Lanczos.
+            rows = [
+                self._product(kernel, unit) for unit in tf.unstack(tf.eye(inputs, dtype="float64"))
+            ]
+            return np.linalg.svd(np.stack(rows))[0][:, 0]
 
-        def gram(v):
-            image = self._product(kernel, tf.constant(v.ravel(), tf.float64))
-            return self._transposed(kernel, image).numpy()
+        # On the smaller side: of W^T W, or of W W^T.
+        first, second = self._product, self._transposed
+        if outputs < inputs:
+            first, second = second, first
 
+        def gram(vector):
+            return second(kernel, first(kernel, tf.constant(vector.ravel(), tf.float64))).numpy()
+
+        size = min(inputs, outputs)
         operator = scipy.sparse.linalg.LinearOperator((size, size), gram, dtype=np.float64)
-        start = np.asarray(tf.cast(self.v, tf.float64))
-        return scipy.sparse.linalg.eigsh(operator, 1, which="LA", v0=start, tol=1e-7)[1][:, 0]
+        start = np.asarray(tf.cast(self.u if outputs < inputs else self.v, tf.float64))
+        top = scipy.sparse.linalg.eigsh(operator, 1, which="LA", v0=start, tol=1e-7)[1][:, 0]
+        if outputs < inputs:
+            top = ops.dual_vector(self._transposed(kernel, tf.constant(top)), 2.0).numpy()
+        return top
 
     def _aol_kernel(self, kernel):
         return ops.aol_conv2d_kernel(kernel)

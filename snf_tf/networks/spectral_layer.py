@@ -191,10 +191,10 @@ class SpectralLayer(LipschitzLayer):
         """
         if int(self.certified) == self._checksum():
             return
-        bounds = self._normalized_bounds()
-        if bounds[0] > self.coeff * (1.0 + _EXCESS):
+        raw = self._raw_bounds()
+        if self._normalized(raw)[0] > self.coeff * (1.0 + _EXCESS):
             self._improve_tightly()
-            bounds = self._normalized_bounds()
+        bounds = self._normalized(raw)
         self.certified_bounds.assign(bounds)
         self.certified.assign(self._checksum())
 
@@ -205,16 +205,22 @@ class SpectralLayer(LipschitzLayer):
             checksum = zlib.crc32(np.ascontiguousarray(tf.convert_to_tensor(weight)), checksum)
         return checksum
 
-    def _normalized_bounds(self):
-        """Returns bounds of the normalized kernel: from domain to codomain, and Euclidean."""
+    def _raw_bounds(self):
+        """Returns bounds of the kernel itself: from domain to codomain, and Euclidean."""
+        if self.method == "aol":
+            return []
+        orders = [float(order_value(order)) for order in (self.domain, self.codomain)]
+        own = self.norm_bound(*orders)
+        return [own, own if orders == [2.0, 2.0] else self.norm_bound(2.0, 2.0)]
+
+    def _normalized(self, raw):
+        """Returns bounds of the normalized kernel from those of the kernel."""
         if self.method == "aol":
             return [self.coeff * (1.0 + 1e-5)] * 2
         # Rounding of the normalized kernel can raise its norm.
         scale = 1.0 + 8.0 * np.finfo(self.kernel.dtype).eps
         scale /= max(1.0, float(self.operator_norm()) / self.coeff)
-        orders = [float(order_value(order)) for order in (self.domain, self.codomain)]
-        own = scale * self.norm_bound(*orders)
-        return [own, own if orders == [2.0, 2.0] else scale * self.norm_bound(2.0, 2.0)]
+        return [scale * bound for bound in raw]
 
     def lipschitz_bound(self, euclidean: bool = False) -> float:
         """Returns the certified bound of the normalized kernel.

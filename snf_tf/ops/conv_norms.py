@@ -16,7 +16,7 @@ _ROUNDING = 1.0 + 1e-12
 # The Gram matrix of a convolution is built up to so many pixels, and up to so many rows.
 _PIXELS, _ROWS = 200, 5000
 # Beyond so many rows a factorization is much faster than eigenvalues.
-_EIGENVALUES = 1000
+_EIGENVALUES = 300
 
 
 def conv2d_operator_norm(

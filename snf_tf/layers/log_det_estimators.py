@@ -213,13 +213,19 @@ class TruncatedSeries(LogDetEstimator):
 
     Args:
         terms: At least 1.
+        gradient: "neumann", whose memory does not grow with the terms, or "series", the gradient of
+            the value (RF Eq. 7), for comparison.
 
     Raises:
-        ValueError: If terms is not a positive integer.
+        ValueError: If terms is not a positive integer, or gradient is unknown.
     """
 
-    def __init__(self, terms: int = 10) -> None:
-        super().__init__(terms=_positive(terms, "terms"))
+    def __init__(self, terms: int = 10, gradient: str = "neumann") -> None:
+        super().__init__(terms=_positive(terms, "terms"), gradient=gradient)
+        if gradient not in ("neumann", "series"):
+            raise ValueError(
+                f'gradient must be "neumann" or "series". Received: gradient={gradient!r}'
+            )
 
     def __call__(
         self,
@@ -230,8 +236,14 @@ class TruncatedSeries(LogDetEstimator):
         lipschitz: float,
         terms: Any = ops.RESIDUAL,
     ) -> tf.Tensor:
-        ones = tf.ones((self.options["terms"],), tf.float64)
-        return self._series(function, x, probe, ones, terms)
+        ones = tf.ones((self.options["terms"],), probe.dtype)
+        if self.options["gradient"] == "neumann":
+            return self._series(function, x, probe, ones, terms)
+        parts = [
+            factor * ops.series_log_det(lambda x, s=sign: s * function(x), x, probe, ones, "series")
+            for factor, sign in terms
+        ]
+        return tf.add_n(parts)
 
 
 @keras.saving.register_keras_serializable("snf_tf")

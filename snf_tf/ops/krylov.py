@@ -23,8 +23,8 @@ class KrylovEstimate(NamedTuple):
     Attributes:
         value: An estimate of v^T log(I + J) v, `(batch,)`, whose gradient is w^T dJ v.
         steps: m, the number of products.
-        residual: |v - (I + J)^T w| / |v|, `(batch,)`, without a gradient; of several terms the
-            largest.
+        residual: A bound of |v - (I + J)^T w| / |v|, `(batch,)`, without a gradient: that of GMRES,
+            after which w gets one step more. Of several terms the largest.
     """
 
     value: tf.Tensor
@@ -80,7 +80,7 @@ def krylov_log_det(
     length = tf.cast(length, tf.float64)
     value *= length**2
     weights *= length[:, None]
-    bracket = sum(_rows(weights[:, k], probe) * basis[k] for k in range(products))
+    bracket = sum(_rows(weights[:, k], probe) * vector for k, vector in enumerate(basis))
     value = jacobian.with_gradient(tf.cast(value, dtype), bracket, probe)
     residual = tf.reduce_max(tf.stack(residuals), axis=0)
     return KrylovEstimate(value, products, tf.cast(tf.stop_gradient(residual), dtype))
@@ -134,7 +134,11 @@ def _logarithm(matrix):
 
 
 def _least_residual(hessenberg):
-    """Minimises |e_1 - (I + H) y| by rotations: y, `(batch, m)`, and the least norm, `(batch,)`."""
+    """Minimises |e_1 - (I + H) y| by rotations.
+
+    Returns:
+        `(y + residual, norm)`, `(batch, m + 1)` and the norm of the residual, `(batch,)`.
+    """
     count = hessenberg.shape[2]
     matrix = hessenberg + tf.eye(count + 1, count, dtype=hessenberg.dtype)
     triangle, target = [], []
@@ -151,7 +155,10 @@ def _least_residual(hessenberg):
     for k in reversed(range(count)):
         known = tf.reduce_sum(triangle[k][:, k + 1 :] * y, axis=1)
         y = tf.concat([((target[k] - known) / triangle[k][:, k])[:, None], y], axis=1)
-    return y, tf.abs(rest)
+    # The residual itself, in the basis, is one more step without a product: of (I + J)^T the error
+    # shrinks by J.
+    residual = -tf.linalg.matvec(matrix, y) + tf.one_hot(0, count + 1, dtype=matrix.dtype)
+    return tf.pad(y, [[0, 0], [0, 1]]) + residual, tf.abs(rest)
 
 
 def _rows(numbers, like):

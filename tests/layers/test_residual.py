@@ -60,6 +60,7 @@ def test_a_block_of_given_weights():
     [
         (layers.TruncatedSeries(200), False, True),
         (layers.TruncatedSeries(200), True, False),
+        (layers.TruncatedSeries(200, gradient="series"), True, True),
         (layers.Krylov(D), True, True),
         (layers.Krylov(D), False, False),
     ],
@@ -318,6 +319,7 @@ NETWORK = networks.LipschitzNetwork((4,))
         (lambda: layers.Geometric(1.0), "p must be in"),
         (lambda: layers.Poisson(0), "rate must be positive"),
         (lambda: layers.TruncatedSeries(0), "terms must be an integer of at least 1"),
+        (lambda: layers.TruncatedSeries(3, "exact"), "gradient must be"),
         (lambda: layers.Krylov(True), "products must be an integer of at least 1"),
         (lambda: block()(tf.ones((2, D + 1))), "expected shape"),
         (lambda: block().inverse(tf.ones((2, D + 1))), "inverse takes latents"),

@@ -73,7 +73,8 @@ def plot_images(
     for axes, (title, images) in zip(
         figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
     ):
-        axes.imshow(np.clip(tile(images, columns) / (values - 1), 0, 1), cmap="gray", vmin=0, vmax=1)
+        shades = np.clip(tile(images, columns) / (values - 1), 0, 1)
+        axes.imshow(shades, cmap="gray", vmin=0, vmax=1)
         axes.set_title(title)
         axes.axis("off")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,7 @@ class EstimatedShift(Shift):
     log_det_kind = "estimate"
 
 
-DATA = (np.random.RandomState(0).randn(3000, 2) + [2.0, -1.0]).astype("float32")
+DATA = np.random.RandomState(0).normal([2.0, -1.0], size=(3000, 2)).astype("float32")
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,12 @@ _INTERPOLATE = flags.DEFINE_list(
     None,
     "I,J: instead, --n images from test image I to J, on a line between latents.",
 )
+_PIXEL_VALUES = flags.DEFINE_integer(
+    "pixel_values",
+    256,
+    "Of a SavedModel: number of values of a pixel, 32 for images of 5 bits; a run knows its own.",
+    lower_bound=2,
+)
 _BATCH = 100
 
 
@@ -43,12 +49,13 @@ def main(_) -> None:
     from snf_tf import serving
     from snf_tf.data import load_dataset
     from snf_tf.training import load_run
-    from snf_tf.training.plotting import save_grid
+    from snf_tf.training.plotting import pixel_values, save_grid
 
     if command_line.one_of(run_dir=_RUN_DIR.value, saved_model=_SAVED_MODEL.value) == "run_dir":
-        model = serving.Endpoints(load_run(_RUN_DIR.value, _GIN_BINDINGS.value))
+        flow = load_run(_RUN_DIR.value, _GIN_BINDINGS.value)
+        model, values = serving.Endpoints(flow), pixel_values(flow)
     else:
-        model = tf.saved_model.load(_SAVED_MODEL.value)
+        model, values = tf.saved_model.load(_SAVED_MODEL.value), _PIXEL_VALUES.value
         if _INTERPOLATE.value:
             command_line.data_of_saved_model(_GIN_BINDINGS.value)
     samples = _interpolate(model, load_dataset().test) if _INTERPOLATE.value else _sample(model)
@@ -61,6 +68,7 @@ def main(_) -> None:
             output,
             samples,
             columns=len(samples) if _INTERPOLATE.value else math.ceil(math.sqrt(len(samples))),
+            values=values,
         )
     written = (
         f"{output} and {output.with_suffix('.npy')}" if is_images else output.with_suffix(".npy")

@@ -28,7 +28,8 @@ def layer_statistics(flow: Flow, x: tf.Tensor) -> dict[str, tf.Tensor]:
     used, without_constants = _gradients(flow, x, tuple(watched))
     for (index, layer), own, exact in zip(watched.items(), used, without_constants, strict=True):
         values[index]["gradient_norm"] = tf.linalg.global_norm(list(own.values()))
-        if names := [weight.path for weight in layer.estimated_weights]:
+        # Learned orders of norms have no gradient of the nll.
+        if names := [w.path for w in layer.estimated_weights if w.path in exact]:
             exact = _add_constant(layer, exact)
             pair = (tf.concat([tf.reshape(g[n], [-1]) for n in names], 0) for g in (own, exact))
             values[index]["gradient_angle"] = ops.angle(*pair)

@@ -61,7 +61,8 @@ def residual_flow(
         monotone: As there.
         dense_net_depth: Steps of a `snf_tf.networks.LipschitzDenseNet` in the place of the network
             (i-DenseNet); its growth is the first of the widths.
-        dense_blocks: Residual blocks of dense layers at the end of an image model.
+        dense_blocks: Residual blocks of dense layers at the end of an image model; of i-DenseNets,
+            too, they are no dense nets.
         dense_width: Hidden units of those, twice.
         squeeze_first: Whether images are squeezed before the first scale.
         factor_out: Whether half of the channels leave after every squeeze between scales.
@@ -97,7 +98,7 @@ def residual_flow(
     made = 0
 
     def network(is_convolutional, widths):
-        if dense_net_depth is not None:
+        if dense_net_depth is not None and is_convolutional == is_image:
             return networks.LipschitzDenseNet(dense_net_depth, widths[0], coeff)
         sizes = (3, *[1] * (len(widths) - 1), 3) if is_convolutional else None
         return networks.LipschitzNetwork(widths, sizes, activation, made > 0, coeff, norm)

@@ -99,9 +99,13 @@ class SpectralDense(SpectralLayer):
         return ops.operator_norm_bound(self.kernel, p, q)
 
     def _top_singular_vector(self, kernel):
-        gram = kernel @ tf.transpose(kernel)
-        last = kernel.shape[0] - 1
-        return scipy.linalg.eigh(gram.numpy(), subset_by_index=[last, last])[1][:, 0]
+        # The smaller of the two Gram matrices: a block on images has thousands of inputs.
+        is_tall = kernel.shape[0] > kernel.shape[1]
+        gram = tf.matmul(kernel, kernel, transpose_a=is_tall, transpose_b=not is_tall).numpy()
+        vector = scipy.linalg.eigh(gram, subset_by_index=[len(gram) - 1] * 2)[1][:, 0]
+        if is_tall:
+            vector = tf.linalg.matvec(kernel, vector).numpy()
+        return vector / max(np.linalg.norm(vector), np.finfo(np.float64).tiny)
 
     def _aol_kernel(self, kernel):
         return ops.aol_dense_kernel(kernel)

@@ -89,8 +89,10 @@ def uniform_rows(seed: tf.Tensor, shape: tf.Tensor, dtype: tf.DType) -> tf.Tenso
 def normal_rows(seed: tf.Tensor, shape: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """Draws standard normal numbers, row by row; arguments are those of `uniform_rows`."""
     precision = _INTEGERS[tf.as_dtype(dtype)][2]
-    # Half a unit more, since the quantile of 0 is infinite.
-    return tf.math.ndtri(uniform_rows(seed, shape, dtype) + 2.0 ** -(precision + 1))
+    # Half a unit more, since the quantile of 0 is infinite. So is that of 1, to which the largest
+    # number rounds then: once in 2^24 draws of float32.
+    uniform = uniform_rows(seed, shape, dtype) + 2.0 ** -(precision + 1)
+    return tf.math.ndtri(tf.minimum(uniform, 1.0 - 2.0**-precision))
 
 
 def rademacher_rows(seed: tf.Tensor, shape: tf.Tensor, dtype: tf.DType) -> tf.Tensor:

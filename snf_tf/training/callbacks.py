@@ -14,6 +14,7 @@ from snf_tf.data import Dataset, batches
 from snf_tf.flow.diagnostics import layer_statistics
 from snf_tf.flow.likelihood import nll_name
 from snf_tf.training.checkpoints import Checkpoints
+from snf_tf.training.density import log_density
 from snf_tf.training.history import History
 from snf_tf.training.interruption import Interrupted, StopSignals
 from snf_tf.training.optimizer import averaged_weights
@@ -33,21 +34,32 @@ class EpochEvaluation(keras.callbacks.Callback):
 
     These are of the averaged weights, where the optimizer keeps averages. Adds, too,
     `learning_rate`, and in some epochs statistics of every layer, of the weights that are trained.
+    In these epochs TensorBoard gets a picture of a density on the plane.
 
     Args:
         dataset: Its validation split is used, and the beginning of its training split.
         statistics_epochs: Statistics of layers come after the first epoch, and whenever so many are
             done.
+        directory: The directory of the run.
     """
 
-    def __init__(self, dataset: Dataset, statistics_epochs: int):
+    def __init__(self, dataset: Dataset, statistics_epochs: int, directory: RunDirectory):
         super().__init__()
         self._statistics_epochs = statistics_epochs
+        self._directory = directory
+        self._is_plane = dataset.event_shape == (2,)
+        self._points = dataset.validation
         self._validation = batches(dataset.validation, _EVALUATION_BATCH)
         self._train_subset = batches(dataset.train[:_TRAIN_SUBSET], _EVALUATION_BATCH)
         self._examples = dataset.train[:_STATISTICS_BATCH]
 
     def on_epoch_end(self, epoch, logs=None):
+        takes_statistics = epoch == 0 or (epoch + 1) % self._statistics_epochs == 0
+        # Before the averaged weights are evaluated: statistics certify the norms of the flow's own
+        # weights, and the best weights are kept with the norms that were certified last.
+        statistics = (
+            layer_statistics(self.model, tf.constant(self._examples)) if takes_statistics else {}
+        )
         with averaged_weights(self.model):
             logs |= {
                 f"val_{name}": value
@@ -55,9 +67,19 @@ class EpochEvaluation(keras.callbacks.Callback):
             }
             name = nll_name(self.model)
             logs[f"train_{name}"] = self.model.evaluate(self._train_subset)[name]
+            if takes_statistics and self._is_plane and self._directory.writes:
+                self._draw(epoch)
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
-        if epoch == 0 or (epoch + 1) % self._statistics_epochs == 0:
-            logs |= layer_statistics(self.model, tf.constant(self._examples))
+        logs |= statistics
+
+    def _draw(self, epoch):
+        try:
+            log_density(
+                self._directory.path / "tensorboard/pictures", self.model, self._points, epoch
+            )
+        # A picture is no reason to stop.
+        except (ValueError, tf.errors.OpError) as error:
+            warnings.warn(f"There is no picture of epoch {epoch + 1}: {error}", stacklevel=2)
 
 
 class Progress(keras.callbacks.ProgbarLogger):

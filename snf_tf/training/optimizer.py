@@ -27,8 +27,9 @@ def make_optimizer(
     ema_momentum: float | None = None,
     weight_decay: float | None = None,
     gradient_accumulation_steps: int | None = None,
+    beta_2: float = 0.999,
 ) -> RunAdam:
-    """Makes Adam with the paper's constants (beta 0.9, 0.999, epsilon 1e-8).
+    """Makes Adam with SNF's constants (beta 0.9, 0.999, epsilon 1e-8).
 
     Args:
         learning_rate: After warm-up.
@@ -36,9 +37,16 @@ def make_optimizer(
             done + 1) / warmup_steps`.
         clip_norm: Largest norm of all gradients together, those of penalties included.
         ema_momentum: Momentum of an exponential moving average of the weights, for evaluation.
-        weight_decay: Decoupled weight decay (Loshchilov and Hutter 2019).
+        weight_decay: Decoupled weight decay (Loshchilov and Hutter 2019): before an update, the
+            weights are multiplied by `1 - weight_decay * learning rate`, the scheduled one.
         gradient_accumulation_steps: Steps whose gradients are averaged for one update.
+        beta_2: Decay of the mean of squared gradients, in [0, 1); RF has 0.99 for images.
+
+    Raises:
+        ValueError: If beta_2 is not in [0, 1).
     """
+    if isinstance(beta_2, bool) or not isinstance(beta_2, int | float) or not 0 <= beta_2 < 1:
+        raise ValueError(f"beta_2 must be in [0, 1). Received: beta_2={beta_2!r}")
     schedule = learning_rate
     if warmup_steps > 1:
         schedule = keras.optimizers.schedules.PolynomialDecay(
@@ -49,7 +57,7 @@ def make_optimizer(
     return RunAdam(
         schedule,
         beta_1=0.9,
-        beta_2=0.999,
+        beta_2=beta_2,
         epsilon=1e-8,
         global_clipnorm=clip_norm,
         weight_decay=weight_decay,

@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import imsave
 from matplotlib.ticker import MaxNLocator
 
+from snf_tf.flow import Flow
+
 
 def tile(images: np.ndarray, columns: int) -> np.ndarray:
     """Tiles images `(N, H, W, C)` to one `(rows H, columns W, C)`, row by row; what is left of the
@@ -29,28 +31,50 @@ def tile(images: np.ndarray, columns: int) -> np.ndarray:
     )
 
 
-def save_grid(path: Path, images: np.ndarray, columns: int = 8) -> None:
-    """Writes images `(N, H, W, 1 or 3)` with values in 0..256 as one PNG file, pixel by pixel,
-    `columns` in a row.
+def pixel_values(flow: Flow) -> int:
+    """Returns the number of values of a pixel: the bins of the flow's first layer, or else 256.
+
+    Example:
+        >>> flow = snf_tf.models.residual_flow((4, 4, 3), blocks=1, scales=1, widths=(2,), bins=32)
+        >>> pixel_values(flow)
+        32
     """
-    pixels = np.clip(np.floor(tile(images, columns)), 0, 255).astype(np.uint8)
+    first = flow.leaves()[0]
+    return 256 if first.is_bijection else getattr(first, "bins", 256)
+
+
+def save_grid(path: Path, images: np.ndarray, columns: int = 8, values: int = 256) -> None:
+    """Writes images `(N, H, W, 1 or 3)` as one PNG file, pixel by pixel.
+
+    Args:
+        path: PNG file to write.
+        images: With values in [0, values).
+        columns: Images in a row.
+        values: Number of values of a pixel: 32 for images of 5 bits. The largest is white.
+    """
+    bins = np.clip(np.floor(tile(images, columns)), 0, values - 1)
+    pixels = np.round(255 / (values - 1) * bins).astype(np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     imsave(path, pixels.repeat(3, axis=2) if pixels.shape[2] == 1 else pixels)
 
 
-def plot_images(path: Path, panels: Mapping[str, np.ndarray], columns: int = 8) -> None:
+def plot_images(
+    path: Path, panels: Mapping[str, np.ndarray], columns: int = 8, values: int = 256
+) -> None:
     """Draws grids of images side by side.
 
     Args:
         path: PNG file to write.
-        panels: Title -> images `(N, H, W, 1 or 3)` with values in 0..256.
+        panels: Title -> images `(N, H, W, 1 or 3)` with values in [0, values).
         columns: Columns of each grid.
+        values: Number of values of a pixel: 32 for images of 5 bits. The largest is white.
     """
     figure = Figure(figsize=(4 * len(panels), 4.3), dpi=120, layout="tight")
     for axes, (title, images) in zip(
         figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
     ):
-        axes.imshow(np.clip(tile(images, columns) / 255, 0, 1), cmap="gray", vmin=0, vmax=1)
+        shades = np.clip(tile(images, columns) / (values - 1), 0, 1)
+        axes.imshow(shades, cmap="gray", vmin=0, vmax=1)
         axes.set_title(title)
         axes.axis("off")
     path.parent.mkdir(parents=True, exist_ok=True)

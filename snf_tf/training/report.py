@@ -9,7 +9,8 @@ import numpy as np
 from snf_tf.data import Dataset, batches
 from snf_tf.flow import Flow
 from snf_tf.flow.likelihood import nll_name, round_trip_error
-from snf_tf.training.plotting import plot_history, plot_images
+from snf_tf.training.density import save_density
+from snf_tf.training.plotting import pixel_values, plot_history, plot_images
 from snf_tf.training.run_directory import RunDirectory
 from snf_tf.training.strategy import device_names
 
@@ -20,8 +21,8 @@ _EVALUATION_BATCH = 500
 def write_report(
     directory: RunDirectory, flow: Flow, dataset: Dataset, history: Sequence[Mapping[str, float]]
 ) -> dict:
-    """Tests a flow; writes `best.weights.h5`, `results.json`, `nll.png`, `samples/samples.png`,
-    `samples/reconstructions.png`.
+    """Tests a flow; writes `best.weights.h5`, `results.json`, `nll.png`, and of images
+    `samples/samples.png`, `samples/reconstructions.png`, on the plane `samples/density.png`.
 
     Args:
         directory: The directory of the run.
@@ -61,6 +62,8 @@ def write_report(
     plot_history(directory.path / "nll.png", history)
     if len(dataset.event_shape) == 3:
         _draw(directory.path / "samples", flow, examples)
+    elif dataset.event_shape == (2,):
+        save_density(directory.path / "samples/density.png", flow, dataset.test)
     directory.write_results(results)
     return results
 
@@ -72,9 +75,10 @@ def _draw(directory: Path, flow: Flow, examples: np.ndarray) -> None:
     samples = {
         title: flow.sample(_GRID, exact=exact, seed=0).numpy() for title, exact in inverses.items()
     }
-    plot_images(directory / "samples.png", samples)
+    values = pixel_values(flow)
+    plot_images(directory / "samples.png", samples, values=values)
     latents = flow.encode(examples)
     decoded = {
         title: flow.decode(latents, exact=exact).numpy() for title, exact in inverses.items()
     }
-    plot_images(directory / "reconstructions.png", {"data": examples} | decoded)
+    plot_images(directory / "reconstructions.png", {"data": examples} | decoded, values=values)

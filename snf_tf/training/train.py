@@ -49,6 +49,7 @@ def train(
     ema_momentum: float | None = None,
     weight_decay: float | None = None,
     gradient_accumulation_steps: int | None = None,
+    beta_2: float = 0.999,
     dtype_policy: str = "float32",
     jit_compile: bool = False,
     seed: int = 0,
@@ -82,8 +83,9 @@ def train(
         clip_norm: Largest norm of all gradients together, those of penalties included.
         ema_momentum: Momentum of an exponential moving average of the weights, by which validation,
             test and samples are done.
-        weight_decay: Decoupled weight decay.
+        weight_decay: Decoupled weight decay, scaled by the learning rate.
         gradient_accumulation_steps: Steps whose gradients are averaged for one update.
+        beta_2: Adam's decay of the mean of squared gradients, in [0, 1).
         dtype_policy: Keras' policy: "float32", "float64", "mixed_float16", "mixed_bfloat16".
         jit_compile: Whether XLA compiles the training step. It leaves out the check of every step:
             a loss that is not finite is found at the end of the epoch, or at a checkpoint before.
@@ -165,6 +167,7 @@ def train(
                 ema_momentum,
                 weight_decay,
                 gradient_accumulation_steps,
+                beta_2,
             ),
             jit_compile=jit_compile,
         )
@@ -190,7 +193,11 @@ def train(
                     f"This run has done {state.epoch} epochs already. Received: epochs={epochs}"
                 )
             flow.initialize(first_batch)
-            callbacks = [EpochEvaluation(dataset, statistics_epochs), Progress(), state]
+            callbacks = [
+                EpochEvaluation(dataset, statistics_epochs, directory),
+                Progress(),
+                state,
+            ]
             if directory.writes:
                 directory.write("operative_config.gin", gin.operative_config_str())
                 callbacks.append(

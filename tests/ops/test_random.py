@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy import stats
 
 from snf_tf import ops
 
@@ -54,3 +55,13 @@ def test_xla_gives_the_same_numbers(dtype):
     np.testing.assert_array_equal(
         tf.function(draw, jit_compile=True)(tf.constant(5)), draw(tf.constant(5))
     )
+
+
+@pytest.mark.parametrize(("dtype", "bits"), [(tf.float32, 24), (tf.float64, 53)])
+def test_normals_of_the_least_and_the_largest_uniform_numbers(monkeypatch, dtype, bits):
+    """An infinite one comes once in 2^24 draws: the probes of a step on images are as many."""
+    ends = tf.constant([[0.0, 1.0 - 2.0**-bits]], dtype)
+    monkeypatch.setattr("snf_tf.ops.random.uniform_rows", lambda *_: ends)
+    low, high = ops.normal_rows(ops.row_seed(0), tf.shape(ends), dtype)[0].numpy()
+    expected = stats.norm.ppf(2.0 ** -(bits + 1)), -stats.norm.ppf(2.0**-bits)
+    np.testing.assert_allclose([low, high], expected, rtol=1e-5)

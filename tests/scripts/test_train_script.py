@@ -1,5 +1,6 @@
 """`scripts/train.py` as a user calls it."""
 
+import itertools
 import json
 import os
 import re
@@ -10,11 +11,24 @@ from pathlib import Path
 import gin
 import pytest
 
-import snf_tf.training  # noqa: F401  (gin has to know its names)
+from snf_tf.training.plotting import pixel_values
 from tests.mnist_files import write_mnist
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*_*.gin"))
+SNF_CONFIGS = [
+    name for name in CONFIGS if not re.search("residual_flow|i_resnet|densenet|monotone", name)
+]
+QUICK = ("mnist_fc", "cifar10_glow", "toy2d_residual_flow_learned", "celeba64_residual_flow")
+EVENT_SHAPES = {
+    "mnist": (28, 28, 1),
+    "cifar10": (32, 32, 3),
+    "imagenet32": (32, 32, 3),
+    "imagenet64": (64, 64, 3),
+    "celeba64": (64, 64, 3),
+    "celeba_hq256": (256, 256, 3),
+    "toy2d/checkerboard": (2,),
+}
 
 
 def call(*arguments, cwd=None):
@@ -70,26 +84,48 @@ def test_mistakes(tmp_path, arguments, message):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.fixture
+def parse():
+    """Reads a config and bindings, and returns the bindings of train()."""
+
+    def parse(config, *bindings):
+        gin.clear_config()
+        gin.add_config_file_search_path(str(ROOT / "configs"))
+        gin.parse_config_files_and_bindings([str(ROOT / "configs" / f"{config}.gin")], bindings)
+        return gin.get_bindings("train")
+
+    yield parse
+    gin.clear_config()
+
+
 @pytest.mark.parametrize("config", CONFIGS)
-def test_configs_parse_and_state_what_they_expect(config):
-    path = ROOT / "configs" / f"{config}.gin"
+def test_configs_parse_and_state_what_they_expect(config, parse):
+    lines = (ROOT / "configs" / f"{config}.gin").read_text().splitlines()
+    comments = itertools.takewhile(lambda line: line.startswith("#"), lines)
+    header = " ".join(line.removeprefix("# ") for line in comments)
     assert re.match(
-        r"# SNF Table [12], row .* (nats|bits/dim) on the test set",
-        path.read_text().splitlines()[0],
+        r"SNF Table [12], row |RF (Table [13], row|Figs?\.|Sec\.) |"
+        r"(i-DenseNet|Monotone flow) \(\w.* 202\d\)",
+        header,
     )
-    gin.clear_config()
-    gin.add_config_file_search_path(str(path.parent))
-    gin.parse_config_file(str(path))
-    assert gin.query_parameter("train.epochs") in (15, 250, 1000, 6000)
-    gin.clear_config()
+    assert re.search(r"(\d (nats|bits/dim)|prints no bits/dim) on the test set", header)
+    assert parse(config)["epochs"] in (15, 20, 50, 100, 250, 300, 350, 1000, 6000)
+
+
+@pytest.mark.parametrize("config", [name for name in CONFIGS if name not in SNF_CONFIGS])
+def test_residual_flows_are_built_for_their_data(config, parse):
+    bindings = ["include 'smoke.gin'", "residual_flow.widths = (2, 2)"]
+    settings = parse(config, *bindings)
+    name = gin.query_parameter("load_dataset.name")
+    flow = settings["model"](event_shape=EVENT_SHAPES[name])
+    assert flow.event_shape == EVENT_SHAPES[name]
+    assert pixel_values(flow) == (32 if name.startswith("celeba") else 256)
+    assert flow.log_det_kind == ("exact" if name.startswith("toy2d") else "estimate")
 
 
 @pytest.mark.parametrize(
     "config",
-    [
-        pytest.param(name, marks=[] if name in ("mnist_fc", "cifar10_glow") else pytest.mark.slow)
-        for name in CONFIGS
-    ],
+    [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in CONFIGS],
 )
 def test_every_config_runs_in_smoke_mode(config, tmp_path):
     done = call(
@@ -101,5 +137,9 @@ def test_every_config_runs_in_smoke_mode(config, tmp_path):
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "smoke/results.json").read_text())
     assert (results["source"], results["epochs"]) == ("embedded", 1)
-    assert results["dataset"] == ("mnist" if config.startswith("mnist") else "natural_patches")
-    assert (tmp_path / "smoke/samples/samples.png").is_file()
+    names = {"mnist": "mnist", "toy2d": "toy2d/checkerboard"}
+    assert results["dataset"] == names.get(config.split("_")[0], "natural_patches")
+    picture = "density" if config.startswith("toy2d") else "samples"
+    assert (tmp_path / f"smoke/samples/{picture}.png").is_file()
+    assert f"examples of {results['dataset']}, source embedded" in done.stdout
+    assert f"smoke/samples/{picture}.png" in done.stdout

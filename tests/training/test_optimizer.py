@@ -55,11 +55,30 @@ def test_accumulated_gradients_change_weights_at_every_second_step():
     assert moved == [False, True, False, True]
 
 
-def test_weight_decay_is_decoupled():
-    _, plain = trained({}, steps=1)
-    _, decayed = trained({"weight_decay": 0.5}, steps=1)
+@pytest.mark.parametrize(("warmup_steps", "rate"), [(0, 0.1), (4, 0.025)])
+def test_weight_decay_is_decoupled_and_scaled_by_the_learning_rate(warmup_steps, rate):
+    options = {"warmup_steps": warmup_steps, "clip_norm": 1.0}
+    _, plain = trained(options, steps=1)
+    _, decayed = trained({"weight_decay": 0.5} | options, steps=1)
     for start, p, d in zip(plain[0], plain[1], decayed[1], strict=True):
-        np.testing.assert_allclose(d, p - 0.1 * 0.5 * start, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(d, p - rate * 0.5 * start, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("beta_2", [0.999, 0.9])
+def test_beta_2(beta_2):
+    """By hand, in two steps: m and v start at 0, and are divided by 1 - beta^t."""
+    optimizer, weight = make_optimizer(0.1, beta_2=beta_2), keras.Variable([0.0])
+    for gradient in (1.0, 3.0):
+        optimizer.apply_gradients([(tf.constant([gradient]), weight)])
+    mean = (0.9 * 0.1 * 1.0 + 0.1 * 3.0) / (1 - 0.9**2)
+    square = (beta_2 * 1.0 + 9.0) * (1 - beta_2) / (1 - beta_2**2)
+    np.testing.assert_allclose(weight, [-0.1 - 0.1 * mean / square**0.5], rtol=1e-5)
+
+
+@pytest.mark.parametrize("beta_2", [1.0, -0.1, True, "0.99"])
+def test_beta_2_is_in_0_to_1(beta_2):
+    with pytest.raises(ValueError, match=r"beta_2 must be in \[0, 1\)\. Received: beta_2="):
+        make_optimizer(0.1, beta_2=beta_2)
 
 
 def test_clipping_is_by_the_norm_of_all_gradients():

@@ -256,11 +256,41 @@ class BruteForce(LogDetEstimator):
         return self
 
 
+@keras.saving.register_keras_serializable("snf_tf")
+class NotTrained(LogDetEstimator):
+    """No log-determinant in training, where a loss does without: its value and gradient are 0.
+
+    Args:
+        estimator: What evaluates is that of this estimator, or of its name.
+
+    Raises:
+        ValueError: If estimator is none of these.
+    """
+
+    def __init__(self, estimator: str | LogDetEstimator = "russian_roulette") -> None:
+        super().__init__(estimator=resolve(estimator, LOG_DET_ESTIMATORS, "estimator"))
+
+    def __call__(
+        self,
+        function: Map,
+        x: tf.Tensor,
+        probe: tf.Tensor,
+        seed: tf.Tensor,
+        lipschitz: float,
+        terms: Any = ops.RESIDUAL,
+    ) -> tf.Tensor:
+        return tf.zeros(tf.shape(x)[:1], probe.dtype)
+
+    def for_evaluation(self) -> LogDetEstimator:
+        return self.options["estimator"].for_evaluation()
+
+
 LOG_DET_ESTIMATORS: Mapping[str, type] = {
     "russian_roulette": RussianRoulette,
     "truncated_series": TruncatedSeries,
     "krylov": Krylov,
     "brute_force": BruteForce,
+    "not_trained": NotTrained,
 }
 
 

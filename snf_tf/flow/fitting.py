@@ -200,11 +200,12 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
 
     def get_metrics_result(self) -> dict[str, tf.Tensor]:
         """Returns the means of the epoch so far; called by Keras."""
-        means = {metric.name: metric for metric in super().metrics}
+        metrics = super().metrics
         replica = tf.distribute.get_replica_context()
         several = replica is not None and replica.num_replicas_in_sync > 1
         logs = {}
-        for name, mean in means.items():
+        for name in ("loss", "accuracy") if self.takes_labels else ("loss",):
+            mean = next(metric for metric in metrics if metric.name == name)
             if several:
                 # A step reports what the first replica returns.
                 sums = tf.stack([tf.convert_to_tensor(part) for part in (mean.total, mean.count)])

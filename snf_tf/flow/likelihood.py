@@ -61,6 +61,14 @@ def nll_name(flow: FlowInference, prefix: str = "") -> str:
     return prefix + ("nll" if flow.log_det_kind == "exact" else "nll_estimate")
 
 
+def criterion_name(flow: FlowInference, prefix: str = "") -> str:
+    """Returns what tells a flow's best weights: its nll, or where only classes are trained theirs.
+
+    Less is better.
+    """
+    return nll_name(flow, prefix) if flow.trains_likelihood else f"{prefix}classifier_nll"
+
+
 def predict(
     flow: FlowInference, data: Iterable[Any], seed: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -149,7 +149,7 @@ class ResidualBlock(FlowLayer):
         if training:
             found, loss = self._map.update(values, constants)
             constants = self._map.assign(self.network, found)
-            self.add_loss(loss)
+            self.add_loss(self.widen(loss))
             if seed is None and self.takes_seed:
                 seed = self.next_seed()
             z, log_det = self._map.train(x, values, constants, ops.row_seed(seed))

@@ -58,7 +58,8 @@ class EpochEvaluation(keras.callbacks.Callback):
             }
             name = nll_name(self.model)
             logs[f"train_{name}"] = self.model.evaluate(self._train_subset)[name]
-        logs["learning_rate"] = float(self.model.optimizer.learning_rate)
+        # With several workers and without a warm-up, a variable of TensorFlow.
+        logs["learning_rate"] = float(tf.convert_to_tensor(self.model.optimizer.learning_rate))
         if epoch == 0 or (epoch + 1) % self._statistics_epochs == 0:
             logs |= layer_statistics(self.model, tf.constant(self._examples))
 

@@ -103,4 +103,5 @@ def test_likelihood(results: dict) -> str:
         + (f" +- {error:.2f}" if error is not None else "")
         + f" nats, {results[f'test_bits_per_dim{kind}']:.4f} bits/dim; "
         f"best validation nll{words} {results[f'best_val_nll{kind}']:.2f} nats"
+        + (f"; accuracy {results['test_accuracy']:.4f}" if "test_accuracy" in results else "")
     )

@@ -38,6 +38,7 @@ def main(arguments) -> None:
             "epochs": [result["epochs"] for result in results],
             "test nll": [_likelihood(result, "test_nll", 2) for result in results],
             "bits/dim": [_likelihood(result, "test_bits_per_dim", 4) for result in results],
+            **_accuracies(results),
             "reconstruction error": [
                 _format(result.get("test_reconstruction_error")) for result in results
             ],
@@ -52,6 +53,12 @@ def main(arguments) -> None:
     print(table.to_string(index=False))
     _plot(directories, histories)
     print(f"Curves: {_OUTPUT.value}")
+
+
+def _accuracies(results):
+    """Returns the column of accuracies, where a run has one."""
+    column = [_format(result.get("test_accuracy")) for result in results]
+    return {"accuracy": column} if set(column) != {"-"} else {}
 
 
 def _likelihood(result, name, digits):

@@ -45,6 +45,7 @@ def main(_) -> None:
     from snf_tf import serving
     from snf_tf.data import load_dataset
     from snf_tf.flow import diagnostics, likelihood
+    from snf_tf.flow.classification import class_scores
     from snf_tf.training import load_run
 
     if _GRADIENT_ANGLE.value and _RUN_DIR.value is None:
@@ -59,6 +60,9 @@ def main(_) -> None:
     examples = getattr(dataset, _SPLIT.value)
     progress = functools.partial(tqdm, unit="batch")
     results = likelihood.likelihoods(model, examples, _SEED.value, _DRAWS.value, progress=progress)
+    labels = getattr(dataset, f"{_SPLIT.value}_labels")
+    if hasattr(model, "classify") and labels is not None:
+        results |= class_scores(model, examples, labels, _SEED.value)
     first = examples[:_EXAMPLES]
     if flow is None:
         results["distance_of_decoded_from_data"] = likelihood.distance_of_decoded(

@@ -13,10 +13,11 @@ if _keras.backend.backend() != "tensorflow":
 
 from snf_tf import data, layers, models, networks, ops, optimizers, testing
 from snf_tf._version import __version__
-from snf_tf.flow import Flow
+from snf_tf.flow import Flow, HybridFlow
 
 __all__ = [
     "Flow",
+    "HybridFlow",
     "__version__",
     "bijectors",
     "data",

@@ -5,6 +5,7 @@ Keras has no public name for what is done here. All was seen to work with keras 
 """
 
 import threading
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
@@ -89,22 +90,25 @@ class BuiltBeforeFit:
                 self.optimizer.build(self.trainable_variables)
 
 
-class _LessIsBetter(keras.metrics.Metric):
+class _Direction(keras.metrics.Metric):
     """A name and a direction, without a value."""
 
-    _direction = "down"
+    def __init__(self, direction, name):
+        super().__init__(name=name)
+        self._direction = direction
 
     def result(self):
         return 0.0
 
 
-def less_is_better(*names: str) -> compile_utils.MetricsList:
-    """Returns what tells Keras' callbacks that of these logs less is better.
+def directions(less: Sequence[str] = (), more: Sequence[str] = ()) -> compile_utils.MetricsList:
+    """Returns what tells Keras' callbacks of which logs less, and of which more is better.
 
     Publicly only `loss` has a direction. Seen with keras 3.15.1: EarlyStopping and its like look
     for `_direction` in the metrics of a MetricsList.
     """
-    return compile_utils.MetricsList([_LessIsBetter(name=name) for name in names])
+    named = (("down", less), ("up", more))
+    return compile_utils.MetricsList([_Direction(d, name) for d, names in named for name in names])
 
 
 class _LossesOfThread:

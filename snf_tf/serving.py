@@ -4,6 +4,7 @@ import itertools
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
@@ -71,6 +72,7 @@ class Endpoints:
     - `estimate_log_prob(x, seed=0, first_row=0, draws=8)`, in the place of log_prob where the flow
       can only estimate: a dict of `mean` and `standard_error`, `(batch,)` each.
     - `encode(x, seed=0, first_row=0)`: latents `(batch, D)`.
+    - `classify(x, seed=0, first_row=0)`, of a `snf_tf.HybridFlow`: log p(y|x), `(batch, classes)`.
     - `decode(z)`: data, by the exact inverse; `decode_approximate(z)`: by the kept inverses.
 
     All agree with the flow's methods of the same seed. x may be uint8, int32, int64, float32 or
@@ -92,6 +94,8 @@ class Endpoints:
             self.log_prob = self._log_prob
         else:
             self.estimate_log_prob = self._estimate_log_prob
+        if flow.takes_labels:
+            self.classify = self._classify
         self._dtype = tf.as_dtype(flow.log_det_dtype)
 
     def sample(self, n, seed, temperature=1.0) -> tf.Tensor:
@@ -106,6 +110,9 @@ class Endpoints:
     def _estimate_log_prob(self, x, seed=0, first_row=0, draws=8) -> dict[str, tf.Tensor]:
         numbers = (_count(number) for number in (seed, first_row, draws))
         return self._functions.estimate_log_prob(tf.convert_to_tensor(x), *numbers)
+
+    def _classify(self, x, seed=0, first_row=0) -> tf.Tensor:
+        return self._functions.classify(tf.convert_to_tensor(x), _count(seed), _count(first_row))
 
     def encode(self, x, seed=0, first_row=0) -> tf.Tensor:
         return self._functions.encode(tf.convert_to_tensor(x), _count(seed), _count(first_row))
@@ -129,7 +136,7 @@ class Endpoints:
 class _Functions(tf.Module):
     """The traced functions of `Endpoints`, which a SavedModel holds."""
 
-    def __init__(self, flow: Flow):
+    def __init__(self, flow: Any):
         super().__init__(name=flow.name)
         flow.prepare()
         self._variables = [weight.value for weight in flow.weights]
@@ -155,6 +162,10 @@ class _Functions(tf.Module):
         @tf.function(input_signature=[batch, row_seed])
         def latents_of(x, seed):
             return tf.cast(flow.forward(flow.check_data(x), seed=seed)[0], dtype)
+
+        @tf.function(input_signature=[batch, row_seed])
+        def classes_of(x, seed):
+            return flow.class_log_probs(flow.check_data(x), seed=seed)
 
         def samples(exact):
             # A signature: without one TensorFlow traces anew for every Python number.
@@ -195,6 +206,8 @@ class _Functions(tf.Module):
 
         self.sample, self.sample_exact = samples(exact=False), samples(exact=True)
         self.encode = on_rows(latents_of)
+        if flow.takes_labels:
+            self.classify = on_rows(classes_of)
         if flow.log_det_kind == "exact":
             self.log_prob = on_rows(log_prob_of)
         else:
@@ -210,7 +223,11 @@ class _Functions(tf.Module):
         """
         is_exact = hasattr(self, "log_prob")
         density = self.log_prob if is_exact else self.estimate_log_prob
-        for seed, method, kind in itertools.product(_COUNTS, (density, self.encode), _NUMBERS):
+        maps = {"encode": self.encode}
+        if hasattr(self, "classify"):
+            maps["classify"] = self.classify
+        methods = (density, *maps.values())
+        for seed, method, kind in itertools.product(_COUNTS, methods, _NUMBERS):
             seed = tf.TensorSpec((), seed, "seed")
             method.get_concrete_function(tf.TensorSpec(None, kind, "x"), seed, _FIRST_ROW)
         data = tf.TensorSpec(None, self._data_dtype, "x"), _SEED, _FIRST_ROW
@@ -222,7 +239,7 @@ class _Functions(tf.Module):
         return {
             "serving_default": densities,
             "log_prob" if is_exact else "estimate_log_prob": densities,
-            "encode": self.encode.get_concrete_function(*data),
+            **{name: method.get_concrete_function(*data) for name, method in maps.items()},
             "sample": self.sample.get_concrete_function(),
             "sample_exact": self.sample_exact.get_concrete_function(),
             "decode": self.decode.get_concrete_function(),

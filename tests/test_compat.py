@@ -114,12 +114,14 @@ def test_built_before_fit():
     assert float(model.weight.numpy()) == -11.0
 
 
-def test_less_is_better_is_understood_by_early_stopping():
+@pytest.mark.parametrize(("name", "better", "worse"), [("nll", 1.0, 2.0), ("accuracy", 1.0, 0.5)])
+def test_directions_are_understood_by_early_stopping(name, better, worse):
     """Seen with keras 3.15.1."""
-    stop = keras.callbacks.EarlyStopping(monitor="val_nll")
-    stop.set_model(type("Model", (), {"metrics": [_compat.less_is_better("nll")]}))
+    stop = keras.callbacks.EarlyStopping(monitor=f"val_{name}")
+    stop.set_model(type("Model", (), {"metrics": [_compat.directions(["nll"], ["accuracy"])]}))
     stop._set_monitor_op()
-    assert stop.monitor_op(1.0, 2.0)
+    assert stop.monitor_op(better, worse)
+    assert not stop.monitor_op(worse, better)
 
 
 def test_losses_of_threads_are_separate():

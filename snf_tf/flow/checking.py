@@ -13,6 +13,9 @@ class FlowChecking(Bijection):
     """Adds checks of arguments to `snf_tf.Flow`."""
 
     bijections: list[Bijection]
+    # Whether elements of data have labels, y; whether training is on log p(x).
+    takes_labels = False
+    trains_likelihood = True
 
     def check_data(self, x: Any) -> tf.Tensor:
         """Returns data as a tensor after checking that this flow accepts them.
@@ -63,11 +66,15 @@ class FlowChecking(Bijection):
             context = ops.require(same, context, "The context must have as many rows as x.")
         return context
 
+    def check_labels(self, y: Any, x: Any, required: bool = False) -> Any:
+        """Returns labels after checking that they go with x; `unpack` gives none to most flows."""
+        return y
+
     def check_element(self, element: Any) -> Element:
         """Returns an element of a data set after checking it; see `check_data`, `check_context`."""
-        x, context, weight = unpack(element)
+        x, context, weight, y = unpack(element, self.takes_labels)
         x = self.check_data(x)
-        return Element(x, self.check_context(context, x), weight)
+        return Element(x, self.check_context(context, x), weight, self.check_labels(y, x))
 
     def require_built(self, action: str) -> None:
         """Raises a ValueError if networks wait for a context to be built."""

@@ -17,39 +17,47 @@ class Element(NamedTuple):
         x: `(batch,) + event_shape`.
         context: `(batch, ...)`, or None.
         sample_weight: `(batch,)`, or None.
+        y: Labels, `(batch,)`, or None.
     """
 
     x: Any
     context: Any = None
     sample_weight: Any = None
+    y: Any = None
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the given attributes by name; Keras takes a dict for the inputs of a model."""
         return {name: value for name, value in self._asdict().items() if value is not None}
 
 
-def unpack(element: Any) -> Element:
-    """Reads an element of a data set: x, `(x, context)`, or a dict.
+def unpack(element: Any, takes_labels: bool = False) -> Element:
+    """Reads an element of a data set: x, a pair, or a dict.
+
+    Args:
+        element: The element.
+        takes_labels: Whether a pair is `(x, y)`, not `(x, context)`, and a dict may have y.
 
     Raises:
         ValueError: If it is none of these.
     """
+    names = (*_NAMES, "y") if takes_labels else _NAMES
     if isinstance(element, Element):
         return element
     if isinstance(element, Mapping):
-        if "x" not in element or not set(element) <= set(_NAMES):
+        if "x" not in element or not set(element) <= set(names):
             raise ValueError(
-                "An element that is a dict has x and, where given, context and sample_weight. "
-                f"Received: a dict of {', '.join(map(str, element))}"
+                f"An element that is a dict has x and, where given, {', '.join(names[1:-1])} and "
+                f"{names[-1]}. Received: a dict of {', '.join(map(str, element))}"
             )
         return Element(**element)
     if isinstance(element, tuple | list):
+        second = "y" if takes_labels else "context"
         if not 1 <= len(element) <= 2:
             raise ValueError(
-                "The elements of a dataset must be x, (x, context), or a dict of x, context and "
-                f"sample_weight. Received: a tuple of {len(element)}"
+                f"The elements of a dataset must be x, (x, {second}), or a dict of "
+                f"{', '.join(names[:-1])} and {names[-1]}. Received: a tuple of {len(element)}"
             )
-        return Element(*element)
+        return Element(**dict(zip(("x", second), element, strict=False)))
     return Element(element)
 
 
@@ -59,14 +67,20 @@ def is_stream(x: Any) -> bool:
     return is_dataset or isinstance(x, keras.utils.PyDataset | Iterator)
 
 
-def as_arrays(x: Any, context: Any = None, sample_weight: Any = None) -> Element:
+def as_arrays(
+    x: Any,
+    context: Any = None,
+    sample_weight: Any = None,
+    y: Any = None,
+    takes_labels: bool = False,
+) -> Element:
     """Returns data that are in memory as arrays; does not copy arrays.
 
     Raises:
-        ValueError: If x is no array, or context or sample_weight has other rows than x.
+        ValueError: If x is no array, or context, sample_weight or y has other rows than x.
     """
-    given = unpack(x) if isinstance(x, Mapping | tuple) else Element(x)
-    extra = {"context": context, "sample_weight": sample_weight}
+    given = unpack(x, takes_labels) if isinstance(x, Mapping | tuple) else Element(x)
+    extra = {"context": context, "sample_weight": sample_weight, "y": y}
     given = given._replace(**{name: value for name, value in extra.items() if value is not None})
     try:
         arrays = {name: np.asarray(value) for name, value in given.as_dict().items()}

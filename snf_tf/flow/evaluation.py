@@ -16,7 +16,7 @@ class FlowEvaluation(FlowInference):
     def evaluate(
         self,
         x: Any = None,
-        y: None = None,
+        y: Any = None,
         batch_size: int | None = None,
         steps: int | None = None,
         sample_weight: Any = None,
@@ -31,7 +31,7 @@ class FlowEvaluation(FlowInference):
 
         Args:
             x: As in `fit`.
-            y: Must be None.
+            y: Must be None; but see `snf_tf.HybridFlow`.
             batch_size: Batch size where x is an array; by default 100.
             steps: Number of batches; all by default.
             sample_weight: As in `fit`; the means are weighted by it.
@@ -49,12 +49,12 @@ class FlowEvaluation(FlowInference):
         Raises:
             ValueError: If the dataset is empty, the flow does not accept x, or y is given.
         """
-        if y is not None:
+        if y is not None and not self.takes_labels:
             raise ValueError(
                 "A Flow is evaluated on x alone: leave out y. Give labels that the flow is "
                 f"conditioned on as context=. Received: y={type(y).__name__}"
             )
-        data = self._evaluation_batches(x, context, sample_weight, batch_size)
+        data = self._evaluation_batches(x, context, sample_weight, batch_size, y)
         return evaluate(self, itertools.islice(data, steps), seed)
 
     def predict(
@@ -89,9 +89,14 @@ class FlowEvaluation(FlowInference):
         data = self._evaluation_batches(x, context, None, batch_size)
         return predict(self, itertools.islice(data, steps), seed)
 
-    def _evaluation_batches(self, x, context, sample_weight, batch_size):
+    def _evaluation_batches(self, x, context, sample_weight, batch_size, y=None):
         if elements.is_stream(x):
+            if y is not None:
+                raise ValueError(
+                    "y goes with arrays; a dataset has labels in its elements, (x, y). "
+                    f"Received: x={type(x).__name__}"
+                )
             return elements.iterate(x)
-        arrays = elements.as_arrays(x, context, sample_weight)
+        arrays = elements.as_arrays(x, context, sample_weight, y, self.takes_labels)
         self.check_event(arrays.x)
         return elements.array_batches(arrays, batch_size or 100)

@@ -1,6 +1,7 @@
 """Trains a flow by Keras."""
 
 import itertools
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -12,7 +13,10 @@ from snf_tf.flow.monitoring import FitMonitor
 
 # Rows that are checked at once.
 _SLICE = 1000
-_LESS_IS_BETTER = ("nll", "bits_per_dim", "surrogate", "nll_estimate", "bits_per_dim_estimate")
+_LESS_IS_BETTER = (
+    *("nll", "bits_per_dim", "surrogate", "nll_estimate", "bits_per_dim_estimate"),
+    "classifier_nll",
+)
 
 
 class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
@@ -20,6 +24,7 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
 
     seed: int
     traced_version: int
+    takes_labels: bool
 
     def compile(
         self,
@@ -75,7 +80,7 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
     def fit(
         self,
         x: Any = None,
-        y: None = None,
+        y: Any = None,
         batch_size: int | None = None,
         sample_weight: Any = None,
         class_weight: None = None,
@@ -95,7 +100,7 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
             x: An array, a `tf.data.Dataset`, a `keras.utils.PyDataset` or a generator. Elements of
                 the last three are batches: x, `(x, context)`, or dicts of `x` and, where given,
                 `context` and `sample_weight`.
-            y: Must be None.
+            y: Must be None; but see `snf_tf.HybridFlow`.
             batch_size: Batch size where x is an array; by default 32.
             sample_weight: `(N,)`, where x is an array: factors of the examples' -log p(x).
             class_weight: Must be None.
@@ -113,7 +118,7 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
                 loss of a step is not finite.
             FloatingPointError: At the end of an epoch whose loss is not finite, with XLA.
         """
-        if y is not None or class_weight is not None:
+        if (y is not None and not self.takes_labels) or class_weight is not None:
             raise ValueError(
                 "A Flow is fitted to x alone: leave out y and class_weight. Give labels that the "
                 f"flow is conditioned on as context=. Received: y={type(y).__name__}, "
@@ -125,14 +130,15 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
                 "data."
             )
         if elements.is_stream(x):
-            if context is not None or sample_weight is not None:
+            if not (context is None and sample_weight is None and y is None):
                 raise ValueError(
-                    "context and sample_weight go with arrays; a dataset has them in its elements, "
-                    f"as a dict. Received: x={type(x).__name__}"
+                    "context, sample_weight and y go with arrays; a dataset has them in its "
+                    f"elements, as a dict. Received: x={type(x).__name__}"
                 )
             data = self._checked_stream(x)
         else:
-            arrays = self._checked_arrays(elements.as_arrays(x, context, sample_weight))
+            given = elements.as_arrays(x, context, sample_weight, y, self.takes_labels)
+            arrays = self._checked_arrays(given)
             # Another order in every call, the same in a flow that was saved and loaded.
             order = (
                 None
@@ -144,7 +150,7 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
             # Keras would copy arrays.
             if isinstance(validation_data, list):
                 validation_data = tuple(validation_data)
-            arrays = elements.as_arrays(validation_data)
+            arrays = elements.as_arrays(validation_data, takes_labels=self.takes_labels)
             self.check_event(arrays.x)
             size = kwargs.get("validation_batch_size") or batch_size or 100
             validation_data = elements.array_batches(arrays, size)
@@ -165,21 +171,29 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
     ) -> tf.Tensor:
-        """Adds the mean of -log p(x) to the losses of the layers; called by Keras."""
-        z, log_det = y_pred
-        nll = -(self.base_log_prob(z) + log_det)
-        weight = elements.unpack(x).sample_weight
-        if weight is not None:
-            nll *= tf.cast(weight, nll.dtype)
+        """Adds the mean of `example_losses` to the losses of the layers; called by Keras."""
+        given = elements.unpack(x, self.takes_labels)
+        losses = self.example_losses(given, y_pred)
+        if given.sample_weight is not None:
+            losses *= tf.cast(given.sample_weight, losses.dtype)
         # Keras sums gradients over replicas. It divides added losses among replicas before, but not
         # the value that compute_loss returns.
-        self.add_loss(ops.batch_mean(nll))
+        self.add_loss(ops.batch_mean(losses))
         loss = ops.finite_or_stop(super().compute_loss(x=x, y_pred=y_pred, training=training))
-        rows, _ = ops.replica_rows(z)
+        rows, _ = ops.replica_rows(losses)
         if rows is None:
             return loss
         # Shards of unequal size count by their rows, as in the mean that Keras reports.
-        return ops.scale_gradient(loss, tf.size(rows) * tf.shape(z)[0] / tf.reduce_sum(rows))
+        return ops.scale_gradient(loss, tf.size(rows) * tf.shape(losses)[0] / tf.reduce_sum(rows))
+
+    def example_losses(self, given: elements.Element, outputs: tuple[tf.Tensor, ...]) -> tf.Tensor:
+        """Computes -log p(x) of the outputs of a training call, `(batch,)`."""
+        z, log_det = outputs
+        return -(self.base_log_prob(z) + log_det)
+
+    def validation_loss(self, logs: Mapping[str, float]) -> float | None:
+        """Returns what `val_loss` is: the nll of the validation data, where there are any."""
+        return logs.get("val_nll", logs.get("val_nll_estimate"))
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None) -> dict[str, tf.Tensor]:
         """Returns the logs of a step, `surrogate` among them; called by Keras."""
@@ -191,21 +205,26 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
 
     def get_metrics_result(self) -> dict[str, tf.Tensor]:
         """Returns the means of the epoch so far; called by Keras."""
-        mean = next(metric for metric in super().metrics if metric.name == "loss")
+        metrics = super().metrics
         replica = tf.distribute.get_replica_context()
-        if replica is None or replica.num_replicas_in_sync == 1:
-            loss = mean.result()
-        else:
-            # A step reports what the first replica returns.
-            sums = tf.stack([tf.convert_to_tensor(part) for part in (mean.total, mean.count)])
-            total, count = tf.unstack(replica.all_reduce(tf.distribute.ReduceOp.SUM, sums))
-            loss = tf.math.divide_no_nan(total, count)
-        return {"surrogate": loss, "loss": loss}
+        several = replica is not None and replica.num_replicas_in_sync > 1
+        logs = {}
+        for name in ("loss", "accuracy") if self.takes_labels else ("loss",):
+            mean = next(metric for metric in metrics if metric.name == name)
+            if several:
+                # A step reports what the first replica returns.
+                sums = tf.stack([tf.convert_to_tensor(part) for part in (mean.total, mean.count)])
+                total, count = tf.unstack(replica.all_reduce(tf.distribute.ReduceOp.SUM, sums))
+                logs[name] = tf.math.divide_no_nan(total, count)
+            else:
+                logs[name] = mean.result()
+        return {"surrogate": logs["loss"], **logs}
 
     @property
     def metrics(self) -> list:
         """Returns Keras' metrics, and the names of metrics of which less is better."""
-        return [*super().metrics, _compat.less_is_better(*_LESS_IS_BETTER)]
+        directions = _compat.directions(less=_LESS_IS_BETTER, more=("accuracy",))
+        return [*super().metrics, directions]
 
     def training_seed(self, x: tf.Tensor) -> tf.Tensor:
         """Returns a new row seed, for this replica's rows of the global batch."""
@@ -230,12 +249,14 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
         return ((self._checked(element),) for element in itertools.chain([first], x))
 
     def _checked(self, element):
-        x, context, weight = elements.unpack(element)
+        x, context, weight, y = elements.unpack(element, self.takes_labels)
         x = self.check_data(x)
-        return elements.Element(x, self.check_context(context, x), weight).as_dict()
+        y = self.check_labels(y, x, required=True)
+        return elements.Element(x, self.check_context(context, x), weight, y).as_dict()
 
     def _checked_arrays(self, arrays):
         self.check_event(arrays.x)
+        self.check_labels(arrays.y, arrays.x, required=True)
         for first in range(0, len(arrays.x), _SLICE):
             rows = slice(first, first + _SLICE)
             x = self.check_data(arrays.x[rows])
@@ -246,6 +267,6 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
     def _build_by(self, first):
         """Builds networks that wait for a context, by a first element."""
         if self.unbuilt_parts():
-            x, context, _ = elements.unpack(first())
+            x, context, *_ = elements.unpack(first(), self.takes_labels)
             self(x[:1], context=None if context is None else context[:1])
         self.require_built("fit")

@@ -142,10 +142,10 @@ class Flow(FlowEvaluation, FlowFitting):
         """
         if isinstance(x, dict):
             # `fit` has checked these: a check would stop a GPU in every step.
-            x, context, _ = unpack(x)
-            return self.forward(x, context, training, seed)
+            given = unpack(x, self.takes_labels)
+            return self.forward(given.x, given.context, training, seed)
         if isinstance(x, tuple | list):
-            x, context, _ = unpack(x)
+            x, context, *_ = unpack(x, self.takes_labels)
         x = self.check_data(x)
         return self.forward(x, self.check_context(context, x), training, seed)
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 from scipy.special import logsumexp
 
 from snf_tf import ops
+from snf_tf.flow.classification import score_totals
 from snf_tf.flow.inference import FlowInference
 from snf_tf.layers.bijection import follow
 from snf_tf.layers.flow_layer import sum_event
@@ -18,12 +19,14 @@ def evaluate(flow: FlowInference, data: Iterable[Any], seed: int | None = None) 
     """Evaluates a flow on every row of batches; see `snf_tf.Flow.evaluate`."""
     flow.prepare()
     constant = constant_log_dets(flow)
-    rows, totals = 0, tf.zeros(6, tf.float64)
+    rows, totals, scores = 0, tf.zeros(6, tf.float64), tf.zeros(3, tf.float64)
     for element in data:
-        x, context, weight = flow.check_element(element)
+        x, context, weight, y = flow.check_element(element)
         weight = tf.ones(len(x), tf.float64) if weight is None else tf.cast(weight, tf.float64)
         noise = ops.row_seed(seed, first_row=rows)
         totals += _batch_totals(flow, x, context, noise, constant, weight, flow.version)
+        if y is not None:
+            scores += score_totals(flow, x, context, noise, y, weight, flow.version)
         rows += len(x)
     if rows == 0:
         raise ValueError(
@@ -45,14 +48,25 @@ def evaluate(flow: FlowInference, data: Iterable[Any], seed: int | None = None) 
             "bits_per_dim_estimate": ops.bits_per_dim(nll, dims),
             "bits_per_dim_estimate_standard_error": ops.bits_per_dim(standard_error, dims),
         }
-    return results | (
-        {"reconstruction_error": error / weight} if flow.has_approximate_inverse else {}
-    )
+    if flow.has_approximate_inverse:
+        results["reconstruction_error"] = error / weight
+    hits, classifier_nll, labelled = scores.numpy().tolist()
+    if labelled > 0:
+        results |= {"accuracy": hits / labelled, "classifier_nll": classifier_nll / labelled}
+    return results
 
 
 def nll_name(flow: FlowInference, prefix: str = "") -> str:
     """Returns the name of a flow's nll: "nll", or "nll_estimate" where it is none."""
     return prefix + ("nll" if flow.log_det_kind == "exact" else "nll_estimate")
+
+
+def criterion_name(flow: FlowInference, prefix: str = "") -> str:
+    """Returns what tells a flow's best weights: its nll, or where only classes are trained theirs.
+
+    Less is better.
+    """
+    return nll_name(flow, prefix) if flow.trains_likelihood else f"{prefix}classifier_nll"
 
 
 def predict(
@@ -63,7 +77,7 @@ def predict(
     flow.prepare()
     rows, latents, log_probs = 0, [], []
     for element in data:
-        x, context, _ = flow.check_element(element)
+        x, context, *_ = flow.check_element(element)
         z, log_prob = flow.latents_and_log_prob(x, context, ops.row_seed(seed, first_row=rows))
         latents.append(z.numpy())
         log_probs.append(log_prob.numpy())

@@ -28,9 +28,8 @@ class FitMonitor(keras.callbacks.Callback):
                 "with a lower learning rate or clipped gradients. Without jit_compile the first "
                 f"bad step is refused. Received: surrogate={logs['surrogate']}"
             )
-        for name in ("val_nll", "val_nll_estimate"):
-            if name in logs:
-                logs["val_loss"] = logs[name]
+        if (loss := self.model.validation_loss(logs)) is not None:
+            logs["val_loss"] = loss
         errors = {leaf.name: leaf.inverse_error() for leaf in self.model.leaves()}
         found = {name: float(error) for name, error in errors.items() if error is not None}
         if not found:

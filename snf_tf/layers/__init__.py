@@ -15,10 +15,8 @@ from snf_tf.layers.from_bijector import FromBijector
 from snf_tf.layers.initializers import NoisyIdentity
 from snf_tf.layers.log_det_estimators import (
     BruteForce,
-    ByBound,
-    Geometric,
     Krylov,
-    Poisson,
+    NotTrained,
     RussianRoulette,
     TruncatedSeries,
 )
@@ -37,6 +35,7 @@ from snf_tf.layers.self_normalizing import (
     SelfNormalizingDense,
 )
 from snf_tf.layers.spline import SplineActivation
+from snf_tf.layers.term_distributions import ByBound, Geometric, Poisson
 from snf_tf.layers.transforms import Additive, Affine, ExpScale, SigmoidScale, TanhScale
 
 __all__ = [
@@ -73,6 +72,7 @@ __all__ = [
     "Logit",
     "NewtonSchulz",
     "NoisyIdentity",
+    "NotTrained",
     "Plain",
     "Poisson",
     "Projected",

@@ -6,94 +6,14 @@ from typing import Any, Self
 import keras
 import numpy as np
 import tensorflow as tf
-from scipy import special
 
 from snf_tf import ops
 from snf_tf.layers.options import Option, deserialized, resolve
+from snf_tf.layers.term_distributions import TERM_DISTRIBUTIONS, TermDistribution
 
 Map = Callable[[tf.Tensor], tf.Tensor]
 # A number of terms beyond has a probability below that of a rounding error.
 _LONGEST, _NEGLIGIBLE = 2000, 1e-16
-
-
-class TermDistribution(Option):
-    """The distribution of the number of terms N of a Russian roulette, on 0, 1, 2, ...
-
-    Subclasses define `survival(j, lipschitz)`, P(N >= j).
-    """
-
-    def survival(self, j: np.ndarray, lipschitz: float) -> np.ndarray:
-        """Returns P(N >= j) in float64.
-
-        Args:
-            j: Integers of at least 1.
-            lipschitz: The Lipschitz constant of g.
-        """
-        raise NotImplementedError
-
-
-@keras.saving.register_keras_serializable("snf_tf")
-class Geometric(TermDistribution):
-    """Geometric on 1, 2, ...: `P(N >= j) = (1 - p)^(j - 1)` (RF section 3.1).
-
-    Roulette's variance is finite if `1 - p` exceeds the square of J's spectral radius: for p = 0.5
-    a radius below 0.707.
-
-    Args:
-        p: In (0, 1).
-
-    Raises:
-        ValueError: If p is not.
-    """
-
-    def __init__(self, p: float = 0.5) -> None:
-        super().__init__(p=p)
-        if isinstance(p, bool) or not isinstance(p, int | float) or not 0 < p < 1:
-            raise ValueError(f"p must be in (0, 1). Received: p={p!r}")
-
-    def survival(self, j: np.ndarray, lipschitz: float) -> np.ndarray:
-        return (1.0 - self.options["p"]) ** (j - 1.0)
-
-
-@keras.saving.register_keras_serializable("snf_tf")
-class Poisson(TermDistribution):
-    """Poisson on 0, 1, ...: P(N >= j) is the incomplete gamma function P(j, rate).
-
-    The published image runs have rate 2. Its variance is finite for no spectral radius above 0.
-
-    Args:
-        rate: Positive.
-
-    Raises:
-        ValueError: If rate is not.
-    """
-
-    def __init__(self, rate: float = 2.0) -> None:
-        super().__init__(rate=rate)
-        if isinstance(rate, bool) or not isinstance(rate, int | float) or not rate > 0:
-            raise ValueError(f"rate must be positive. Received: rate={rate!r}")
-
-    def survival(self, j: np.ndarray, lipschitz: float) -> np.ndarray:
-        return special.gammainc(j, self.options["rate"])
-
-
-@keras.saving.register_keras_serializable("snf_tf")
-class ByBound(TermDistribution):
-    """Geometric with `1 - p = max(1/2, L^1.5)`, L the bound of g's Lipschitz constant.
-
-    As L is not below the spectral radius, the variance is finite for every block; the price is
-    about 1 / p terms.
-    """
-
-    def survival(self, j: np.ndarray, lipschitz: float) -> np.ndarray:
-        return max(0.5, lipschitz**1.5) ** (j - 1.0)
-
-
-_DISTRIBUTIONS: Mapping[str, type] = {
-    "geometric": Geometric,
-    "poisson": Poisson,
-    "by_bound": ByBound,
-}
 
 
 class LogDetEstimator(Option):
@@ -156,7 +76,7 @@ class RussianRoulette(LogDetEstimator):
         ValueError: If an argument is none of these.
 
     Example:
-        >>> roulette = RussianRoulette(distribution=Geometric(0.5))
+        >>> roulette = RussianRoulette(distribution=snf_tf.layers.Geometric(0.5))
         >>> roulette.coefficients(4, lipschitz=0.9).tolist()
         [1.0, 1.0, 1.0, 2.0]
     """
@@ -170,7 +90,7 @@ class RussianRoulette(LogDetEstimator):
                 f"Received: exact_terms={exact_terms!r}"
             )
         self.exact_terms = exact_terms
-        self.distribution = resolve(distribution, _DISTRIBUTIONS, "distribution")
+        self.distribution = resolve(distribution, TERM_DISTRIBUTIONS, "distribution")
         super().__init__(exact_terms=exact_terms, distribution=self.distribution)
 
     def coefficients(self, count: int, lipschitz: float) -> np.ndarray:
@@ -239,11 +159,11 @@ class TruncatedSeries(LogDetEstimator):
         ones = tf.ones((self.options["terms"],), probe.dtype)
         if self.options["gradient"] == "neumann":
             return self._series(function, x, probe, ones, terms)
-        parts = [
-            factor * ops.series_log_det(lambda x, s=sign: s * function(x), x, probe, ones, "series")
-            for factor, sign in terms
-        ]
-        return tf.add_n(parts)
+
+        def log_det(sign: float) -> tf.Tensor:
+            return ops.series_log_det(lambda x: sign * function(x), x, probe, ones, "series")
+
+        return tf.add_n([factor * log_det(sign) for factor, sign in terms])
 
 
 @keras.saving.register_keras_serializable("snf_tf")
@@ -302,11 +222,41 @@ class BruteForce(LogDetEstimator):
         return self
 
 
+@keras.saving.register_keras_serializable("snf_tf")
+class NotTrained(LogDetEstimator):
+    """No log-determinant in training, where a loss does without: its value and gradient are 0.
+
+    Args:
+        estimator: What evaluates is that of this estimator, or of its name.
+
+    Raises:
+        ValueError: If estimator is none of these.
+    """
+
+    def __init__(self, estimator: str | LogDetEstimator = "russian_roulette") -> None:
+        super().__init__(estimator=resolve(estimator, LOG_DET_ESTIMATORS, "estimator"))
+
+    def __call__(
+        self,
+        function: Map,
+        x: tf.Tensor,
+        probe: tf.Tensor,
+        seed: tf.Tensor,
+        lipschitz: float,
+        terms: Any = ops.RESIDUAL,
+    ) -> tf.Tensor:
+        return tf.zeros(tf.shape(x)[:1], probe.dtype)
+
+    def for_evaluation(self) -> LogDetEstimator:
+        return self.options["estimator"].for_evaluation()
+
+
 LOG_DET_ESTIMATORS: Mapping[str, type] = {
     "russian_roulette": RussianRoulette,
     "truncated_series": TruncatedSeries,
     "krylov": Krylov,
     "brute_force": BruteForce,
+    "not_trained": NotTrained,
 }
 
 

@@ -9,7 +9,12 @@ import tensorflow as tf
 
 from snf_tf import networks, ops
 from snf_tf.layers.flow_layer import FlowLayer
-from snf_tf.layers.log_det_estimators import LOG_DET_ESTIMATORS, BruteForce, LogDetEstimator
+from snf_tf.layers.log_det_estimators import (
+    LOG_DET_ESTIMATORS,
+    BruteForce,
+    LogDetEstimator,
+    NotTrained,
+)
 from snf_tf.layers.options import deserialized, resolve
 from snf_tf.layers.residual_map import PROBES, residual_map
 
@@ -129,7 +134,8 @@ class ResidualBlock(FlowLayer):
 
     @property
     def estimated_weights(self) -> tuple[keras.Variable, ...]:
-        return () if self.log_det.is_exact else tuple(self.network.trainable_weights)
+        is_estimate = not (self.log_det.is_exact or isinstance(self.log_det, NotTrained))
+        return tuple(self.network.trainable_weights) if is_estimate else ()
 
     def call(
         self,
@@ -147,7 +153,7 @@ class ResidualBlock(FlowLayer):
         if training:
             found, loss = self._map.update(values, constants)
             constants = self._map.assign(self.network, found)
-            self.add_loss(loss)
+            self.add_loss(self.widen(loss))
             if seed is None and self.takes_seed:
                 seed = self.next_seed()
             z, log_det = self._map.train(x, values, constants, ops.row_seed(seed))

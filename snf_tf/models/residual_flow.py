@@ -6,7 +6,7 @@ from typing import Any
 import gin
 
 from snf_tf import layers, networks
-from snf_tf.flow import Flow
+from snf_tf.flow import Flow, HybridFlow
 from snf_tf.layers.log_det_estimators import LogDetEstimator
 from snf_tf.models.preprocessing import image_preprocessing
 
@@ -33,8 +33,12 @@ def residual_flow(
     factor_out: bool = False,
     variance_floor: float = 0.2,
     preprocess: bool = True,
+    preprocessing: str = "logit",
     bins: int = 256,
     alpha: float = 0.05,
+    classes: int | None = None,
+    likelihood_weight: float | str = 1.0,
+    head_width: int = 256,
     seed: int = 0,
     **options: Any,
 ) -> Flow:
@@ -42,6 +46,7 @@ def residual_flow(
 
     Images pass `scales` times `blocks` blocks, with a squeeze between scales. ActNorm stands before
     the first block and after every block. Data must initialize the flow: `flow.initialize(batch)`.
+    With `classes` the flow is a hybrid model, with a classifier of its features (RF section 5.4).
 
     Args:
         event_shape: `(height, width, channels)`, or `(D,)` for vectors, which have one scale.
@@ -67,15 +72,21 @@ def residual_flow(
         squeeze_first: Whether images are squeezed before the first scale.
         factor_out: Whether half of the channels leave after every squeeze between scales.
         variance_floor: As in `snf_tf.layers.ActNorm`.
-        preprocess: Whether images are integers in 0..bins - 1, to be dequantized, scaled and taken
-            to logits first. Vectors never are.
+        preprocess: Whether images are integers in 0..bins - 1, to be dequantized, scaled into
+            [0, 1), and taken on by `preprocessing` first. Vectors never are.
+        preprocessing: "logit"; or "standardize", which subtracts a mean of every channel and
+            divides by its standard deviation, as hybrid models of CIFAR-10 do. Both are those of
+            the batch that initializes the flow, in an ActNorm that is not trained.
         bins: Number of values of a pixel: 32 for images of 5 bits.
         alpha: As in `snf_tf.layers.Logit`.
+        classes: Number of classes of a hybrid model, without dense blocks; None: no classifier.
+        likelihood_weight: As in `snf_tf.HybridFlow`. At 0 training skips log-determinants.
+        head_width: As there.
         seed: Seed of the noise in training.
         **options: Further arguments of `snf_tf.layers.ResidualBlock`.
 
     Returns:
-        A Flow.
+        A Flow; with classes a `snf_tf.HybridFlow`.
 
     Raises:
         ValueError: If an argument does not fit the images, or is unknown.
@@ -93,6 +104,13 @@ def residual_flow(
     for name, count in (("blocks", blocks), ("scales", scales)):
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise ValueError(f"{name} must be an integer of at least 1. Received: {name}={count!r}")
+    if classes is not None and dense_blocks:
+        raise ValueError(
+            f"A hybrid model has no dense blocks. Received: classes={classes}, "
+            f"dense_blocks={dense_blocks}"
+        )
+    if classes is not None and likelihood_weight == 0:
+        log_det = layers.NotTrained(log_det)
     is_image = len(event_shape) == 3
     _check_shape(event_shape, scales, squeeze_first)
     made = 0
@@ -138,12 +156,15 @@ def residual_flow(
         rest = Flow(scale(index + 1, inner), event_shape=inner)
         return [*bijections, layers.FactorOut(rest, conditional=False)]
 
-    first = image_preprocessing(bins, alpha) if is_image and preprocess else []
+    first = image_preprocessing(bins, alpha, preprocessing) if is_image and preprocess else []
     shape = tuple(event_shape)
     if squeeze_first:
         first.append(layers.Squeeze())
         shape = (shape[0] // 2, shape[1] // 2, 4 * shape[2])
-    return Flow([*first, *scale(0, shape)], event_shape=event_shape, seed=seed)
+    bijections = [*first, *scale(0, shape)]
+    if classes is None:
+        return Flow(bijections, event_shape, seed=seed)
+    return HybridFlow(bijections, event_shape, classes, likelihood_weight, head_width, seed=seed)
 
 
 def _check_shape(event_shape, scales, squeeze_first):

@@ -2,6 +2,7 @@
 
 from snf_tf.networks.conditioners import ZeroConv2D, default_conditioner
 from snf_tf.networks.dense_net import LipschitzDenseNet
+from snf_tf.networks.feature_head import FeatureHead
 from snf_tf.networks.lipschitz import (
     LipschitzLayer,
     lipschitz_bound,
@@ -15,6 +16,7 @@ from snf_tf.networks.spectral import SpectralConv2D, SpectralDense
 
 __all__ = [
     "CLipSwish",
+    "FeatureHead",
     "LipSwish",
     "LipschitzDenseNet",
     "LipschitzLayer",

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from snf_tf.data import Dataset, batches
 from snf_tf.flow.diagnostics import layer_statistics
-from snf_tf.flow.likelihood import nll_name
+from snf_tf.flow.likelihood import criterion_name, nll_name
 from snf_tf.training.checkpoints import Checkpoints
 from snf_tf.training.density import log_density
 from snf_tf.training.history import History
@@ -30,7 +30,8 @@ _STEPS_BETWEEN_TALKS = 10
 
 class EpochEvaluation(keras.callbacks.Callback):
     """Adds to the logs exact likelihoods, `val_nll` and its like, and `train_nll` on a fixed subset
-    of the training examples.
+    of the training examples. Of a flow that takes labels, also `val_accuracy` and
+    `val_classifier_nll`.
 
     These are of the averaged weights, where the optimizer keeps averages. Adds, too,
     `learning_rate`, and in some epochs statistics of every layer, of the weights that are trained.
@@ -49,7 +50,8 @@ class EpochEvaluation(keras.callbacks.Callback):
         self._directory = directory
         self._is_plane = dataset.event_shape == (2,)
         self._points = dataset.validation
-        self._validation = batches(dataset.validation, _EVALUATION_BATCH)
+        self._validation = (dataset.validation, _EVALUATION_BATCH)
+        self._labels = dataset.validation_labels
         self._train_subset = batches(dataset.train[:_TRAIN_SUBSET], _EVALUATION_BATCH)
         self._examples = dataset.train[:_STATISTICS_BATCH]
 
@@ -60,16 +62,18 @@ class EpochEvaluation(keras.callbacks.Callback):
         statistics = (
             layer_statistics(self.model, tf.constant(self._examples)) if takes_statistics else {}
         )
+        labels = self._labels if self.model.takes_labels else None
+        validation = batches(*self._validation, labels)
         with averaged_weights(self.model):
             logs |= {
-                f"val_{name}": value
-                for name, value in self.model.evaluate(self._validation).items()
+                f"val_{name}": value for name, value in self.model.evaluate(validation).items()
             }
             name = nll_name(self.model)
             logs[f"train_{name}"] = self.model.evaluate(self._train_subset)[name]
             if takes_statistics and self._is_plane and self._directory.writes:
                 self._draw(epoch)
-        logs["learning_rate"] = float(self.model.optimizer.learning_rate)
+        # With several workers and without a warm-up, a variable of TensorFlow.
+        logs["learning_rate"] = float(tf.convert_to_tensor(self.model.optimizer.learning_rate))
         logs |= statistics
 
     def _draw(self, epoch):
@@ -132,6 +136,7 @@ class RunState(keras.callbacks.Callback):
         self._checkpoint_seconds = checkpoint_seconds
         self.diagnose = diagnose
         self._val_nll = nll_name(flow, "val_")
+        self._criterion = criterion_name(flow, "val_")
         self.epoch, self.batch = 0, 0
         self._metrics: list[float] = []
         self._seconds = 0.0
@@ -151,12 +156,12 @@ class RunState(keras.callbacks.Callback):
         self._saved = time.monotonic()
 
     @property
-    def best_nll(self) -> float:
-        """The lowest validation nll so far, in nats; infinite before the first epoch."""
-        return min((row[self._val_nll] for row in self.history.rows), default=math.inf)
+    def best(self) -> float:
+        """The lowest `criterion_name` of validation so far; infinite before the first epoch."""
+        return min((row[self._criterion] for row in self.history.rows), default=math.inf)
 
     def load_best(self) -> None:
-        """Gives the flow the weights of the epoch with the lowest validation nll."""
+        """Gives the flow the weights of the best epoch."""
         self._checkpoints.load_best()
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -186,7 +191,7 @@ class RunState(keras.callbacks.Callback):
                 "checkpoint stays as it was. A lower learning rate or a larger "
                 "reconstruction_weight may help."
             )
-        if logs[self._val_nll] < self.best_nll:
+        if logs[self._criterion] < self.best:
             with averaged_weights(self.model):
                 self._checkpoints.keep_best()
         step_seconds = (self._last_step - self._start) / self.batch

@@ -8,7 +8,7 @@ import numpy as np
 
 from snf_tf.data import Dataset, batches
 from snf_tf.flow import Flow
-from snf_tf.flow.likelihood import nll_name, round_trip_error
+from snf_tf.flow.likelihood import criterion_name, nll_name, round_trip_error
 from snf_tf.training.density import save_density
 from snf_tf.training.plotting import pixel_values, plot_history, plot_images
 from snf_tf.training.run_directory import RunDirectory
@@ -31,10 +31,13 @@ def write_report(
         history: One mapping an epoch, with `val_nll`, `seconds` and `step_seconds`.
 
     Returns:
-        The content of `results.json`; likelihoods are exact, in nats, or estimates in name.
+        The content of `results.json`; likelihoods are exact, in nats, or estimates in name. A flow
+        that takes labels has `test_accuracy` and `test_classifier_nll`.
     """
-    test = flow.evaluate(batches(dataset.test, _EVALUATION_BATCH))
-    val_nll = nll_name(flow, "val_")
+    labels = dataset.test_labels if flow.takes_labels else None
+    test = flow.evaluate(batches(dataset.test, _EVALUATION_BATCH, labels))
+    # Where only classes are trained, the nll of the weights that are tested is not the best.
+    bests = dict.fromkeys((nll_name(flow, "val_"), criterion_name(flow, "val_")))
     examples = dataset.test[:_GRID]
     results = {
         "config": gin.operative_config_str(),
@@ -44,7 +47,7 @@ def write_report(
         "event_shape": list(dataset.event_shape),
         **{f"test_{name}": value for name, value in test.items()},
         "test_round_trip_error": round_trip_error(flow, examples, exact=True),
-        f"best_{val_nll}": min(row[val_nll] for row in history),
+        **{f"best_{name}": min(row[name] for row in history) for name in bests},
         "devices": device_names(flow.distribute_strategy),
         "replicas": flow.distribute_strategy.num_replicas_in_sync,
         "epochs": len(history),

@@ -134,8 +134,12 @@ def distribute_batches(strategy: tf.distribute.Strategy, batches: tf.data.Datase
         rows = batch_size // context.num_input_pipelines
         first = context.input_pipeline_id * rows
         replicas = context.num_replicas_in_sync // context.num_input_pipelines
+
+        def rows_of(part):
+            return part[first : first + rows]
+
         return (
-            batches.map(lambda batch: batch[first : first + rows])
+            batches.map(lambda batch: tf.nest.map_structure(rows_of, batch))
             .unbatch()
             .batch(rows // replicas, drop_remainder=True)
         )

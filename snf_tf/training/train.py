@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from snf_tf.data import load_dataset, training_batches
 from snf_tf.flow import Flow
+from snf_tf.flow.elements import unpack
 from snf_tf.training.build import build_flow
 from snf_tf.training.callbacks import EpochEvaluation, Progress, RunState
 from snf_tf.training.health import diagnose
@@ -61,6 +62,9 @@ def train(
     verbose: int | None = None,
 ) -> dict:
     """Trains a flow, keeps the weights of the best validation nll, and tests those.
+
+    A `snf_tf.HybridFlow` gets the labels of the data. With `likelihood_weight = 0` its best weights
+    are those of the best `val_classifier_nll`.
 
     Nothing is written before configuration, data and model have been found to fit. Called again
     with the same run_dir it goes on from its last checkpoint, and on one CPU device ends with the
@@ -150,11 +154,13 @@ def train(
     steps = len(dataset.train) // batch_size if steps_per_epoch is None else steps_per_epoch
 
     def data(epoch=0, step=0):
-        return training_batches(dataset.train, batch_size, seed, epoch, steps, step, augmentation)
+        labels = dataset.train_labels if flow.takes_labels else None
+        batches = training_batches(
+            dataset.train, batch_size, seed, epoch, steps, step, augmentation, labels
+        )
+        # Under several workers Keras would take the second of a pair for targets.
+        return batches if labels is None else batches.map(lambda x, y: {"x": x, "y": y})
 
-    # Before the configuration is written down: gin's holds the augmentation's settings only once it
-    # has been called.
-    first_batch = next(iter(data()))
     if warmup_steps is None:
         warmup_steps = int(warmup_epochs * steps) // (gradient_accumulation_steps or 1)
     with strategy.scope():
@@ -173,6 +179,10 @@ def train(
         )
         # Before fit, which cannot build it under several workers.
         flow.optimizer.build(flow.trainable_variables)
+    _check_labels(flow, dataset)
+    # Before the configuration is written down: gin's holds the augmentation's settings only once it
+    # has been called.
+    first_batch = unpack(next(iter(data())), flow.takes_labels).x
     config = (
         f"{gin.operative_config_str()}\n# Arguments: {given}\n"
         f"# Data: {dataset.name} from {dataset.source}, {dataset.sizes}, checksum of the first: "
@@ -184,7 +194,8 @@ def train(
         with StopSignals() as signals:
 
             def diagnosis():
-                x = next(iter(data(state.epoch, state.batch)))
+                batch = next(iter(data(state.epoch, state.batch)))
+                x = unpack(batch, flow.takes_labels).x
                 return diagnose(flow, x, flow.training_seed(x))
 
             state = RunState(directory, flow, signals, steps, checkpoint_seconds, diagnosis)
@@ -231,6 +242,21 @@ def _fit(flow, strategy, data, state, callbacks, batch_size, steps, epochs, verb
             f"changed no trained weight, and the last checkpoint stays. "
             f"{state.diagnose()}"
         ) from None
+
+
+def _check_labels(flow, dataset):
+    if not flow.takes_labels:
+        return
+    if dataset.train_labels is None:
+        raise ValueError(
+            "A hybrid model is trained on a data set with labels. "
+            f"Received: {dataset.name} from {dataset.source}, which has none"
+        )
+    if dataset.classes != flow.classes:
+        raise ValueError(
+            "A hybrid model must have as many classes as the data set. "
+            f"Received: classes={flow.classes}, and {dataset.classes} in {dataset.name}"
+        )
 
 
 def _check_counts(**counts):

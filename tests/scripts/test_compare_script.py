@@ -60,3 +60,15 @@ def test_mistakes(tmp_path):
     assert done.returncode == 1
     assert "no results.json" in done.stderr
     assert "nowhere" in done.stderr
+
+
+def test_accuracies_are_shown_where_there_are_some(tmp_path):
+    for name in ("a", "b"):
+        write_run(tmp_path / name, 900.0)
+    assert "accuracy" not in compare("a", "b", cwd=tmp_path).stdout
+    path = tmp_path / "b/results.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"test_accuracy": 0.9875}))
+    header, a, b = compare("a", "b", cwd=tmp_path).stdout.splitlines()[:3]
+    assert "accuracy" in header
+    assert "0.9875" in b
+    assert "0.9875" not in a

@@ -16,9 +16,8 @@ from tests.mnist_files import write_mnist
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*_*.gin"))
-SNF_CONFIGS = [
-    name for name in CONFIGS if not re.search("residual_flow|i_resnet|densenet|monotone", name)
-]
+RESIDUAL = re.compile("residual_flow|i_resnet|densenet|monotone")
+RESIDUAL_CONFIGS = [c for c in CONFIGS if RESIDUAL.search(c) and "hybrid" not in c]
 QUICK = ("mnist_fc", "cifar10_glow", "toy2d_residual_flow_learned", "celeba64_residual_flow")
 EVENT_SHAPES = {
     "mnist": (28, 28, 1),
@@ -104,15 +103,15 @@ def test_configs_parse_and_state_what_they_expect(config, parse):
     comments = itertools.takewhile(lambda line: line.startswith("#"), lines)
     header = " ".join(line.removeprefix("# ") for line in comments)
     assert re.match(
-        r"SNF Table [12], row |RF (Table [13], row|Figs?\.|Sec\.) |"
+        r"SNF Table [12], row |RF (Table [1-5], row|Figs?\.|Sec\.) |"
         r"(i-DenseNet|Monotone flow) \(\w.* 202\d\)",
         header,
     )
     assert re.search(r"(\d (nats|bits/dim)|prints no bits/dim) on the test set", header)
-    assert parse(config)["epochs"] in (15, 20, 50, 100, 250, 300, 350, 1000, 6000)
+    assert parse(config)["epochs"] in (15, 20, 50, 100, 200, 250, 300, 350, 1000, 6000)
 
 
-@pytest.mark.parametrize("config", [name for name in CONFIGS if name not in SNF_CONFIGS])
+@pytest.mark.parametrize("config", RESIDUAL_CONFIGS)
 def test_residual_flows_are_built_for_their_data(config, parse):
     bindings = ["include 'smoke.gin'", "residual_flow.widths = (2, 2)"]
     settings = parse(config, *bindings)
@@ -134,6 +133,10 @@ def test_every_config_runs_in_smoke_mode(config, tmp_path):
         "--run_dir=smoke",
         cwd=tmp_path,
     )
+    if "_hybrid_" in config and not config.startswith("mnist"):
+        # natural_patches, which replaces colour images, has no labels.
+        assert "is trained on a data set with labels" in done.stderr
+        return
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "smoke/results.json").read_text())
     assert (results["source"], results["epochs"]) == ("embedded", 1)

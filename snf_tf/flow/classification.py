@@ -1,0 +1,56 @@
+"""Scores of a classifier, of a batch and over data sets."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+
+@tf.function(reduce_retracing=True)
+def score_totals(flow, x, context, seed, y, weight, version) -> tf.Tensor:
+    """Sums over a batch, in float64: weighted hits, weighted -log p(y|x), weights."""
+    hits, losses = scores(flow.class_log_probs(x, context, seed=seed), y)
+    parts = (weight * tf.cast(hits, tf.float64), weight * tf.cast(losses, tf.float64), weight)
+    return tf.stack([tf.reduce_sum(part) for part in parts])
+
+
+def scores(log_probs: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns whether the likeliest class is the label, and -log p(y|x) in nats, `(batch,)` each.
+
+    Args:
+        log_probs: `(batch, classes)`.
+        y: Labels, `(batch,)`.
+    """
+    y = tf.cast(y, tf.int32)
+    hits = tf.equal(tf.argmax(log_probs, axis=1, output_type=tf.int32), y)
+    return tf.cast(hits, log_probs.dtype), -tf.gather(log_probs, y, axis=1, batch_dims=1)
+
+
+def class_scores(
+    model: Any, examples: np.ndarray, labels: np.ndarray, seed: int = 0, batch_size: int = 500
+) -> dict[str, float]:
+    """Computes how well examples are classified, with standard errors over them.
+
+    Args:
+        model: `snf_tf.serving.Endpoints` of a `snf_tf.HybridFlow`, or its loaded SavedModel.
+        examples: `(N,) + event_shape`, N > 1.
+        labels: `(N,)`, integers.
+        seed: Seed of the noise; row i gets that of (seed, i).
+        batch_size: Rows that are evaluated at once.
+
+    Returns:
+        `accuracy`, `classifier_nll` (nats), and of each its `_standard_error`.
+    """
+    parts = []
+    for first in range(0, len(examples), batch_size):
+        rows = slice(first, first + batch_size)
+        # As tensors: for new Python numbers TensorFlow would trace anew.
+        seeds = tf.constant(seed, tf.int64), tf.constant(first, tf.int64)
+        parts.append(scores(model.classify(examples[rows], *seeds), tf.constant(labels[rows])))
+    results: dict[str, float] = {}
+    for name, values in zip(("accuracy", "classifier_nll"), zip(*parts, strict=True), strict=True):
+        value = np.concatenate(values).astype(np.float64)
+        results[name] = float(np.mean(value))
+        error = np.std(value, ddof=1) / np.sqrt(len(value))
+        results[f"{name}_standard_error"] = float(error)
+    return results

@@ -54,10 +54,16 @@ class LogDetEstimator(Option):
         return RussianRoulette(exact_terms=20)
 
     def _series(
-        self, function: Map, x: tf.Tensor, probe: tf.Tensor, coefficients: tf.Tensor, terms: Any
+        self,
+        function: Map,
+        x: tf.Tensor,
+        probe: tf.Tensor,
+        coefficients: tf.Tensor,
+        terms: Any,
+        count: tf.Tensor | None = None,
     ) -> tf.Tensor:
         weights = ops.series_weights(tf.cast(coefficients, probe.dtype), terms)
-        return ops.power_series(function, x, probe, *weights)
+        return ops.power_series(function, x, probe, *weights, count=count)
 
 
 @keras.saving.register_keras_serializable("snf_tf")
@@ -114,10 +120,7 @@ class RussianRoulette(LogDetEstimator):
         uniform = tf.random.stateless_uniform((), seed[:2], dtype=tf.float64)
         n = tf.reduce_sum(tf.cast(survival > uniform, tf.int32))
         factors = self.coefficients(self.exact_terms + len(survival), lipschitz)
-        count = tf.maximum(self.exact_terms + n, 1)
-        # Of no terms at all, the first has the factor 0.
-        mask = tf.cast(tf.range(count) < self.exact_terms + n, tf.float64)
-        return self._series(function, x, probe, tf.constant(factors)[:count] * mask, terms)
+        return self._series(function, x, probe, tf.constant(factors), terms, self.exact_terms + n)
 
     def for_evaluation(self) -> LogDetEstimator:
         return RussianRoulette(max(20, self.exact_terms), self.distribution)

@@ -175,14 +175,19 @@ class ResidualBlock(FlowLayer):
         message = f"The fixed point of {self.name} must converge: is g a contraction, z finite?"
         return ops.require(converged, x, message)
 
+    @tf.autograph.experimental.do_not_convert
     def prepare(self) -> None:
-        """Certifies the bound of g, outside of a graph; see `Bijection.prepare`.
+        """Certifies the bound of g; see `Bijection.prepare`. A graph does so when it is traced.
 
         Raises:
             ValueError: If the bound is not below 1.
         """
-        if not tf.executing_eagerly():
-            return
+        with tf.init_scope():
+            # In a graph of TensorFlow 1 nothing can be computed.
+            if tf.executing_eagerly():
+                self._certify()
+
+    def _certify(self) -> None:
         for part in networks.lipschitz_parts(self.network):
             part.certify()
         bound = self.lipschitz_bound or networks.lipschitz_bound(self.network)

@@ -36,7 +36,7 @@ class LipSwish(_Swish):
 
     Example:
         >>> snf_tf.networks.LipSwish()(tf.constant([0.0, 1.1])).numpy().round(3)
-        array([0.   , 0.744], dtype=float32)
+        array([0.   , 0.745], dtype=float32)
     """
 
     def compute_output_shape(self, input_shape: tuple[Any, ...]):

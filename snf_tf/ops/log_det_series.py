@@ -104,6 +104,7 @@ def power_series(
     values: tf.Tensor,
     brackets: tf.Tensor,
     inverse: Map | None = None,
+    count: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """Computes `sum_k values[k-1] v^T J^k v` with the gradient of `sum_k brackets[k] v^T J^k dJ v`.
 
@@ -114,6 +115,8 @@ def power_series(
         values: `(n,)`, for k = 1..n.
         brackets: `(n + 1,)`, for k = 0..n.
         inverse: As in `series_log_det`; J is then G J - I.
+        count: Number of terms, an integer scalar, where it is not the size of values: later values
+            and brackets are left out. XLA needs sizes that are known.
 
     Returns:
         `(batch,)`, in the dtype of values.
@@ -121,7 +124,8 @@ def power_series(
     x = tf.convert_to_tensor(x)
     products = Products(function, x, inverse)
     probe = tf.cast(probe, x.dtype)
-    count = tf.get_static_value(tf.size(values))
+    known = values.shape[0] if count is None else None
+    count = tf.size(values) if count is None else count
 
     def term(k, power, value, bracket):
         power = products.power_step(power)
@@ -130,11 +134,11 @@ def power_series(
 
     zeros = tf.zeros(tf.shape(x)[:1], values.dtype)
     found = (0, probe, zeros, tf.cast(brackets[0], x.dtype) * probe)
-    if count is not None and count <= 4:
-        for _ in range(count):
+    if known is not None and known <= 4:
+        for _ in range(known):
             found = term(*found)
     else:
         k = tf.constant(0)
-        found = tf.while_loop(lambda k, *_: k < tf.size(values), term, (k, *found[1:]))
+        found = tf.while_loop(lambda k, *_: k < count, term, (k, *found[1:]))
     _, _, value, bracket = found
     return products.with_gradient(value, bracket, probe)

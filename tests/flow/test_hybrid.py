@@ -6,8 +6,7 @@ import pytest
 import tensorflow as tf
 
 import snf_tf
-from snf_tf import layers, models
-from snf_tf.flow.hybrid import ends_of_scales
+from snf_tf import layers
 from snf_tf.training import make_strategy
 from tests.flows import D, brute_force_log_prob
 
@@ -286,21 +285,3 @@ def test_early_stopping_knows_the_directions(monitor, direction):
     history = flow.fit(X, Y, validation_data=(X, Y), epochs=4, verbose=0, callbacks=[stop]).history
     assert len(history["loss"]) == 2
     assert stop.monitor_op(2.0, 1.0) == (direction == 1)
-
-
-@pytest.mark.parametrize(
-    ("make", "shapes"),
-    [
-        (lambda: models.residual_flow((8, 8, 1), blocks=1, widths=(2,), preprocess=False),
-         [(4, 4, 4), (2, 2, 16), (2, 2, 16)]),
-        (lambda: models.residual_flow((8, 8, 2), blocks=1, scales=2, widths=(2,), factor_out=True,
-                                      squeeze_first=True, preprocess=False),
-         [(2, 2, 32), (2, 2, 16)]),
-        (lambda: models.glow((8, 8, 1), steps=1, coupling_width=2), [(4, 4, 4), (2, 2, 8)]),
-        (lambda: models.fully_connected((4, 4, 1), linear="exact"), [(16,)]),
-    ],
-)  # fmt: skip
-def test_ends_of_scales(make, shapes):
-    flow = make()
-    leaves = flow.leaves()
-    assert [leaves[end].latent_shape for end in ends_of_scales(flow.bijections)] == shapes

@@ -8,6 +8,7 @@ import tensorflow as tf
 import snf_tf
 from snf_tf import layers, models, serving
 from snf_tf.flow.classification import class_scores
+from snf_tf.flow.hybrid import ends_of_scales
 from tests.flows import brute_force_log_prob
 
 X = np.random.RandomState(0).randint(0, 256, (20, 4, 4, 3)).astype("uint8")
@@ -141,3 +142,21 @@ def test_a_saved_model_classifies(tmp_path):
     assert error == pytest.approx(np.std(nll, ddof=1) / np.sqrt(20), rel=1e-4)
     assert "classify" in loaded.signatures
     assert not hasattr(serving.Endpoints(small(block="coupling", classes=None)), "classify")
+
+
+@pytest.mark.parametrize(
+    ("make", "shapes"),
+    [
+        (lambda: models.residual_flow((8, 8, 1), blocks=1, widths=(2,), preprocess=False),
+         [(4, 4, 4), (2, 2, 16), (2, 2, 16)]),
+        (lambda: models.residual_flow((8, 8, 2), blocks=1, scales=2, widths=(2,), factor_out=True,
+                                      squeeze_first=True, preprocess=False),
+         [(2, 2, 32), (2, 2, 16)]),
+        (lambda: models.glow((8, 8, 1), steps=1, coupling_width=2), [(4, 4, 4), (2, 2, 8)]),
+        (lambda: models.fully_connected((4, 4, 1), linear="exact"), [(16,)]),
+    ],
+)  # fmt: skip
+def test_ends_of_scales(make, shapes):
+    flow = make()
+    leaves = flow.leaves()
+    assert [leaves[end].latent_shape for end in ends_of_scales(flow.bijections)] == shapes

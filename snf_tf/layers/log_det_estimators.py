@@ -203,7 +203,10 @@ class Krylov(LogDetEstimator):
 
 @keras.saving.register_keras_serializable("snf_tf")
 class BruteForce(LogDetEstimator):
-    """The exact log-determinant by the whole Jacobian, for few dimensions."""
+    """The exact log-determinant by the whole Jacobian, for few dimensions.
+
+    Beyond two dimensions XLA cannot compile it: train with `jit_compile=False`.
+    """
 
     is_exact = True
 

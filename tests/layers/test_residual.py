@@ -60,7 +60,6 @@ def test_a_block_of_given_weights():
     [
         (layers.TruncatedSeries(200), False, True),
         (layers.TruncatedSeries(200), True, False),
-        (layers.TruncatedSeries(200, gradient="series"), True, True),
         (layers.Krylov(D), True, True),
         (layers.Krylov(D), False, False),
     ],

@@ -71,11 +71,13 @@ def test_a_stopped_run_ends_like_one_that_was_not(run, tmp_path, stop_at, step, 
 @pytest.mark.parametrize(
     "config",
     [
-        "mnist_fc",
-        *(
-            pytest.param(name, marks=pytest.mark.slow)
-            for name in ("mnist_fc_projected", "mnist_fc_newton_schulz", "mnist_conv_least_squares")
-        ),
+        pytest.param(name, marks=pytest.mark.slow)
+        for name in (
+            "mnist_fc",
+            "mnist_fc_projected",
+            "mnist_fc_newton_schulz",
+            "mnist_conv_least_squares",
+        )
     ],
 )
 def test_killed_processes_end_like_one_that_was_not(tmp_path, config):

@@ -10,7 +10,7 @@ BIN = $(VENV)/bin
 # make inverses RUNS='mnist_conv mnist_conv_least_squares mnist_conv_exact'
 RUNS ?= mnist_fc mnist_fc_projected mnist_fc_newton_schulz mnist_fc_exact
 
-.PHONY: train test check clean inverses
+.PHONY: train test check clean inverses estimators
 
 train: $(VENV)/.installed
 	$(BIN)/python scripts/train.py --gin_file=$(CONFIG) --gin_bindings=train.epochs=$(EPOCHS) $(FLAGS)
@@ -34,6 +34,11 @@ inverses: $(VENV)/.installed
 	        --gin_bindings=train.epochs=$(EPOCHS) $(FLAGS) || exit 1; \
 	done
 	$(BIN)/python scripts/compare.py $(addprefix runs/,$(RUNS)) --output=inverses.png
+
+# The tables of docs/residual_flows.md.
+estimators: $(VENV)/.installed
+	$(BIN)/python scripts/estimators.py
+	$(BIN)/python scripts/estimators.py --memory
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -8,6 +8,7 @@ import tensorflow as tf
 import snf_tf
 from snf_tf import layers, networks
 from snf_tf.flow import likelihood
+from snf_tf.training.strategy import make_strategy
 from tests.flows import images
 
 SHAPE = (10, 8, 1)
@@ -155,9 +156,7 @@ def test_two_devices_train_as_one(log_det):
     found = []
     for devices in (1, 2):
         strategy = (
-            tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-            if devices == 2
-            else tf.distribute.get_strategy()
+            make_strategy(["CPU:0", "CPU:1"]) if devices == 2 else tf.distribute.get_strategy()
         )
         keras.utils.set_random_seed(0)
         with strategy.scope():

@@ -69,6 +69,7 @@ def test_a_stopped_run_ends_like_one_that_was_not(residual_run, tmp_path, stop_a
     assert results["test_nll"] == reference["test_nll"]
 
 
+@pytest.mark.slow
 def test_the_best_weights_are_averages_with_certified_norms(residual_run, tmp_path, monkeypatch):
     """The checksum of a certificate is that of kernel, u and v: nothing is certified anew."""
     kept = []

@@ -17,6 +17,7 @@ block of calls each: noise of the machine meets all alike. `first_call_s` is the
 compiling and one call; `growth` compares the last quarter of the calls with the first.
 """
 
+import contextlib
 import json
 import re
 import time
@@ -39,6 +40,9 @@ _WARM_UP = 3
 
 def main(_) -> None:
     start = time.perf_counter()
+    # Before TensorFlow: PyTorch's optimizers crash where it is loaded second.
+    with contextlib.suppress(ImportError):
+        import torch._dynamo  # noqa: F401
     from tqdm import tqdm
 
     batch = _BATCH.value

@@ -48,10 +48,12 @@ def cases() -> dict[str, Case]:
 
 
 def _toy(**options):
+    import tensorflow as tf
 
     from snf_tf import models
 
     flow = models.residual_flow((2,), blocks=_BLOCKS, widths=(_WIDTH,) * 3, coeff=0.9, **options)
+    flow.initialize(tf.random.normal((_TOY_BATCH, 2)))
     return work.training_step(flow, _TOY_BATCH)
 
 

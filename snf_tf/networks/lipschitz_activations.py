@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from snf_tf import ops
 from snf_tf.networks.lipschitz import LipschitzLayer
 
 
@@ -18,7 +19,7 @@ class _Swish(LipschitzLayer):
 
     def _swish(self, x):
         slope = tf.cast(tf.math.softplus(tf.convert_to_tensor(self.beta)), x.dtype)
-        return x * tf.sigmoid(slope * x)
+        return ops.swish(x, slope)
 
 
 @keras.saving.register_keras_serializable("snf_tf")

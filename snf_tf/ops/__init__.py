@@ -91,6 +91,7 @@ from snf_tf.ops.spline import (
     rational_quadratic_spline_inverse,
     spline_knots,
 )
+from snf_tf.ops.swish import swish
 
 __all__ = [
     "MONOTONE",
@@ -173,6 +174,7 @@ __all__ = [
     "smooth_tanh_inverse",
     "spline_knots",
     "standard_normal_log_prob",
+    "swish",
     "uniform_rows",
     "unit_rows",
     "vector_norm",

@@ -79,10 +79,10 @@ def fixed_point(
     def rows(numbers):
         return tf.reshape(numbers, [-1] + [1] * (start.shape.rank - 1))
 
-    def goes_on(step, x, image, residual, size, best, idle, damping, done):
+    def goes_on(step, x, image, residual, size, first, best, idle, damping, done):
         return (step < max_steps) & ~tf.reduce_all(done)
 
-    def advance(step, x, image, residual, size, best, idle, damping, done):
+    def advance(step, x, image, residual, size, first, best, idle, damping, done):
         new_image = function(x)
         new = new_image - x
         new_size = norms(new)
@@ -91,6 +91,7 @@ def fixed_point(
         new_done = (factor * new_size <= limit) | (new_size <= scale)
         # What is not finite stays so: it ends, but has not converged.
         new_done |= ~tf.math.is_finite(new_size)
+        first = tf.where(step == 0, new_size, first)
         change = new - residual
         overlap = tf.reduce_sum(change * new, axis=list(range(1, new.shape.rank)))
         mixing = tf.math.divide_no_nan(overlap, tf.square(norms(change)))
@@ -111,6 +112,7 @@ def fixed_point(
             tf.where(keep, image, new_image),
             tf.where(keep, residual, new),
             tf.where(done, size, new_size),
+            first,
             tf.where(done, best, tf.minimum(best, new_size)),
             idle,
             damping,
@@ -120,8 +122,21 @@ def fixed_point(
     ones = tf.ones(tf.shape(start)[:1], start.dtype)
     infinite = ones * np.inf
     none = tf.zeros(tf.shape(start)[:1], tf.int32)
-    begin = (tf.constant(0), start, start, tf.zeros_like(start), infinite, infinite, none, ones)
+    begin = (
+        tf.constant(0),
+        start,
+        start,
+        tf.zeros_like(start),
+        infinite,
+        infinite,
+        infinite,
+        none,
+        ones,
+    )
     found = tf.while_loop(goes_on, advance, (*begin, tf.zeros_like(ones, tf.bool)))
-    steps, x, size, done = found[0], found[1], found[4], found[8]
+    steps, x, size, first, done = found[0], found[1], found[4], found[5], found[9]
     x, size = tf.stop_gradient(x), tf.stop_gradient(size)
-    return FixedPoint(x, steps, size, factor * size, tf.reduce_all(done & tf.math.is_finite(size)))
+    # Where a contraction has its fixed point. Far away any residual is as small as rounding errors.
+    radius = (1.0 + 1e-3) * first / (1.0 - bound) + rounding * norms(start)
+    solved = done & tf.math.is_finite(size) & (norms(x - start) <= radius)
+    return FixedPoint(x, steps, size, factor * size, tf.reduce_all(solved))

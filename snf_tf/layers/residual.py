@@ -149,8 +149,8 @@ class ResidualBlock(FlowLayer):
             # TensorFlow's convolutions return wrong shapes for empty batches.
             z, log_det = self.call(tf.zeros((1, *self.event_shape), x.dtype), context, training, 0)
             return z[:0], log_det[:0]
-        values, constants = self._map.values(self.network)
         if training:
+            values, constants = self._map.values(self.network)
             found, loss = self._map.update(values, constants)
             constants = self._map.assign(self.network, found)
             self.add_loss(self.widen(loss))
@@ -161,7 +161,10 @@ class ResidualBlock(FlowLayer):
             self.prepare()
             values, constants = self._map.values(self.network)
             bound = self._certified_bound()
-            z, log_det = self._map.evaluate(x, values, constants, ops.row_seed(seed), bound)
+            seed = ops.row_seed(seed)
+            z, log_det, converged = self._map.evaluate(x, values, constants, seed, bound)
+            if self.monotone:
+                z = self._require_converged(converged, z)
         return z, self.widen(log_det)
 
     def call_inverse(
@@ -172,8 +175,7 @@ class ResidualBlock(FlowLayer):
         self.prepare()
         values, constants = self._map.values(self.network)
         x, converged = self._map.inverse(z, values, constants, self._certified_bound())
-        message = f"The fixed point of {self.name} must converge: is g a contraction, z finite?"
-        return ops.require(converged, x, message)
+        return self._require_converged(converged, x)
 
     @tf.autograph.experimental.do_not_convert
     def prepare(self) -> None:
@@ -222,6 +224,10 @@ class ResidualBlock(FlowLayer):
         """Returns the estimator of calls with `training=False`."""
         small = math.prod(self.event_shape) <= _SMALL
         return BruteForce() if small else self.log_det.for_evaluation()
+
+    def _require_converged(self, converged: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+        message = f"The fixed point of {self.name} must converge: is g a contraction, x finite?"
+        return ops.require(converged, x, message)
 
     def _certified_bound(self) -> tf.Tensor:
         bound = tf.convert_to_tensor(self.bound)

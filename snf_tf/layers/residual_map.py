@@ -11,7 +11,8 @@ import keras
 import tensorflow as tf
 
 from snf_tf import networks, ops
-from snf_tf.layers.log_det_estimators import BruteForce, LogDetEstimator
+from snf_tf.layers.log_det_estimators import LogDetEstimator
+from snf_tf.layers.options import Option
 
 PROBES = {"rademacher": ops.rademacher_rows, "normal": ops.normal_rows}
 _ROOT = math.sqrt(2.0)
@@ -140,7 +141,7 @@ class ResidualMap:
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Computes `(z, log_det)` by the estimator of training."""
         bound = self.nominal_bound
-        w = self._start(x, values, constants, bound)
+        w, _ = self._start(x, values, constants, bound)
         log_det = self._estimator(self._log_det, seed)
 
         def function(w: tf.Tensor, *values: tf.Tensor) -> tf.Tensor:
@@ -160,14 +161,14 @@ class ResidualMap:
         constants: Tensors,
         seed: tf.Tensor,
         bound: tf.Tensor,
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Computes `(z, log_det)` exactly, or by the estimator of evaluation."""
-        w = self._start(x, values, constants, bound)
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Computes `(z, log_det)`, exactly or by the estimator of evaluation, and convergence."""
+        w, converged = self._start(x, values, constants, bound)
         log_det = self._estimator(self._evaluation, seed)
         found = log_det(lambda w: self._g(w, values, constants), w)
         if self._monotone:
-            return _ROOT * w - x, found
-        return x + self._g(w, values, constants), found
+            return _ROOT * w - x, found, converged
+        return x + self._g(w, values, constants), found, converged
 
     @_shared
     def inverse(
@@ -182,11 +183,12 @@ class ResidualMap:
 
     def _start(
         self, x: tf.Tensor, values: Tensors, constants: Tensors, bound: tf.Tensor | float
-    ) -> tf.Tensor:
-        """Returns w, at which the Jacobian of g is taken."""
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns w, at which the Jacobian of g is taken, and whether its solver has converged."""
         if not self._monotone:
-            return x
-        return self._solve(_ROOT * x, values, constants, bound, 1.0).value
+            return x, tf.constant(True)
+        found = self._solve(_ROOT * x, values, constants, bound, 1.0)
+        return found.value, found.converged
 
     def _solve(
         self,
@@ -205,7 +207,7 @@ class ResidualMap:
         terms = ops.MONOTONE if self._monotone else ops.RESIDUAL
 
         def log_det(function: Callable[[tf.Tensor], tf.Tensor], w: tf.Tensor) -> tf.Tensor:
-            if isinstance(estimator, BruteForce):
+            if estimator.is_exact:
                 probe = tf.zeros_like(w, self._dtype)
             else:
                 noise = ops.fold_in(seed, 0)
@@ -235,4 +237,4 @@ def _without_names(config: Any) -> Any:
 
 
 def _described(option: Any) -> Any:
-    return keras.saving.serialize_keras_object(option) if hasattr(option, "get_config") else option
+    return keras.saving.serialize_keras_object(option) if isinstance(option, Option) else option

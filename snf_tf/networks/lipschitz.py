@@ -24,9 +24,11 @@ class LipschitzLayer(keras.layers.Layer):
             holds in every norm.
         domain: Order of the norm of inputs.
         codomain: Order of the norm of outputs.
+        chain: The layers that this one applies one after the other; None: it is one map.
     """
 
     has_norms = False
+    chain: Any = None
     domain: Any = 2.0
     codomain: Any = 2.0
 
@@ -117,7 +119,9 @@ def lipschitz_parts(network: keras.layers.Layer) -> list[LipschitzLayer]:
 
 def _chain(layer):
     """Yields the layers that a network applies one after the other."""
-    inner = layer.layers if isinstance(layer, keras.Sequential) else getattr(layer, "chain", None)
+    inner = layer.layers if isinstance(layer, keras.Sequential) else None
+    if isinstance(layer, LipschitzLayer):
+        inner = layer.chain
     if inner is None:
         yield layer
     else:

@@ -90,7 +90,7 @@ class LipschitzNetwork(LipschitzLayer):
                 NormOrder(dtype=self.dtype_policy, name=f"order_{index}") for index in range(count)
             ]
             self.orders = spaces
-        self.chain: list[keras.layers.Layer] = []
+        self.chain = []
         shape = tuple(input_shape)
         for index, width in enumerate((*self.widths, shape[-1])):
             if index > 0 or self.leading_activation:

@@ -213,6 +213,10 @@ def test_a_network_that_is_no_contraction_is_found_out():
     network.kernel.assign(-np.eye(D))
     with pytest.raises(ValueError, match="must converge"):
         made.inverse(tf.ones((2, D)))
+    monotone = layers.ResidualBlock(network, lipschitz_bound=0.9, monotone=True)
+    monotone.build((None, D))
+    with pytest.raises(ValueError, match="must converge"):
+        monotone(tf.ones((2, D)))
 
 
 def test_any_keras_network_with_a_stated_bound():

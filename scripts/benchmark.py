@@ -22,6 +22,10 @@ import json
 import re
 import time
 
+# Before all that loads TensorFlow: PyTorch crashes where it is loaded second.
+with contextlib.suppress(ImportError):
+    import torch._dynamo  # noqa: F401
+
 import benchmark_cases
 import benchmark_peers
 import benchmark_residual
@@ -40,9 +44,6 @@ _WARM_UP = 3
 
 def main(_) -> None:
     start = time.perf_counter()
-    # Before TensorFlow: PyTorch's optimizers crash where it is loaded second.
-    with contextlib.suppress(ImportError):
-        import torch._dynamo  # noqa: F401
     from tqdm import tqdm
 
     batch = _BATCH.value

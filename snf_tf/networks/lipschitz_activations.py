@@ -17,9 +17,9 @@ class _Swish(LipschitzLayer):
             name="beta", shape=(), initializer=keras.initializers.Constant(0.5), autocast=False
         )
 
-    def _swish(self, x):
+    def _swish(self, x, scale):
         slope = tf.cast(tf.math.softplus(tf.convert_to_tensor(self.beta)), x.dtype)
-        return ops.swish(x, slope)
+        return ops.swish(x, slope, scale)
 
 
 @keras.saving.register_keras_serializable("snf_tf")
@@ -44,7 +44,7 @@ class LipSwish(_Swish):
         return input_shape
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        return self._swish(x) / 1.1
+        return self._swish(x, 1.0 / 1.1)
 
 
 @keras.saving.register_keras_serializable("snf_tf")
@@ -71,4 +71,5 @@ class CLipSwish(_Swish):
         return (*input_shape[:-1], 2 * input_shape[-1])
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        return tf.concat([self._swish(x), self._swish(-x)], axis=-1) / (1.1 * 1.004)
+        scale = 1.0 / (1.1 * 1.004)
+        return tf.concat([self._swish(x, scale), self._swish(-x, scale)], axis=-1)

@@ -69,19 +69,29 @@ def test_a_stopped_run_ends_like_one_that_was_not(run, tmp_path, stop_at, step, 
 
 
 @pytest.mark.parametrize(
-    "config",
+    ("config", "settings"),
     [
-        pytest.param(name, marks=pytest.mark.slow)
-        for name in (
-            "mnist_fc",
-            "mnist_fc_projected",
-            "mnist_fc_newton_schulz",
-            "mnist_conv_least_squares",
-        )
+        pytest.param(name, settings, marks=pytest.mark.slow)
+        for name, settings in {
+            "mnist_fc": (),
+            "mnist_fc_projected": (),
+            "mnist_fc_newton_schulz": (),
+            "mnist_conv_least_squares": (),
+            "toy2d_residual_flow": (
+                'residual_flow.log_det="russian_roulette"',
+                "residual_flow.blocks=2",
+                "residual_flow.widths=(8, 8)",
+                "train.steps_per_epoch=10",
+            ),
+        }.items()
     ],
 )
-def test_killed_processes_end_like_one_that_was_not(tmp_path, config):
+def test_killed_processes_end_like_one_that_was_not(tmp_path, config, settings):
     """Two SIGKILLs, at moments that the machine's noise chooses."""
+    data_dir = write_mnist(tmp_path)
+    if "mnist" in config:
+        settings = ('load_dataset.source="files"', f'load_dataset.data_dir="{data_dir}"')
+    shared = ("train.epochs=40", "train.batch_size=10", "train.checkpoint_seconds=0.1")
 
     def start(run_dir):
         return subprocess.Popen(
@@ -90,18 +100,13 @@ def test_killed_processes_end_like_one_that_was_not(tmp_path, config):
                 ROOT / "scripts/train.py",
                 f"--gin_file={ROOT}/configs/{config}.gin",
                 f"--run_dir={run_dir}",
-                '--gin_bindings=load_dataset.source="files"',
-                f'--gin_bindings=load_dataset.data_dir="{data_dir}"',
-                "--gin_bindings=train.epochs=40",
-                "--gin_bindings=train.batch_size=10",
-                "--gin_bindings=train.checkpoint_seconds=0.1",
+                *(f"--gin_bindings={setting}" for setting in (*shared, *settings)),
             ],
             env=os.environ | {"PYTHONPATH": str(ROOT)},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
 
-    data_dir = write_mnist(tmp_path)
     assert start(tmp_path / "reference").wait() == 0
     for delay in (0.1, 0.35):
         process = start(tmp_path / "killed")

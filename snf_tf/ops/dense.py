@@ -43,10 +43,11 @@ def self_normalizing_matmul(
     With the incoming cotangents dz, dl and de of the three outputs, and `e = (x @ kernel) @
     inverse_kernel - x`, the gradients are linear in the cotangents::
 
-        dx             = dz @ kernel^T
-        d kernel         = 1/2 (x^T dz  + sum(dl) inverse_kernel^T) + x^T (2 de e @
-        inverse_kernel^T) d inverse_kernel = 1/2 (-y^T dx - sum(dl) kernel^T)         + y^T (2 de
-        e),            y = x @ kernel d bias         = sum(dz)
+        dx               = dz @ kernel^T
+        d kernel         = 1/2 (x^T dz + sum(dl) inverse_kernel^T)
+                           + x^T (2 de e @ inverse_kernel^T)
+        d inverse_kernel = 1/2 (-y^T dx - sum(dl) kernel^T) + y^T (2 de e)
+        d bias           = sum(dz),                  where y = x @ kernel
 
     The terms in de are the exact gradients of the reconstruction error, which sends none to x. Six
     products of shape (batch, D, D) are done in all: y, y @ inverse_kernel, e @ inverse_kernel^T,

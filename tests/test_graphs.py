@@ -41,8 +41,8 @@ MODELS = {
 # Conditions on values in a training step: what a method decides in it, for each of its layers.
 CONDITIONS = {"fc_projected": 6, "fc_newton_schulz": 12, "conv_least_squares": 6}
 WITH_MESSAGES = set(CONDITIONS)
-# For each of two blocks: a norm of each of three convolutions, whether the cotangents of a batch are
-# equal, and the terms of roulette, here and where they are not.
+# For each of two blocks: a norm of each of three convolutions, whether the cotangents of a batch
+# are equal, and the terms of roulette, here and where they are not.
 CONDITIONS |= {"residual": 12, "residual_krylov": 8}
 # For each block: its bound is certified, its fixed point has converged.
 ASSERTIONS = {"residual": 4, "residual_krylov": 4}

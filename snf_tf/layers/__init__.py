@@ -26,6 +26,8 @@ from snf_tf.layers.preprocessing import Dequantize, Logit, Scale
 from snf_tf.layers.reshape import Flatten, Squeeze
 from snf_tf.layers.residual import ResidualBlock
 from snf_tf.layers.self_normalizing import (
+    GECO,
+    MDMM,
     FixedPenalty,
     LearnedInverse,
     LeastSquares,
@@ -39,6 +41,8 @@ from snf_tf.layers.term_distributions import ByBound, Geometric, Poisson
 from snf_tf.layers.transforms import Additive, Affine, ExpScale, SigmoidScale, TanhScale
 
 __all__ = [
+    "GECO",
+    "MDMM",
     "PLU",
     "ActNorm",
     "Additive",

@@ -138,7 +138,7 @@ class SpectralLayer(LipschitzLayer):
         """Returns `kernel / max(1, operator_norm() / coeff)`: small kernels stay as they are."""
         kernel = tf.convert_to_tensor(self.kernel)
         if self.method == "aol":
-            return tf.cast(self.coeff, kernel.dtype) * self._aol_kernel(kernel)
+            return self.coeff * self._aol_kernel(kernel)
         return kernel / tf.maximum(self.operator_norm() / self.coeff, tf.ones((), kernel.dtype))
 
     def update_norm(self, iterations: int | None = None) -> None:

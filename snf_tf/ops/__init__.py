@@ -84,7 +84,7 @@ from snf_tf.ops.random import (
     uniform_rows,
 )
 from snf_tf.ops.refinement import Solution, refined_conv2d_solve, refined_matmul_solve
-from snf_tf.ops.replicas import replica_rows, scale_gradient
+from snf_tf.ops.replicas import global_batch_mean, replica_rows, scale_gradient
 from snf_tf.ops.residual import residual_inverse
 from snf_tf.ops.spline import (
     rational_quadratic_spline,
@@ -132,6 +132,7 @@ __all__ = [
     "fixed_point",
     "flip",
     "fold_in",
+    "global_batch_mean",
     "has_closed_form",
     "inverse_residual",
     "krylov_log_det",

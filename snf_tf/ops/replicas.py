@@ -26,6 +26,20 @@ def replica_rows(x: tf.Tensor) -> tuple[tf.Tensor | None, tf.Tensor | int]:
     return rows, tf.reduce_sum(rows[:index])
 
 
+def global_batch_mean(values: tf.Tensor) -> tf.Tensor:
+    """Computes the mean of `(batch,)` values over the rows of all replicas; 0 if there are none.
+
+    Example:
+        >>> float(snf_tf.ops.global_batch_mean(tf.constant([1.0, 3.0])))
+        2.0
+    """
+    replica = tf.distribute.get_replica_context()
+    sums = tf.stack([tf.reduce_sum(values), tf.cast(tf.shape(values)[0], values.dtype)])
+    if replica is not None and replica.num_replicas_in_sync > 1:
+        sums = replica.all_reduce(tf.distribute.ReduceOp.SUM, sums)
+    return tf.math.divide_no_nan(sums[0], sums[1])
+
+
 def scale_gradient(value: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
     """Returns a value; its gradient is multiplied by a factor.
 

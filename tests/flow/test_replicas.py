@@ -9,11 +9,12 @@ import pytest
 SCRIPT = """
 import sys
 import keras, numpy as np, tensorflow as tf
-replicas, method, rows = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+replicas, name, rows = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 8)
 import snf_tf
 from snf_tf import layers
+method = layers.LearnedInverse(name) if name in ("geco", "mdmm") else name
 devices = [f"CPU:{i}" for i in range(replicas)]
 strategy = tf.distribute.MirroredStrategy(devices) if replicas > 1 else tf.distribute.get_strategy()
 keras.utils.set_random_seed(0)
@@ -30,7 +31,8 @@ callback = keras.callbacks.LambdaCallback(on_train_batch_end=lambda b, logs: see
 history = flow.fit(tf.data.Dataset.from_tensor_slices(x).batch(rows), epochs=2, verbose=0,
                    callbacks=[callback])
 print("RESULT", *history.history["surrogate"], *history.history["loss"],
-      *[logs["surrogate"] for logs in seen], *flow.get_weights()[0].ravel())
+      *[logs["surrogate"] for logs in seen], *flow.get_weights()[0].ravel(),
+      *[value.numpy() for value in flow.bijections[0].inverse_state.values() if len(value.shape) == 0])
 """
 
 
@@ -46,6 +48,8 @@ def results(replicas, method, rows):
     ("replicas", "method", "rows"),
     [
         (2, "learned", 16),
+        (2, "geco", 15),
+        pytest.param(2, "mdmm", 15, marks=pytest.mark.slow),
         pytest.param(2, "projected", 15, marks=pytest.mark.slow),
         pytest.param(4, "learned", 14, marks=pytest.mark.slow),
         pytest.param(8, "learned", 19, marks=pytest.mark.slow),

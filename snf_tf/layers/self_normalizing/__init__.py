@@ -5,10 +5,12 @@ from snf_tf.layers.self_normalizing.dense import SelfNormalizingDense
 from snf_tf.layers.self_normalizing.learned import LearnedInverse
 from snf_tf.layers.self_normalizing.least_squares import LeastSquares
 from snf_tf.layers.self_normalizing.newton_schulz import NewtonSchulz
-from snf_tf.layers.self_normalizing.penalty import FixedPenalty
+from snf_tf.layers.self_normalizing.penalty import GECO, MDMM, FixedPenalty
 from snf_tf.layers.self_normalizing.projected import Projected
 
 __all__ = [
+    "GECO",
+    "MDMM",
     "FixedPenalty",
     "LearnedInverse",
     "LeastSquares",

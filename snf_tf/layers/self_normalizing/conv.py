@@ -11,6 +11,7 @@ from snf_tf.layers.self_normalizing.inverse_method import InverseMethod
 from snf_tf.layers.self_normalizing.layer import SelfNormalizing
 from snf_tf.layers.self_normalizing.learned import LearnedInverse
 from snf_tf.layers.self_normalizing.least_squares import LeastSquares
+from snf_tf.layers.self_normalizing.penalty import Penalty
 
 
 @keras.saving.register_keras_serializable("snf_tf")
@@ -30,12 +31,14 @@ class SelfNormalizingConv2D(SelfNormalizing, ExactConv2D):
     Args:
         kernel_size: An odd integer, or two.
         inverse_kernel_size: Likewise for the inverse kernel; by default `kernel_size`.
-        reconstruction_weight: Lambda of SNF Eq. 3, short for
-            `inverse_method=LearnedInverse(FixedPenalty(weight))`; by default 1.
+        reconstruction_weight: Lambda of SNF Eq. 3, short for `penalty=FixedPenalty(weight)`; by
+            default 1.
         kernel_initializer: As in `ExactConv2D`. The inverse kernel starts as the flip of the
             kernel, cropped or padded with zeros.
         inverse_method: `LearnedInverse()` or `LeastSquares()`, or their names "learned" and
             "least_squares".
+        penalty: Short for `inverse_method=LearnedInverse(penalty)`: `FixedPenalty(weight)`,
+            `GECO(...)` or `MDMM(...)`, or their names "fixed", "geco", "mdmm".
         **kwargs: As in `keras.layers.Layer`.
 
     Attributes:
@@ -63,12 +66,14 @@ class SelfNormalizingConv2D(SelfNormalizing, ExactConv2D):
         reconstruction_weight: float | None = None,
         kernel_initializer: Any = None,
         inverse_method: str | InverseMethod = "learned",
+        penalty: str | Penalty | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
             kernel_size,
             kernel_initializer=kernel_initializer,
             reconstruction_weight=reconstruction_weight,
+            penalty=penalty,
             inverse_method=inverse_method,
             **kwargs,
         )

@@ -11,6 +11,7 @@ from snf_tf.layers.self_normalizing.inverse_method import InverseMethod
 from snf_tf.layers.self_normalizing.layer import SelfNormalizing
 from snf_tf.layers.self_normalizing.learned import LearnedInverse
 from snf_tf.layers.self_normalizing.newton_schulz import NewtonSchulz
+from snf_tf.layers.self_normalizing.penalty import Penalty
 from snf_tf.layers.self_normalizing.projected import Projected
 
 
@@ -29,11 +30,13 @@ class SelfNormalizingDense(SelfNormalizing, ExactDense):
     Otherwise log_det and gradients are exact, as in `ExactDense`.
 
     Args:
-        reconstruction_weight: Lambda of SNF Eq. 3, short for
-            `inverse_method=LearnedInverse(FixedPenalty(weight))`; by default 1.
+        reconstruction_weight: Lambda of SNF Eq. 3, short for `penalty=FixedPenalty(weight)`; by
+            default 1.
         kernel_initializer: As in `ExactDense`. The inverse kernel starts as the kernel's transpose.
         inverse_method: `LearnedInverse()`, `Projected()` or `NewtonSchulz()`, or their names
             "learned", "projected", "newton_schulz".
+        penalty: Short for `inverse_method=LearnedInverse(penalty)`: `FixedPenalty(weight)`,
+            `GECO(...)` or `MDMM(...)`, or their names "fixed", "geco", "mdmm".
         **kwargs: As in `keras.layers.Layer`.
 
     Attributes:
@@ -65,11 +68,13 @@ class SelfNormalizingDense(SelfNormalizing, ExactDense):
         reconstruction_weight: float | None = None,
         kernel_initializer: Any = None,
         inverse_method: str | InverseMethod = "learned",
+        penalty: str | Penalty | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
             kernel_initializer=kernel_initializer,
             reconstruction_weight=reconstruction_weight,
+            penalty=penalty,
             inverse_method=inverse_method,
             **kwargs,
         )

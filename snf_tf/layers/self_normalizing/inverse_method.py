@@ -21,7 +21,7 @@ class StateWeight(NamedTuple):
     initial: float = 0.0
 
 
-COUNT = StateWeight(dtype="int64")
+COUNT = StateWeight(dtype="int64", initial=0)
 NUMBER = StateWeight(dtype="float32")
 
 
@@ -51,9 +51,11 @@ class InverseMethod(Option):
 
     Attributes:
         trains_inverse: Whether the inverse kernel is trained by gradient.
+        constants: Names of numbers that training does not change.
     """
 
     trains_inverse = False
+    constants: tuple[str, ...] = ()
 
     def initial_state(self, layer: Any) -> dict[str, StateWeight]:
         """Names the numbers that the method needs.

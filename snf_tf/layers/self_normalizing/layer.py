@@ -11,7 +11,7 @@ from snf_tf.layers.flow_layer import FlowLayer
 from snf_tf.layers.options import deserialized, resolve
 from snf_tf.layers.self_normalizing.inverse_method import InverseMethod
 from snf_tf.layers.self_normalizing.learned import LearnedInverse
-from snf_tf.layers.self_normalizing.penalty import FixedPenalty
+from snf_tf.layers.self_normalizing.penalty import FixedPenalty, Penalty
 
 # Random vectors for the estimate of a learned inverse's error.
 _PROBES = 16
@@ -25,7 +25,8 @@ class SelfNormalizing(FlowLayer):
 
     Args:
         *args: Arguments of the exact layer.
-        reconstruction_weight: Short for `inverse_method=LearnedInverse(FixedPenalty(weight))`.
+        reconstruction_weight: Short for `penalty=FixedPenalty(weight)`.
+        penalty: Short for `inverse_method=LearnedInverse(penalty)`.
         inverse_method: An inverse method of `snf_tf.layers`, or the name of one.
         **kwargs: Arguments of the exact layer.
 
@@ -41,19 +42,23 @@ class SelfNormalizing(FlowLayer):
         self,
         *args: Any,
         reconstruction_weight: float | None = None,
+        penalty: str | Penalty | None = None,
         inverse_method: str | InverseMethod = "learned",
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        given = {"reconstruction_weight": reconstruction_weight, "penalty": penalty}
+        given = {name: value for name, value in given.items() if value is not None}
+        if len(given) > 1 or (given and inverse_method != "learned"):
+            raise ValueError(
+                'Only inverse_method="learned" has a penalty: give one of reconstruction_weight, '
+                "penalty, or inverse_method. "
+                f"Received: {given}, inverse_method={inverse_method!r}"
+            )
         if reconstruction_weight is not None:
-            if inverse_method != "learned":
-                raise ValueError(
-                    'Only inverse_method="learned" has a penalty: leave out '
-                    "reconstruction_weight, or give LearnedInverse(FixedPenalty(weight)). "
-                    f"Received: reconstruction_weight={reconstruction_weight}, "
-                    f"inverse_method={inverse_method!r}"
-                )
-            inverse_method = LearnedInverse(FixedPenalty(reconstruction_weight))
+            penalty = FixedPenalty(reconstruction_weight)
+        if penalty is not None:
+            inverse_method = LearnedInverse(penalty)
         self.inverse_method = resolve(inverse_method, self.inverse_methods, "inverse_method")
         # XLA has no LU kernel and cannot print.
         self.supports_jit = self.inverse_method.trains_inverse
@@ -74,7 +79,10 @@ class SelfNormalizing(FlowLayer):
                 name=name,
                 shape=weight.shape,
                 dtype=weight.dtype,
-                initializer=keras.initializers.Constant(weight.initial),
+                # Keras' Constant rounds numbers to float32.
+                initializer=lambda shape, dtype, initial=weight.initial: tf.fill(
+                    shape, tf.constant(initial, dtype)
+                ),
                 trainable=False,
                 aggregation="only_first_replica",
             )
@@ -153,7 +161,7 @@ class SelfNormalizing(FlowLayer):
         state = {
             name: tf.convert_to_tensor(weight)
             for name, weight in self.inverse_state.items()
-            if not weight.shape and name != "reconstruction_weight"
+            if len(weight.shape) == 0 and name not in self.inverse_method.constants
         }
         if self.inverse_method.trains_inverse:
             state["inverse_error"] = self.inverse_error()

@@ -1,6 +1,7 @@
-"""Penalties on the reconstruction error of a learned inverse (SNF Eq. 3)."""
+"""Penalties on the reconstruction error of a learned inverse (SNF Eq. 3, A.5)."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
@@ -9,9 +10,47 @@ from snf_tf import ops
 from snf_tf.layers.options import Option
 from snf_tf.layers.self_normalizing.inverse_method import StateWeight
 
+# A weight that adapts itself stays a number whose products do not overflow.
+_LARGEST = 1e12
+
+
+class Penalized(NamedTuple):
+    """What a penalty found in a training call.
+
+    Attributes:
+        loss: A scalar to add to the losses.
+        state: New values of some of the penalty's numbers, by name.
+    """
+
+    loss: tf.Tensor
+    state: Mapping[str, tf.Tensor]
+
+
+class Penalty(Option):
+    """A penalty on reconstruction errors. The layer stores its numbers, among its weights.
+
+    Attributes:
+        adapts: Whether the penalty's weight changes in training.
+    """
+
+    adapts = True
+
+    def initial_state(self) -> dict[str, StateWeight]:
+        """Names the numbers that the layer stores, `reconstruction_weight` among them."""
+        return {"reconstruction_weight": StateWeight(initial=self.options["weight"])}
+
+    def __call__(self, error: tf.Tensor, state: Mapping[str, keras.Variable]) -> Penalized:
+        """Computes the loss of a training call, and what to keep.
+
+        Args:
+            error: Squared reconstruction errors, `(batch,)`; of one replica, where there are more.
+            state: The numbers that the layer stores.
+        """
+        raise NotImplementedError
+
 
 @keras.saving.register_keras_serializable("snf_tf")
-class FixedPenalty(Option):
+class FixedPenalty(Penalty):
     """Multiplies the reconstruction error by a constant, the lambda of SNF Eq. 3.
 
     Args:
@@ -22,25 +61,161 @@ class FixedPenalty(Option):
 
     Example:
         >>> penalty = snf_tf.layers.FixedPenalty(10.0)
-        >>> method = snf_tf.layers.LearnedInverse(penalty=penalty)
-        >>> layer = snf_tf.layers.SelfNormalizingDense(inverse_method=method)
+        >>> layer = snf_tf.layers.SelfNormalizingDense(penalty=penalty)
         >>> layer.build((None, 3))
         >>> float(layer.reconstruction_weight)
         10.0
     """
 
+    adapts = False
+
     def __init__(self, weight: float = 1.0) -> None:
-        if not (isinstance(weight, int | float) and weight >= 0):
-            raise ValueError(
-                "reconstruction_weight must not be negative. "
-                f"Received: reconstruction_weight={weight!r}"
-            )
+        _check("reconstruction_weight", weight)
         super().__init__(weight=weight)
 
-    def initial_state(self) -> dict[str, StateWeight]:
-        """Names the weight that the layer stores."""
-        return {"reconstruction_weight": StateWeight(initial=self.options["weight"])}
+    def __call__(self, error: tf.Tensor, state: Mapping[str, keras.Variable]) -> Penalized:
+        weight = tf.cast(state["reconstruction_weight"], error.dtype)
+        return Penalized(weight * ops.batch_mean(error), {})
 
-    def loss(self, error: tf.Tensor, state: Mapping[str, keras.Variable]) -> tf.Tensor:
-        """Computes `reconstruction_weight` times the mean over the batch of errors `(batch,)`."""
-        return tf.cast(state["reconstruction_weight"], error.dtype) * ops.batch_mean(error)
+
+@keras.saving.register_keras_serializable("snf_tf")
+class GECO(Penalty):
+    """Tunes lambda by the error itself: GECO (Rezende and Viola 2018; SNF A.5).
+
+    After each training call, with the mean e of the errors of the global batch::
+
+        C      <- momentum C + (1 - momentum) e,       C = e in the first call
+        lambda <- lambda exp(rate (C - tolerance))
+
+    With `tolerance = 0` lambda can only grow, as in the published runs. With a tolerance lambda
+    falls where the inverse is good enough.
+
+    Args:
+        tolerance: Largest error that does no harm, in squared units of the layer's input, summed
+            over dimensions.
+        rate: Step of log lambda.
+        momentum: Of the moving average, in [0, 1).
+        weight: Initial lambda.
+
+    Raises:
+        ValueError: If a number is negative, weight is 0, or momentum is not in [0, 1).
+
+    Example:
+        >>> layer = snf_tf.layers.SelfNormalizingDense(penalty=snf_tf.layers.GECO(weight=0.1))
+        >>> z, log_det = layer(tf.random.normal((4, 8)), training=True)
+        >>> bool(layer.reconstruction_weight > 0.1), bool(layer.inverse_state["constraint"] > 0.0)
+        (True, True)
+    """
+
+    def __init__(
+        self,
+        tolerance: float = 0.0,
+        rate: float = 1e-3,
+        momentum: float = 0.9,
+        weight: float = 1.0,
+    ) -> None:
+        _check("tolerance", tolerance)
+        _check("rate", rate)
+        _check("weight", weight)
+        if not weight > 0:
+            raise ValueError(f"GECO multiplies its weight: it must be positive. Received: {weight}")
+        _check("momentum", momentum)
+        if not momentum < 1:
+            raise ValueError(f"momentum must be in [0, 1). Received: momentum={momentum!r}")
+        super().__init__(tolerance=tolerance, rate=rate, momentum=momentum, weight=weight)
+
+    def initial_state(self) -> dict[str, StateWeight]:
+        # Errors are not negative: below 0 there was none.
+        constraint = StateWeight(initial=-1.0)
+        return super().initial_state() | {"constraint": constraint}
+
+    def __call__(self, error: tf.Tensor, state: Mapping[str, keras.Variable]) -> Penalized:
+        weight, before = (
+            tf.cast(state[name], error.dtype) for name in ("reconstruction_weight", "constraint")
+        )
+        mean = tf.stop_gradient(ops.global_batch_mean(error))
+        momentum, rate, tolerance = (
+            tf.constant(self.options[name], error.dtype)
+            for name in ("momentum", "rate", "tolerance")
+        )
+        constraint = tf.where(before < 0.0, mean, momentum * before + (1.0 - momentum) * mean)
+        new = weight * tf.exp(rate * (constraint - tolerance))
+        return Penalized(
+            weight * ops.batch_mean(error),
+            _if_finite(mean, state, reconstruction_weight=new, constraint=constraint),
+        )
+
+
+@keras.saving.register_keras_serializable("snf_tf")
+class MDMM(Penalty):
+    """Tunes lambda as a multiplier of `e <= tolerance`: the modified differential method of
+    multipliers (Platt and Barr 1988).
+
+    With the mean e of the errors of the global batch, the loss has the gradient of::
+
+        max(0, lambda + damping (e - tolerance)) e
+        lambda <- max(0, lambda + rate (e - tolerance))        after the call
+
+    Args:
+        tolerance: Largest error that does no harm, in squared units of the layer's input, summed
+            over dimensions.
+        rate: Step of lambda.
+        damping: Keeps lambda from swinging.
+        weight: Initial lambda.
+
+    Raises:
+        ValueError: If a number is negative.
+
+    Example:
+        >>> layer = snf_tf.layers.SelfNormalizingDense(penalty=snf_tf.layers.MDMM())
+        >>> z, log_det = layer(tf.random.normal((4, 8)), training=True)
+        >>> len(layer.losses)
+        1
+    """
+
+    def __init__(
+        self,
+        tolerance: float = 0.1,
+        rate: float = 1e-2,
+        damping: float = 1.0,
+        weight: float = 1.0,
+    ) -> None:
+        options = {"tolerance": tolerance, "rate": rate, "damping": damping, "weight": weight}
+        for name, value in options.items():
+            _check(name, value)
+        super().__init__(**options)
+
+    def initial_state(self) -> dict[str, StateWeight]:
+        return super().initial_state() | {"constraint": StateWeight()}
+
+    def __call__(self, error: tf.Tensor, state: Mapping[str, keras.Variable]) -> Penalized:
+        weight = tf.cast(state["reconstruction_weight"], error.dtype)
+        mean = tf.stop_gradient(ops.global_batch_mean(error))
+        tolerance, rate, damping = (
+            tf.constant(self.options[name], error.dtype)
+            for name in ("tolerance", "rate", "damping")
+        )
+        excess = mean - tolerance
+        damped = tf.maximum(weight + damping * excess, tf.zeros_like(weight))
+        new = tf.maximum(weight + rate * excess, tf.zeros_like(weight))
+        return Penalized(
+            damped * ops.batch_mean(error),
+            _if_finite(mean, state, reconstruction_weight=new, constraint=mean),
+        )
+
+
+PENALTIES: Mapping[str, type] = {"fixed": FixedPenalty, "geco": GECO, "mdmm": MDMM}
+
+
+def _if_finite(error, state, **new):
+    """Returns the new numbers, or those of before where a step has failed."""
+    ok = tf.math.is_finite(error)
+    new["reconstruction_weight"] = tf.minimum(new["reconstruction_weight"], _LARGEST)
+    return {
+        name: tf.where(ok, value, tf.cast(state[name], value.dtype)) for name, value in new.items()
+    }
+
+
+def _check(name, value):
+    if isinstance(value, bool) or not (isinstance(value, int | float) and 0 <= value < _LARGEST):
+        raise ValueError(f"{name} must not be negative. Received: {name}={value!r}")

@@ -32,7 +32,8 @@ history = flow.fit(tf.data.Dataset.from_tensor_slices(x).batch(rows), epochs=2, 
                    callbacks=[callback])
 print("RESULT", *history.history["surrogate"], *history.history["loss"],
       *[logs["surrogate"] for logs in seen], *flow.get_weights()[0].ravel(),
-      *[value.numpy() for value in flow.bijections[0].inverse_state.values() if len(value.shape) == 0])
+      *[float(value.numpy()) for value in flow.bijections[0].inverse_state.values()
+        if len(value.shape) == 0])
 """
 
 

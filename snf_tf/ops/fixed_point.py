@@ -6,6 +6,10 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+# Changes that acceleration remembers: Jacobians of real spectra gain by many, others by none.
+_MEMORY = 5
+# The share of a change that must be left, orthogonal to the others, for it to be remembered.
+_DEPENDENT = 1e-2
 # Steps without progress after which an example falls back to damped iteration.
 _PATIENCE = 10
 # Rounding errors of a function of float32 or float64, in units of the last place.
@@ -37,11 +41,12 @@ def fixed_point(
     tolerance: float | None = None,
     max_steps: int = 1000,
 ) -> FixedPoint:
-    """Solves `x = function(x)` for a contraction, by Anderson(1) for every example.
+    """Solves `x = function(x)` for a contraction, by Anderson's method for every example.
 
-    A step is `x <- F - m (F - F_before)`, F = function(x). m makes the residual F - x least along
-    its last change (Anderson 1965; Walker and Ni 2011). An example without progress in 10 steps
-    goes on by damped iteration, `x <- x + a (F - x)`, with a from 1/2 falling.
+    A step goes from x to F = function(x), less what makes the residual F - x least along its last
+    five changes (Anderson 1965; Walker and Ni 2011). These changes are kept orthogonal to each
+    other, as in truncated conjugate residuals: a step solves no system. An example without progress
+    in 10 steps goes on by damped iteration, `x <- x + a (F - x)`, with a from 1/2 falling.
 
     Args:
         function: Maps x to a tensor of the same shape.
@@ -79,12 +84,17 @@ def fixed_point(
     def rows(numbers):
         return tf.reshape(numbers, [-1] + [1] * (start.shape.rank - 1))
 
-    def goes_on(step, x, image, residual, size, first, best, idle, damping, done):
+    def along(vectors, directions):
+        """Inner products of every example with each direction, shaped to multiply directions."""
+        axes = list(range(2, directions.shape.rank))
+        return tf.reduce_sum(vectors[None] * directions, axis=axes, keepdims=True)
+
+    def goes_on(step, x, move, residual, moves, changes, size, first, best, idle, damping, done):
         return (step < max_steps) & ~tf.reduce_all(done)
 
-    def advance(step, x, image, residual, size, first, best, idle, damping, done):
-        new_image = function(x)
-        new = new_image - x
+    def advance(step, x, move, residual, moves, changes, size, first, best, idle, damping, done):
+        image = function(x)
+        new = image - x
         new_size = norms(new)
         scale = rounding * tf.maximum(norms(x), norms(start))
         limit = scale if tolerance is None else tf.constant(tolerance, start.dtype)
@@ -92,25 +102,38 @@ def fixed_point(
         # What is not finite stays so: it ends, but has not converged.
         new_done |= ~tf.math.is_finite(new_size)
         first = tf.where(step == 0, new_size, first)
-        change = new - residual
-        overlap = tf.reduce_sum(change * new, axis=list(range(1, new.shape.rank)))
-        mixing = tf.math.divide_no_nan(overlap, tf.square(norms(change)))
-        mixing = tf.where(step == 0, tf.zeros_like(mixing), mixing)
+        # The last move of x, and the change of the residual, of length 1.
+        change = tf.where(step == 0, tf.zeros_like(new), new - residual)
+        before = norms(change)
+        overlap = along(change, changes)
+        change -= tf.reduce_sum(overlap * changes, axis=0)
+        move -= tf.reduce_sum(overlap * moves, axis=0)
+        length = norms(change)
+        # Rounding errors alone are left of what depends on the others.
+        length = rows(tf.where(length > _DEPENDENT * before, length, tf.zeros_like(length)))
+        move, change = tf.math.divide_no_nan(move, length), tf.math.divide_no_nan(change, length)
+        moves, changes = (
+            tf.concat([part[None], kept[:-1]], 0)
+            for part, kept in ((move, moves), (change, changes))
+        )
+        shares = along(new, changes)
+        accelerated = image - tf.reduce_sum(shares * (moves + changes), axis=0)
         idle = tf.where(new_size < best, 0, idle + 1)
         fallen = idle >= _PATIENCE
         damping = tf.where(fallen, 0.5 * damping, damping)
         idle = tf.where(fallen, 0, idle)
-        accelerated = new_image - rows(mixing) * (new_image - image)
         damped = x + rows(damping) * new
         following = tf.where(rows(damping) < 1.0, damped, accelerated)
         # Of an example that is done, the image is closer to the fixed point than x.
-        following = tf.where(rows(new_done), new_image, following)
-        keep = rows(done)
+        following = tf.where(rows(new_done), image, following)
+        following = tf.where(rows(done), x, following)
         return (
             step + 1,
-            tf.where(keep, x, following),
-            tf.where(keep, image, new_image),
-            tf.where(keep, residual, new),
+            following,
+            following - x,
+            new,
+            moves,
+            changes,
             tf.where(done, size, new_size),
             first,
             tf.where(done, best, tf.minimum(best, new_size)),
@@ -122,19 +145,12 @@ def fixed_point(
     ones = tf.ones(tf.shape(start)[:1], start.dtype)
     infinite = ones * np.inf
     none = tf.zeros(tf.shape(start)[:1], tf.int32)
-    begin = (
-        tf.constant(0),
-        start,
-        start,
-        tf.zeros_like(start),
-        infinite,
-        infinite,
-        infinite,
-        none,
-        ones,
-    )
-    found = tf.while_loop(goes_on, advance, (*begin, tf.zeros_like(ones, tf.bool)))
-    steps, x, size, first, done = found[0], found[1], found[4], found[5], found[9]
+    zeros = tf.zeros_like(start)
+    memory = tf.zeros(tf.concat([[_MEMORY], tf.shape(start)], 0), start.dtype)
+    memory = tf.ensure_shape(memory, (_MEMORY, *start.shape))
+    begin = (tf.constant(0), start, zeros, zeros, memory, memory, infinite, infinite, infinite)
+    found = tf.while_loop(goes_on, advance, (*begin, none, ones, tf.zeros_like(ones, tf.bool)))
+    steps, x, size, first, done = found[0], found[1], found[6], found[7], found[11]
     x, size = tf.stop_gradient(x), tf.stop_gradient(size)
     # Where a contraction has its fixed point. Far away any residual is as small as rounding errors.
     radius = (1.0 + 1e-3) * first / (1.0 - bound) + rounding * norms(start)

@@ -34,7 +34,7 @@ def test_the_error_is_bounded():
 
 
 def test_acceleration_saves_steps():
-    """J symmetric: plain iteration takes more than twice as many steps."""
+    """J symmetric: plain iteration takes many times as many steps."""
     matrix = contraction(50, 1.0)
     matrix = 0.5 * (matrix + tf.transpose(matrix))
     matrix *= 0.95 / tf.reduce_max(tf.abs(tf.linalg.eigvalsh(matrix)))
@@ -43,7 +43,7 @@ def test_acceleration_saves_steps():
     x, steps = z, 0
     while np.linalg.norm(z - tf.matmul(x, matrix) - x, axis=1).max() * 0.95 / 0.05 > 1e-6:
         x, steps = z - tf.matmul(x, matrix), steps + 1
-    assert int(found.steps) < 0.75 * steps
+    assert int(found.steps) < 0.3 * steps
 
 
 def test_examples_do_not_touch_each_other():

@@ -51,11 +51,11 @@ class InverseMethod(Option):
 
     Attributes:
         trains_inverse: Whether the inverse kernel is trained by gradient.
-        constants: Names of numbers that training does not change.
+        untold: Names of numbers that diagnostics leave out.
     """
 
     trains_inverse = False
-    constants: tuple[str, ...] = ()
+    untold: tuple[str, ...] = ()
 
     def initial_state(self, layer: Any) -> dict[str, StateWeight]:
         """Names the numbers that the method needs.

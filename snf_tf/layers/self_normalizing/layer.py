@@ -161,7 +161,7 @@ class SelfNormalizing(FlowLayer):
         state = {
             name: tf.convert_to_tensor(weight)
             for name, weight in self.inverse_state.items()
-            if len(weight.shape) == 0 and name not in self.inverse_method.constants
+            if len(weight.shape) == 0 and name not in self.inverse_method.untold
         }
         if self.inverse_method.trains_inverse:
             state["inverse_error"] = self.inverse_error()

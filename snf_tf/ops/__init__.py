@@ -56,6 +56,13 @@ from snf_tf.ops.krylov import (
     KrylovEstimate,
     krylov_log_det,
 )
+from snf_tf.ops.learned_pair import (
+    LearnedPair,
+    forward_product,
+    inverse_log_det,
+    jacobian_error,
+    learned_pair,
+)
 from snf_tf.ops.likelihood import batch_mean, bits_per_dim, standard_normal_log_prob
 from snf_tf.ops.log_abs_det import log_abs_det
 from snf_tf.ops.log_det_series import power_series, series_log_det, series_weights
@@ -98,6 +105,7 @@ __all__ = [
     "RESIDUAL",
     "FixedPoint",
     "KrylovEstimate",
+    "LearnedPair",
     "PowerMethod",
     "Solution",
     "affine_conv2d",
@@ -132,12 +140,16 @@ __all__ = [
     "fixed_point",
     "flip",
     "fold_in",
+    "forward_product",
     "global_batch_mean",
     "has_closed_form",
+    "inverse_log_det",
     "inverse_residual",
+    "jacobian_error",
     "krylov_log_det",
     "leaky_relu",
     "leaky_relu_inverse",
+    "learned_pair",
     "least_squares_inverse_kernel",
     "log_abs_det",
     "log_det_by_gradient",

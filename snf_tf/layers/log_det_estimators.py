@@ -1,7 +1,7 @@
 """How a residual block computes or estimates log|det(I + J)|."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import keras
 import numpy as np
@@ -16,6 +16,28 @@ Map = Callable[[tf.Tensor], tf.Tensor]
 _LONGEST, _NEGLIGIBLE = 2000, 1e-16
 
 
+class LogDetProblem(NamedTuple):
+    """What an estimator is asked for: log|det(I + J)|, J the Jacobian of function at x.
+
+    Attributes:
+        function: Maps x to g(x).
+        x: `(batch,) + event_shape`.
+        probe: v, of the shape of x; E[v v^T] = I.
+        seed: A row seed, for what is random beside the probe; shared by the batch.
+        lipschitz: The Lipschitz constant of g.
+        terms: As in `snf_tf.ops.brute_force_log_det`.
+        inverse: As in `snf_tf.ops.series_log_det`: with it function is the whole map.
+    """
+
+    function: Map
+    x: tf.Tensor
+    probe: tf.Tensor
+    seed: tf.Tensor
+    lipschitz: float
+    terms: Any = ops.RESIDUAL
+    inverse: Map | None = None
+
+
 class LogDetEstimator(Option):
     """A way to log|det(I + J)|.
 
@@ -25,25 +47,8 @@ class LogDetEstimator(Option):
 
     is_exact = False
 
-    def __call__(
-        self,
-        function: Map,
-        x: tf.Tensor,
-        probe: tf.Tensor,
-        seed: tf.Tensor,
-        lipschitz: float,
-        terms: Any = ops.RESIDUAL,
-    ) -> tf.Tensor:
-        """Returns `(batch,)` in the dtype of the probe, in nats, with its gradient.
-
-        Args:
-            function: Maps x to g(x).
-            x: `(batch,) + event_shape`.
-            probe: v, of the shape of x; E[v v^T] = I.
-            seed: A row seed, for what is random beside the probe; shared by the batch.
-            lipschitz: The Lipschitz constant of g.
-            terms: As in `snf_tf.ops.brute_force_log_det`.
-        """
+    def __call__(self, problem: LogDetProblem) -> tf.Tensor:
+        """Returns `(batch,)` in the dtype of the probe, in nats, with its gradient."""
         raise NotImplementedError
 
     def for_evaluation(self) -> "LogDetEstimator":
@@ -54,16 +59,11 @@ class LogDetEstimator(Option):
         return RussianRoulette(exact_terms=20)
 
     def _series(
-        self,
-        function: Map,
-        x: tf.Tensor,
-        probe: tf.Tensor,
-        coefficients: tf.Tensor,
-        terms: Any,
-        count: tf.Tensor | None = None,
+        self, problem: LogDetProblem, coefficients: tf.Tensor, count: tf.Tensor | None = None
     ) -> tf.Tensor:
+        function, x, probe, _, _, terms, inverse = problem
         weights = ops.series_weights(tf.cast(coefficients, probe.dtype), terms)
-        return ops.power_series(function, x, probe, *weights, count=count)
+        return ops.power_series(function, x, probe, *weights, inverse=inverse, count=count)
 
 
 @keras.saving.register_keras_serializable("snf_tf")
@@ -105,22 +105,14 @@ class RussianRoulette(LogDetEstimator):
         factors = 1.0 / self.distribution.survival(later, lipschitz)
         return np.concatenate([np.ones(self.exact_terms), factors])[:count]
 
-    def __call__(
-        self,
-        function: Map,
-        x: tf.Tensor,
-        probe: tf.Tensor,
-        seed: tf.Tensor,
-        lipschitz: float,
-        terms: Any = ops.RESIDUAL,
-    ) -> tf.Tensor:
-        survival = self.distribution.survival(np.arange(1.0, _LONGEST), lipschitz)
+    def __call__(self, problem: LogDetProblem) -> tf.Tensor:
+        survival = self.distribution.survival(np.arange(1.0, _LONGEST), problem.lipschitz)
         survival = survival[: max(int(np.sum(survival > _NEGLIGIBLE)), 1)]
         # The same number on all replicas: the row does not count.
-        uniform = tf.random.stateless_uniform((), seed[:2], dtype=tf.float64)
+        uniform = tf.random.stateless_uniform((), problem.seed[:2], dtype=tf.float64)
         n = tf.reduce_sum(tf.cast(survival > uniform, tf.int32))
-        factors = self.coefficients(self.exact_terms + len(survival), lipschitz)
-        return self._series(function, x, probe, tf.constant(factors), terms, self.exact_terms + n)
+        factors = self.coefficients(self.exact_terms + len(survival), problem.lipschitz)
+        return self._series(problem, tf.constant(factors), self.exact_terms + n)
 
     def for_evaluation(self) -> LogDetEstimator:
         return RussianRoulette(max(20, self.exact_terms), self.distribution)
@@ -150,23 +142,18 @@ class TruncatedSeries(LogDetEstimator):
                 f'gradient must be "neumann" or "series". Received: gradient={gradient!r}'
             )
 
-    def __call__(
-        self,
-        function: Map,
-        x: tf.Tensor,
-        probe: tf.Tensor,
-        seed: tf.Tensor,
-        lipschitz: float,
-        terms: Any = ops.RESIDUAL,
-    ) -> tf.Tensor:
+    def __call__(self, problem: LogDetProblem) -> tf.Tensor:
+        function, x, probe = problem[:3]
         ones = tf.ones((self.options["terms"],), probe.dtype)
         if self.options["gradient"] == "neumann":
-            return self._series(function, x, probe, ones, terms)
+            return self._series(problem, ones)
 
         def log_det(sign: float) -> tf.Tensor:
-            return ops.series_log_det(lambda x: sign * function(x), x, probe, ones, "series")
+            return ops.series_log_det(
+                lambda x: sign * function(x), x, probe, ones, "series", problem.inverse
+            )
 
-        return tf.add_n([factor * log_det(sign) for factor, sign in terms])
+        return tf.add_n([factor * log_det(sign) for factor, sign in problem.terms])
 
 
 @keras.saving.register_keras_serializable("snf_tf")
@@ -185,17 +172,10 @@ class Krylov(LogDetEstimator):
     def __init__(self, products: int = 4) -> None:
         super().__init__(products=_positive(products, "products"))
 
-    def __call__(
-        self,
-        function: Map,
-        x: tf.Tensor,
-        probe: tf.Tensor,
-        seed: tf.Tensor,
-        lipschitz: float,
-        terms: Any = ops.RESIDUAL,
-    ) -> tf.Tensor:
+    def __call__(self, problem: LogDetProblem) -> tf.Tensor:
+        function, x, probe, _, _, terms, inverse = problem
         count = self.options["products"]
-        return ops.krylov_log_det(function, x, probe, count, dtype=probe.dtype, terms=terms).value
+        return ops.krylov_log_det(function, x, probe, count, inverse, probe.dtype, terms).value
 
     def for_evaluation(self) -> LogDetEstimator:
         return Krylov(max(10, self.options["products"]))
@@ -213,15 +193,11 @@ class BruteForce(LogDetEstimator):
     def __init__(self) -> None:
         super().__init__()
 
-    def __call__(
-        self,
-        function: Map,
-        x: tf.Tensor,
-        probe: tf.Tensor,
-        seed: tf.Tensor,
-        lipschitz: float,
-        terms: Any = ops.RESIDUAL,
-    ) -> tf.Tensor:
+    def __call__(self, problem: LogDetProblem) -> tf.Tensor:
+        function, x, probe, _, _, terms, inverse = problem
+        if inverse is not None:
+            # Of a whole map.
+            return ops.brute_force_log_det(lambda x: function(x) - x, x, probe.dtype)
         return ops.brute_force_log_det(function, x, probe.dtype, terms)
 
     def for_evaluation(self) -> LogDetEstimator:
@@ -242,16 +218,8 @@ class NotTrained(LogDetEstimator):
     def __init__(self, estimator: str | LogDetEstimator = "russian_roulette") -> None:
         super().__init__(estimator=resolve(estimator, LOG_DET_ESTIMATORS, "estimator"))
 
-    def __call__(
-        self,
-        function: Map,
-        x: tf.Tensor,
-        probe: tf.Tensor,
-        seed: tf.Tensor,
-        lipschitz: float,
-        terms: Any = ops.RESIDUAL,
-    ) -> tf.Tensor:
-        return tf.zeros(tf.shape(x)[:1], probe.dtype)
+    def __call__(self, problem: LogDetProblem) -> tf.Tensor:
+        return tf.zeros(tf.shape(problem.x)[:1], problem.probe.dtype)
 
     def for_evaluation(self) -> LogDetEstimator:
         return self.options["estimator"].for_evaluation()

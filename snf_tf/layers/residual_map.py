@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from snf_tf import networks, ops
-from snf_tf.layers.log_det_estimators import LogDetEstimator
+from snf_tf.layers.log_det_estimators import LogDetEstimator, LogDetProblem
 from snf_tf.layers.options import Option
 
 PROBES = {"rademacher": ops.rademacher_rows, "normal": ops.normal_rows}
@@ -212,7 +212,10 @@ class ResidualMap:
             else:
                 noise = ops.fold_in(seed, 0)
                 probe = PROBES[self._probe](noise, tf.shape(w), self._dtype)
-            return estimator(function, w, probe, ops.fold_in(seed, 1), self.nominal_bound, terms)
+            seed_of_terms = ops.fold_in(seed, 1)
+            return estimator(
+                LogDetProblem(function, w, probe, seed_of_terms, self.nominal_bound, terms)
+            )
 
         return log_det
 

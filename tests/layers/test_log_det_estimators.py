@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from snf_tf import layers
+from snf_tf.layers.log_det_estimators import LogDetProblem
 
 
 @pytest.mark.usefixtures("float64")
@@ -42,8 +43,8 @@ def test_the_number_of_terms_has_its_distribution():
         # Counts by the highest power of g(x) = x that is reached: 1 / P(N >= n) = 2^(n - 1).
         weights = []
         original = roulette._series
-        roulette._series = lambda f, x, probe, c, terms, n: weights.append(n) or x[:, 0]
-        roulette(tf.identity, x, x, seed, 0.9)
+        roulette._series = lambda problem, c, n: weights.append(n) or x[:, 0]
+        roulette(LogDetProblem(tf.identity, x, x, seed, 0.9))
         roulette._series = original
         return weights[0]
 

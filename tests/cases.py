@@ -197,6 +197,28 @@ CASES = {
         ),
         (2,),
     ),
+    "SelfNormalizingPair": Case(
+        lambda: layers.SelfNormalizingPair(
+            networks.ResidualNetwork((5,)), networks.ResidualNetwork((5,))
+        ),
+        (3,),
+        weight=_small,
+        jit=False,
+    ),
+    "SelfNormalizingPair-images": Case(
+        lambda: layers.SelfNormalizingPair(
+            networks.ResidualNetwork((4,), 1, (3, 3)),
+            networks.ResidualNetwork((4,), 1, (3, 3)),
+            layers.RussianRoulette(exact_terms=1),
+            penalty="geco",
+            jacobian_penalty=0.1,
+            noise=0.1,
+            prior_weight=0.1,
+        ),
+        (3, 4, 2),
+        weight=_small,
+        jit=False,
+    ),
     "Squeeze": Case(layers.Squeeze, (4, 6, 3)),
     "Flatten": Case(layers.Flatten, (2, 3, 4)),
     "Dequantize": Case(layers.Dequantize, (3, 3, 2), draw=_integers),

@@ -35,6 +35,7 @@ from snf_tf.layers.self_normalizing import (
     Projected,
     SelfNormalizingConv2D,
     SelfNormalizingDense,
+    SelfNormalizingPair,
 )
 from snf_tf.layers.spline import SplineActivation
 from snf_tf.layers.term_distributions import ByBound, Geometric, Poisson
@@ -86,6 +87,7 @@ __all__ = [
     "Scale",
     "SelfNormalizingConv2D",
     "SelfNormalizingDense",
+    "SelfNormalizingPair",
     "SigmoidScale",
     "SmoothLeakyReLU",
     "SmoothTanh",

@@ -43,9 +43,11 @@ class LogDetEstimator(Option):
 
     Attributes:
         is_exact: Whether the value is no estimate.
+        shares_gradient: Whether a map and its learned inverse share the gradient by halves.
     """
 
     is_exact = False
+    shares_gradient = False
 
     def __call__(self, problem: LogDetProblem) -> tf.Tensor:
         """Returns `(batch,)` in the dtype of the probe, in nats, with its gradient."""

@@ -12,6 +12,7 @@ from snf_tf.networks.lipschitz import (
 from snf_tf.networks.lipschitz_activations import CLipSwish, LipSwish
 from snf_tf.networks.lipschitz_network import LipschitzNetwork
 from snf_tf.networks.norm_order import NormOrder
+from snf_tf.networks.residual_network import ResidualNetwork
 from snf_tf.networks.spectral import SpectralConv2D, SpectralDense
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "LipschitzLayer",
     "LipschitzNetwork",
     "NormOrder",
+    "ResidualNetwork",
     "SpectralConv2D",
     "SpectralDense",
     "ZeroConv2D",

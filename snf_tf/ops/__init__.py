@@ -51,17 +51,14 @@ from snf_tf.ops.inverse_kernels import (
     project_inverse,
     unit_rows,
 )
-from snf_tf.ops.jacobian_products import MONOTONE, RESIDUAL
-from snf_tf.ops.krylov import (
-    KrylovEstimate,
-    krylov_log_det,
-)
+from snf_tf.ops.jacobian_products import MONOTONE, RESIDUAL, forward_product, inner
+from snf_tf.ops.krylov import KrylovEstimate, krylov_log_det, lanczos_log_det
 from snf_tf.ops.learned_pair import (
     LearnedPair,
-    forward_product,
     inverse_log_det,
     jacobian_error,
     learned_pair,
+    pair_inverse,
 )
 from snf_tf.ops.likelihood import batch_mean, bits_per_dim, standard_normal_log_prob
 from snf_tf.ops.log_abs_det import log_abs_det
@@ -143,10 +140,12 @@ __all__ = [
     "forward_product",
     "global_batch_mean",
     "has_closed_form",
+    "inner",
     "inverse_log_det",
     "inverse_residual",
     "jacobian_error",
     "krylov_log_det",
+    "lanczos_log_det",
     "leaky_relu",
     "leaky_relu_inverse",
     "learned_pair",
@@ -160,6 +159,7 @@ __all__ = [
     "operator_norm",
     "operator_norm_bound",
     "operator_norm_lower_bound",
+    "pair_inverse",
     "power_method",
     "power_series",
     "precise_conv2d",

@@ -66,6 +66,18 @@ class Products:
         return tf.stop_gradient(value) + surrogate - tf.stop_gradient(surrogate)
 
 
+def forward_product(function: Map, x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
+    """Computes J w by differentiating twice in reverse: J^T u is linear in u."""
+    u = tf.zeros_like(x)
+    with tf.GradientTape() as outer:
+        outer.watch(u)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = function(x)
+        transposed = tape.gradient(y, x, u, unconnected_gradients="zero")
+    return outer.gradient(transposed, u, w, unconnected_gradients="zero")
+
+
 def inner(a: tf.Tensor, b: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """Computes the inner products of the examples of two batches, `(batch,)`, in a dtype."""
     product = tf.cast(a, dtype) * tf.cast(b, dtype)

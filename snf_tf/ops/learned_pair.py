@@ -14,8 +14,11 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from snf_tf.ops.jacobian_products import Products, inner
+from snf_tf.ops.fixed_point import FixedPoint, fixed_point
+from snf_tf.ops.jacobian_products import Products, forward_product, inner
 
+# How far I - G J contracts is not known: this makes errors of residuals.
+_CONTRACTION = 0.5
 Network = Callable[..., tf.Tensor]
 Estimator = Callable[[Callable, tf.Tensor, Callable], tf.Tensor]
 
@@ -118,6 +121,65 @@ def learned_pair(
     return LearnedPair(*apply(x, *map(tf.convert_to_tensor, [*values, *inverse_values])))
 
 
+def pair_inverse(
+    forward: Network,
+    inverse: Network,
+    z: tf.Tensor,
+    values: Sequence[tf.Tensor],
+    inverse_values: Sequence[tf.Tensor],
+) -> FixedPoint:
+    """Solves f(x) = z by `x <- x + g(z) - g(f(x))`, accelerated by `snf_tf.ops.fixed_point`.
+
+    The gradient is that of the implicit function: `J^T a = dx` is solved in the same way, by
+    `a <- a + G^T (dx - J^T a)`. Where I - G J does not contract the iteration may fail.
+
+    Args:
+        forward: As in `learned_pair`.
+        inverse: As there.
+        z: `(batch,) + event_shape`.
+        values: As there.
+        inverse_values: As there; they receive no gradient.
+
+    Returns:
+        A `FixedPoint`, of which the user checks |f(x) - z|.
+    """
+    count = len(values)
+
+    @tf.custom_gradient
+    def apply(z, *both):
+        own, others = both[:count], both[count:]
+        start = inverse(z, *others)
+        found = fixed_point(
+            lambda x: x + start - inverse(forward(x, *own), *others), start, _CONTRACTION
+        )
+        x = tf.stop_gradient(found.value)
+
+        def grad(dx, *_):
+            with tf.GradientTape(persistent=True) as tape:
+                tape.watch([x, *own])
+                image = forward(x, *own)
+                apart = tf.stop_gradient(image)
+                tape.watch(apart)
+                back = inverse(apart, *others)
+
+            def through_inverse(w):
+                return tape.gradient(back, apart, w, unconnected_gradients="zero")
+
+            first = through_inverse(dx)
+
+            def step(a):
+                product = tape.gradient(image, x, a, unconnected_gradients="zero")
+                return a + first - through_inverse(product)
+
+            a = fixed_point(step, first, _CONTRACTION).value
+            of_values = tape.gradient(image, list(own), -a, unconnected_gradients="zero")
+            return a, *of_values, *[tf.zeros_like(part) for part in others]
+
+        return tuple(found), grad
+
+    return FixedPoint(*apply(*map(tf.convert_to_tensor, [z, *values, *inverse_values])))
+
+
 def inverse_log_det(function: Callable, x: tf.Tensor, inverse: Callable, probe, dtype) -> tf.Tensor:
     """Returns zeros `(batch,)` with the gradient v^T G dJ v: the estimator of the paper."""
     products = Products(function, x, inverse)
@@ -142,18 +204,6 @@ def jacobian_error(
     tangent = tf.stop_gradient(forward_product(function, x, probe))
     difference = forward_product(inverse, image, tangent) - probe
     return inner(difference, difference, dtype)
-
-
-def forward_product(function: Callable, x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
-    """Computes J w by differentiating twice in reverse: J^T u is linear in u."""
-    u = tf.zeros_like(x)
-    with tf.GradientTape() as outer:
-        outer.watch(u)
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            y = function(x)
-        transposed = tape.gradient(y, x, u, unconnected_gradients="zero")
-    return outer.gradient(transposed, u, w, unconnected_gradients="zero")
 
 
 def _opposite(f, g, x, probe, dtype):

@@ -5,6 +5,7 @@ from snf_tf.layers.self_normalizing.dense import SelfNormalizingDense
 from snf_tf.layers.self_normalizing.learned import LearnedInverse
 from snf_tf.layers.self_normalizing.least_squares import LeastSquares
 from snf_tf.layers.self_normalizing.newton_schulz import NewtonSchulz
+from snf_tf.layers.self_normalizing.pair import SelfNormalizingPair
 from snf_tf.layers.self_normalizing.penalty import GECO, MDMM, FixedPenalty
 from snf_tf.layers.self_normalizing.projected import Projected
 
@@ -18,4 +19,5 @@ __all__ = [
     "Projected",
     "SelfNormalizingConv2D",
     "SelfNormalizingDense",
+    "SelfNormalizingPair",
 ]

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from snf_tf import ops
+from snf_tf.layers.log_det_estimators import LogDetProblem
 from snf_tf.layers.options import resolve
 from snf_tf.layers.self_normalizing.inverse_method import (
     COUNT,
@@ -34,9 +35,12 @@ class LearnedInverse(InverseMethod):
         penalty: `FixedPenalty(weight)`, `GECO(...)` or `MDMM(...)`, or their names "fixed", "geco",
             "mdmm".
         jacobian_penalty: Weight of the Jacobian penalty, at least 0.
+        terms: Of a `SelfNormalizingPair`: number of terms of the truncated series that corrects
+            the gradient; 0 is the paper.
 
     Raises:
-        ValueError: If penalty is none of these, or jacobian_penalty is negative.
+        ValueError: If penalty is none of these, jacobian_penalty is negative, or terms is no
+            integer of at least 0.
 
     Example:
         >>> layer = snf_tf.layers.SelfNormalizingDense(inverse_method=LearnedInverse())
@@ -46,21 +50,33 @@ class LearnedInverse(InverseMethod):
     """
 
     trains_inverse = True
+    shares_gradient = True
+    is_exact = False
 
-    def __init__(self, penalty: str | Penalty = "fixed", jacobian_penalty: float = 0.0) -> None:
+    def __init__(
+        self, penalty: str | Penalty = "fixed", jacobian_penalty: float = 0.0, terms: int = 0
+    ) -> None:
         if not (isinstance(jacobian_penalty, int | float) and 0 <= jacobian_penalty < math.inf):
             raise ValueError(
                 "jacobian_penalty must not be negative. "
                 f"Received: jacobian_penalty={jacobian_penalty!r}"
             )
+        if isinstance(terms, bool) or not isinstance(terms, int) or terms < 0:
+            raise ValueError(f"terms must be an integer of at least 0. Received: terms={terms!r}")
         self.penalty = resolve(penalty, PENALTIES, "penalty")
         self.jacobian_penalty = jacobian_penalty
-        super().__init__(penalty=self.penalty, jacobian_penalty=jacobian_penalty)
+        self.terms = terms
+        super().__init__(penalty=self.penalty, jacobian_penalty=jacobian_penalty, terms=terms)
         self.untold = ("probe_calls",)
         if not self.penalty.adapts:
             self.untold += ("reconstruction_weight",)
 
     def initial_state(self, layer: Any) -> dict[str, StateWeight]:
+        if self.terms:
+            raise ValueError(
+                "Linear layers take their gradient in closed form: leave terms at 0. "
+                f"Received: terms={self.terms}"
+            )
         counts = {"probe_calls": COUNT} if self._is_random(layer) else {}
         return self.penalty.initial_state() | counts
 
@@ -72,6 +88,14 @@ class LearnedInverse(InverseMethod):
         if self._is_random(layer):
             state = {**state, "probe_calls": layer.inverse_state["probe_calls"] + 1}
         return TrainingCall(z, log_det, loss=loss, state=state)
+
+    def __call__(self, problem: LogDetProblem) -> tf.Tensor:
+        """Returns `(batch,)` with the gradient of log|det| of a pair, as a `LogDetEstimator`."""
+        function, x, probe, _, _, _, inverse = problem
+        if not self.terms:
+            return ops.inverse_log_det(function, x, inverse, probe, probe.dtype)
+        weights = ops.series_weights(tf.ones((self.terms,), probe.dtype))
+        return ops.power_series(function, x, probe, *weights, inverse=inverse)
 
     def _is_random(self, layer: Any) -> bool:
         return self.jacobian_penalty > 0 and math.prod(layer.event_shape) > _PROBES

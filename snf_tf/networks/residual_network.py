@@ -1,0 +1,88 @@
+"""Residual networks that begin as the identity: halves of a self normalizing pair."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable("snf_tf")
+class ResidualNetwork(keras.layers.Layer):
+    """`h <- h + linear(activation(... linear(h)))` for each block; the identity at first.
+
+    The last linear map of every block starts at zero. Two such networks make a good
+    `snf_tf.layers.SelfNormalizingPair`: each begins as the other's inverse.
+
+    Args:
+        widths: Hidden units, or channels, of a block.
+        blocks: Number of blocks.
+        kernel_sizes: Of convolutions, one for each linear map of a block; None: dense layers.
+        activation: As in `keras.layers.Activation`, smooth: its derivative is trained by.
+        **kwargs: As in `keras.layers.Layer`.
+
+    Raises:
+        ValueError: If there are not as many kernel sizes as linear maps, or blocks < 1.
+
+    Example:
+        >>> network = snf_tf.networks.ResidualNetwork((16, 16), blocks=2)
+        >>> x = tf.random.normal((4, 3))
+        >>> bool(tf.reduce_all(network(x) == x))
+        True
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int] = (128, 128),
+        blocks: int = 1,
+        kernel_sizes: Sequence[int] | None = None,
+        activation: str = "silu",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if kernel_sizes is not None and len(kernel_sizes) != len(widths) + 1:
+            raise ValueError(
+                "kernel_sizes must have one size more than there are widths. "
+                f"Received: widths={widths}, kernel_sizes={kernel_sizes}"
+            )
+        if not (isinstance(blocks, int) and blocks >= 1):
+            raise ValueError(f"blocks must be an integer of at least 1. Received: blocks={blocks}")
+        self.widths, self.blocks = tuple(widths), blocks
+        self.kernel_sizes = kernel_sizes and tuple(kernel_sizes)
+        self.activation = activation
+
+    def build(self, input_shape: tuple[Any, ...]) -> None:
+        self.chains = []
+        for _ in range(self.blocks):
+            layers: list[keras.layers.Layer] = []
+            for index, width in enumerate((*self.widths, input_shape[-1])):
+                last = index == len(self.widths)
+                options = {"dtype": self.dtype_policy}
+                if last:
+                    options["kernel_initializer"] = "zeros"
+                if self.kernel_sizes is None:
+                    layers.append(keras.layers.Dense(width, **options))
+                else:
+                    size = self.kernel_sizes[index]
+                    layers.append(keras.layers.Conv2D(width, size, padding="same", **options))
+                if not last:
+                    layers.append(keras.layers.Activation(self.activation, dtype=self.dtype_policy))
+            chain = keras.Sequential(layers)
+            chain.build(input_shape)
+            self.chains.append(chain)
+
+    def compute_output_shape(self, input_shape: tuple[Any, ...]):
+        return input_shape
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        for chain in self.chains:
+            x += chain(x)
+        return x
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {
+            "widths": self.widths,
+            "blocks": self.blocks,
+            "kernel_sizes": self.kernel_sizes,
+            "activation": self.activation,
+        }

@@ -45,8 +45,10 @@ def fixed_point(
 
     A step goes from x to F = function(x), less what makes the residual F - x least along its last
     five changes (Anderson 1965; Walker and Ni 2011). These changes are kept orthogonal to each
-    other, as in truncated conjugate residuals: a step solves no system. An example without progress
-    in 10 steps goes on by damped iteration, `x <- x + a (F - x)`, with a from 1/2 falling.
+    other, as in truncated conjugate residuals: a step solves no system. A step that leads further
+    than the fixed point of a contraction can be is not taken. One after which the residual is no
+    smaller is taken back, for the plain one. An example without progress in 10 steps goes on by
+    damped iteration, `x <- x + a (F - x)`, with a from 1/2 falling.
 
     Args:
         function: Maps x to a tensor of the same shape.
@@ -89,10 +91,14 @@ def fixed_point(
         axes = list(range(2, directions.shape.rank))
         return tf.reduce_sum(vectors[None] * directions, axis=axes, keepdims=True)
 
-    def goes_on(step, x, move, residual, moves, changes, size, first, best, idle, damping, done):
-        return (step < max_steps) & ~tf.reduce_all(done)
+    def choose(mask, one, other):
+        return tf.where(rows(mask), one, other)
 
-    def advance(step, x, move, residual, moves, changes, size, first, best, idle, damping, done):
+    def goes_on(step, *state):
+        return (step < max_steps) & ~tf.reduce_all(state[-1])
+
+    def advance(step, x, is_plain, last, size, moves, changes, first, best, idle, damping, done):
+        """Evaluates at x; last are x, its image and residual where the residual fell last."""
         image = function(x)
         new = image - x
         new_size = norms(new)
@@ -102,8 +108,10 @@ def fixed_point(
         # What is not finite stays so: it ends, but has not converged.
         new_done |= ~tf.math.is_finite(new_size)
         first = tf.where(step == 0, new_size, first)
+        accepted = is_plain | (new_size < size) | new_done
         # The last move of x, and the change of the residual, of length 1.
-        change = tf.where(step == 0, tf.zeros_like(new), new - residual)
+        move, change = x - last[0], new - last[2]
+        change = choose(accepted & (step > 0), change, tf.zeros_like(change))
         before = norms(change)
         overlap = along(change, changes)
         change -= tf.reduce_sum(overlap * changes, axis=0)
@@ -113,28 +121,33 @@ def fixed_point(
         length = rows(tf.where(length > _DEPENDENT * before, length, tf.zeros_like(length)))
         move, change = tf.math.divide_no_nan(move, length), tf.math.divide_no_nan(change, length)
         moves, changes = (
-            tf.concat([part[None], kept[:-1]], 0)
+            tf.where(rows(accepted)[None], tf.concat([part[None], kept[:-1]], 0), 0.0)
             for part, kept in ((move, moves), (change, changes))
         )
         shares = along(new, changes)
-        accelerated = image - tf.reduce_sum(shares * (moves + changes), axis=0)
+        leap = tf.reduce_sum(shares * (moves + changes), axis=0)
         idle = tf.where(new_size < best, 0, idle + 1)
         fallen = idle >= _PATIENCE
         damping = tf.where(fallen, 0.5 * damping, damping)
         idle = tf.where(fallen, 0, idle)
-        damped = x + rows(damping) * new
-        following = tf.where(rows(damping) < 1.0, damped, accelerated)
+        # Of a contraction the fixed point lies no further from the image.
+        is_plain = ~accepted | (norms(leap) > factor * new_size) | (damping < 1.0) | new_done
+        following = choose(is_plain, image, image - leap)
+        following = choose(damping < 1.0, x + rows(damping) * new, following)
         # Of an example that is done, the image is closer to the fixed point than x.
-        following = tf.where(rows(new_done), image, following)
-        following = tf.where(rows(done), x, following)
+        following = choose(new_done, image, following)
+        following = choose(accepted, following, last[1])
+        last = [
+            choose(accepted, one, other) for one, other in zip((x, image, new), last, strict=True)
+        ]
         return (
             step + 1,
-            following,
-            following - x,
-            new,
+            choose(done, x, following),
+            is_plain,
+            last,
+            tf.where(accepted & ~done, new_size, size),
             moves,
             changes,
-            tf.where(done, size, new_size),
             first,
             tf.where(done, best, tf.minimum(best, new_size)),
             idle,
@@ -145,12 +158,13 @@ def fixed_point(
     ones = tf.ones(tf.shape(start)[:1], start.dtype)
     infinite = ones * np.inf
     none = tf.zeros(tf.shape(start)[:1], tf.int32)
-    zeros = tf.zeros_like(start)
+    no = tf.zeros_like(ones, tf.bool)
     memory = tf.zeros(tf.concat([[_MEMORY], tf.shape(start)], 0), start.dtype)
     memory = tf.ensure_shape(memory, (_MEMORY, *start.shape))
-    begin = (tf.constant(0), start, zeros, zeros, memory, memory, infinite, infinite, infinite)
-    found = tf.while_loop(goes_on, advance, (*begin, none, ones, tf.zeros_like(ones, tf.bool)))
-    steps, x, size, first, done = found[0], found[1], found[6], found[7], found[11]
+    last = [start, start, tf.zeros_like(start)]
+    begin = (tf.constant(0), start, ~no, last, infinite, memory, memory, infinite, infinite)
+    found = tf.while_loop(goes_on, advance, (*begin, none, ones, no))
+    steps, x, size, first, done = found[0], found[1], found[4], found[7], found[11]
     x, size = tf.stop_gradient(x), tf.stop_gradient(size)
     # Where a contraction has its fixed point. Far away any residual is as small as rounding errors.
     radius = (1.0 + 1e-3) * first / (1.0 - bound) + rounding * norms(start)

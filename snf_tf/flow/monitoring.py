@@ -17,8 +17,13 @@ class FitMonitor(keras.callbacks.Callback):
 
     Raises:
         FloatingPointError: At the end of an epoch whose loss is not finite. XLA leaves out the
-            check of every step.
+            check of every step. At the end of the second epoch in a row in which an inverse is
+            worse than its layer's `largest_inverse_error`.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._useless: set[str] = set()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         logs = {} if logs is None else logs
@@ -34,6 +39,20 @@ class FitMonitor(keras.callbacks.Callback):
         found = {name: float(error) for name, error in errors.items() if error is not None}
         if not found:
             return
+        useless = {
+            leaf.name
+            for leaf in self.model.leaves()
+            if not found.get(leaf.name, 0.0) <= leaf.largest_inverse_error
+        }
+        if still := sorted(useless & self._useless):
+            raise FloatingPointError(
+                f"The learned inverse of {still[0]} is off by {found[still[0]]:.3g} times the "
+                "length of random vectors, after two epochs in a row: no series corrects its "
+                "gradient of log|det|, and the exact nll runs away. Raise jacobian_penalty, or the "
+                "weight of the "
+                "penalty, or lower the learning rate."
+            )
+        self._useless = useless
         name, logs["inverse_error"] = max(found.items(), key=lambda item: item[1])
         if not logs["inverse_error"] < _LARGEST:
             warnings.warn(

@@ -42,6 +42,7 @@ class Bijection(keras.layers.Layer):
         log_det_kind: "exact" or "estimate", for the call with `training=False`.
         log_det_is_constant: Whether log|det| is the same for every x.
         has_approximate_inverse: Whether `inverse(z, exact=False)` differs from the exact inverse.
+        largest_inverse_error: The `inverse_error` above which training makes no sense.
     """
 
     event_shape: tuple[int, ...]
@@ -52,6 +53,7 @@ class Bijection(keras.layers.Layer):
     log_det_kind = "exact"
     log_det_is_constant = False
     has_approximate_inverse = False
+    largest_inverse_error = float("inf")
     # Number of own weights, the last ones, that an older file may lack.
     _count_of_optional_weights = 0
     _changes = 0

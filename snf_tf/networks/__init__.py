@@ -1,5 +1,6 @@
 """Networks inside bijections: plain Keras layers that are no bijections themselves."""
 
+from snf_tf.networks.as_function import as_function
 from snf_tf.networks.conditioners import ZeroConv2D, default_conditioner
 from snf_tf.networks.dense_net import LipschitzDenseNet
 from snf_tf.networks.feature_head import FeatureHead
@@ -27,6 +28,7 @@ __all__ = [
     "SpectralConv2D",
     "SpectralDense",
     "ZeroConv2D",
+    "as_function",
     "default_conditioner",
     "lipschitz_bound",
     "lipschitz_parts",

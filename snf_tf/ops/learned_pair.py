@@ -126,7 +126,6 @@ def pair_inverse(
     inverse: Network,
     z: tf.Tensor,
     values: Sequence[tf.Tensor],
-    inverse_values: Sequence[tf.Tensor],
 ) -> FixedPoint:
     """Solves f(x) = z by `x <- x + g(z) - g(f(x))`, accelerated by `snf_tf.ops.fixed_point`.
 
@@ -135,23 +134,18 @@ def pair_inverse(
 
     Args:
         forward: As in `learned_pair`.
-        inverse: As there.
+        inverse: Maps z to about x; what it is made of receives no gradient.
         z: `(batch,) + event_shape`.
         values: As there.
-        inverse_values: As there; they receive no gradient.
 
     Returns:
         A `FixedPoint`, of which the user checks |f(x) - z|.
     """
-    count = len(values)
 
     @tf.custom_gradient
-    def apply(z, *both):
-        own, others = both[:count], both[count:]
-        start = inverse(z, *others)
-        found = fixed_point(
-            lambda x: x + start - inverse(forward(x, *own), *others), start, _CONTRACTION
-        )
+    def apply(z, *own):
+        start = inverse(z)
+        found = fixed_point(lambda x: x + start - inverse(forward(x, *own)), start, _CONTRACTION)
         x = tf.stop_gradient(found.value)
 
         def grad(dx, *_):
@@ -160,7 +154,7 @@ def pair_inverse(
                 image = forward(x, *own)
                 apart = tf.stop_gradient(image)
                 tape.watch(apart)
-                back = inverse(apart, *others)
+                back = inverse(apart)
 
             def through_inverse(w):
                 return tape.gradient(back, apart, w, unconnected_gradients="zero")
@@ -173,11 +167,11 @@ def pair_inverse(
 
             a = fixed_point(step, first, _CONTRACTION).value
             of_values = tape.gradient(image, list(own), -a, unconnected_gradients="zero")
-            return a, *of_values, *[tf.zeros_like(part) for part in others]
+            return a, *of_values
 
         return tuple(found), grad
 
-    return FixedPoint(*apply(*map(tf.convert_to_tensor, [z, *values, *inverse_values])))
+    return FixedPoint(*apply(*map(tf.convert_to_tensor, [z, *values])))
 
 
 def inverse_log_det(function: Callable, x: tf.Tensor, inverse: Callable, probe, dtype) -> tf.Tensor:

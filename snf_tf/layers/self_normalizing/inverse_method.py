@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import keras
 import tensorflow as tf
 
 from snf_tf import ops
@@ -94,6 +95,24 @@ class ClosedForm(InverseMethod):
         inverse_kernel, gradient, state = self.update(layer, x, z)
         log_det = ops.log_det_by_gradient(layer.widen(layer.kernel), gradient, x)
         return TrainingCall(z, log_det, inverse_kernel=inverse_kernel, state=state)
+
+
+def add_state(layer: Any, state: Mapping[str, StateWeight]) -> dict[str, keras.Variable]:
+    """Adds the numbers that a method or a penalty keeps to the weights of a layer."""
+    return {
+        name: layer.add_weight(
+            name=name,
+            shape=weight.shape,
+            dtype=weight.dtype,
+            # Keras' Constant rounds numbers to float32.
+            initializer=lambda shape, dtype, initial=weight.initial: tf.fill(
+                shape, tf.constant(initial, dtype)
+            ),
+            trainable=False,
+            aggregation="only_first_replica",
+        )
+        for name, weight in state.items()
+    }
 
 
 def log_if(layer: Any, condition: tf.Tensor, *message: Any) -> None:

@@ -9,7 +9,7 @@ import tensorflow as tf
 from snf_tf import ops
 from snf_tf.layers.flow_layer import FlowLayer
 from snf_tf.layers.options import deserialized, resolve
-from snf_tf.layers.self_normalizing.inverse_method import InverseMethod
+from snf_tf.layers.self_normalizing.inverse_method import InverseMethod, add_state
 from snf_tf.layers.self_normalizing.learned import LearnedInverse
 from snf_tf.layers.self_normalizing.penalty import FixedPenalty, Penalty
 
@@ -74,20 +74,7 @@ class SelfNormalizing(FlowLayer):
             trainable=is_trained,
             aggregation="none" if is_trained else "only_first_replica",
         )
-        self.inverse_state = {
-            name: self.add_weight(
-                name=name,
-                shape=weight.shape,
-                dtype=weight.dtype,
-                # Keras' Constant rounds numbers to float32.
-                initializer=lambda shape, dtype, initial=weight.initial: tf.fill(
-                    shape, tf.constant(initial, dtype)
-                ),
-                trainable=False,
-                aggregation="only_first_replica",
-            )
-            for name, weight in self.inverse_method.initial_state(self).items()
-        }
+        self.inverse_state = add_state(self, self.inverse_method.initial_state(self))
 
     def call(
         self, x: tf.Tensor, context: tf.Tensor | None = None, training: bool = False

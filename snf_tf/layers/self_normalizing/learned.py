@@ -15,7 +15,7 @@ from snf_tf.layers.self_normalizing.inverse_method import (
     StateWeight,
     TrainingCall,
 )
-from snf_tf.layers.self_normalizing.penalty import PENALTIES, Penalty
+from snf_tf.layers.self_normalizing.penalty import PENALTIES, Penalty, check_number
 
 # Random vectors in a training call. In no more dimensions all unit vectors take their place.
 _PROBES = 64
@@ -56,11 +56,7 @@ class LearnedInverse(InverseMethod):
     def __init__(
         self, penalty: str | Penalty = "fixed", jacobian_penalty: float = 0.0, terms: int = 0
     ) -> None:
-        if not (isinstance(jacobian_penalty, int | float) and 0 <= jacobian_penalty < math.inf):
-            raise ValueError(
-                "jacobian_penalty must not be negative. "
-                f"Received: jacobian_penalty={jacobian_penalty!r}"
-            )
+        check_number("jacobian_penalty", jacobian_penalty)
         if isinstance(terms, bool) or not isinstance(terms, int) or terms < 0:
             raise ValueError(f"terms must be an integer of at least 0. Received: terms={terms!r}")
         self.penalty = resolve(penalty, PENALTIES, "penalty")
@@ -92,6 +88,7 @@ class LearnedInverse(InverseMethod):
     def __call__(self, problem: LogDetProblem) -> tf.Tensor:
         """Returns `(batch,)` with the gradient of log|det| of a pair, as a `LogDetEstimator`."""
         function, x, probe, _, _, _, inverse = problem
+        assert inverse is not None, "A learned inverse belongs to a pair."
         if not self.terms:
             return ops.inverse_log_det(function, x, inverse, probe, probe.dtype)
         weights = ops.series_weights(tf.ones((self.terms,), probe.dtype))

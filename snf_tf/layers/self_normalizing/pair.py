@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from snf_tf import ops
+from snf_tf import networks, ops
 from snf_tf.layers.flow_layer import FlowLayer
 from snf_tf.layers.log_det_estimators import (
     LOG_DET_ESTIMATORS,
@@ -18,8 +18,9 @@ from snf_tf.layers.log_det_estimators import (
 )
 from snf_tf.layers.options import deserialized, resolve
 from snf_tf.layers.residual_map import PROBES
+from snf_tf.layers.self_normalizing.inverse_method import add_state
 from snf_tf.layers.self_normalizing.learned import LearnedInverse
-from snf_tf.layers.self_normalizing.penalty import PENALTIES, Penalty
+from snf_tf.layers.self_normalizing.penalty import PENALTIES, Penalty, check_number
 
 ESTIMATORS: Mapping[str, type] = {
     "learned_inverse": LearnedInverse,
@@ -53,7 +54,8 @@ class SelfNormalizingPair(FlowLayer):
     an estimate by `snf_tf.ops.lanczos_log_det`.
 
     Nothing keeps f invertible but the penalty: watch `inverse_error`, `|v - G J v| / |v|` for the
-    Jacobians G and J of g and f. Above 1 the series diverges.
+    Jacobians G and J of g and f. Above 1 the series diverges: `fit` warns after an epoch, and stops
+    after two.
 
     Args:
         forward: f, a Keras layer that keeps the shape of x.
@@ -90,6 +92,8 @@ class SelfNormalizingPair(FlowLayer):
     takes_context = False
     takes_seed = True
     has_approximate_inverse = True
+    # Beyond, the series of I - G J diverges.
+    largest_inverse_error = 1.0
 
     def __init__(
         self,
@@ -108,19 +112,12 @@ class SelfNormalizingPair(FlowLayer):
             if not isinstance(network, keras.layers.Layer):
                 raise ValueError(f"{name} must be a Keras layer or model. Received: {network!r}")
         if forward is inverse:
-            raise ValueError(
-                "forward and inverse must be two networks. Received: the same one twice"
-            )
+            raise ValueError("forward and inverse must be two networks. Received: one, twice")
         if probe not in PROBES:
             raise ValueError(f'probe must be "rademacher" or "normal". Received: probe={probe!r}')
-        numbers = {
-            "jacobian_penalty": jacobian_penalty,
-            "noise": noise,
-            "prior_weight": prior_weight,
-        }
+        numbers = dict(jacobian_penalty=jacobian_penalty, noise=noise, prior_weight=prior_weight)
         for name, value in numbers.items():
-            if not (isinstance(value, int | float) and 0 <= value < math.inf):
-                raise ValueError(f"{name} must not be negative. Received: {name}={value!r}")
+            check_number(name, value)
         self.forward, self.inverse_network = forward, inverse
         self.log_det = resolve(log_det, ESTIMATORS, "log_det")
         self.probe = probe
@@ -139,19 +136,7 @@ class SelfNormalizingPair(FlowLayer):
                     f"The {name} network of a pair must keep the shape of x. "
                     f"Received: {shape} is mapped to {tuple(output.shape)}"
                 )
-        self.inverse_state = {
-            name: self.add_weight(
-                name=name,
-                shape=weight.shape,
-                dtype=weight.dtype,
-                initializer=lambda shape, dtype, initial=weight.initial: tf.fill(
-                    shape, tf.constant(initial, dtype)
-                ),
-                trainable=False,
-                aggregation="only_first_replica",
-            )
-            for name, weight in self.penalty.initial_state().items()
-        }
+        self.inverse_state = add_state(self, self.penalty.initial_state())
         self.judgement = self.add_weight(
             name="judgement", initializer="zeros", trainable=False, aggregation="only_first_replica"
         )
@@ -198,9 +183,11 @@ class SelfNormalizingPair(FlowLayer):
             return self.log_det(LogDetProblem(f, x, probe, seed_of_terms, _NORM, ops.RESIDUAL, g))
 
         found = ops.learned_pair(
-            *self._functions(),
+            networks.as_function(self.forward),
+            networks.as_function(self.inverse_network),
             x,
-            *self._values(),
+            self.forward.trainable_variables,
+            self.inverse_network.trainable_variables,
             log_det,
             probe if share else None,
             tf.as_dtype(self.log_det_dtype),
@@ -236,17 +223,29 @@ class SelfNormalizingPair(FlowLayer):
     def call_inverse(
         self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True
     ) -> tf.Tensor:
+        approximate = self._g(z)
         if not exact:
-            return self._g(z)
-        x = ops.pair_inverse(*self._functions(), z, *self._values()).value
-        rounding = _TOLERANCE * np.finfo(z.dtype.as_numpy_dtype).eps
-        allowed = rounding**2 * (self._squares(z) + self._squares(x) + 1.0)
+            return approximate
+        g, values = (
+            networks.as_function(self.inverse_network),
+            self.inverse_network.trainable_variables,
+        )
+        constants = [tf.convert_to_tensor(value) for value in values]
+        x = ops.pair_inverse(
+            networks.as_function(self.forward),
+            lambda z: g(z, *constants),
+            z,
+            self.forward.trainable_variables,
+        ).value
         residual = self._squares(self._f(x) - z)
+        # Not of the size of x: of an x far away any residual is as small as rounding errors.
+        size = 1.0 + self._squares(z) + self._squares(approximate)
+        rounding = _TOLERANCE * np.finfo(z.dtype.as_numpy_dtype).eps
+        valid = tf.reduce_all((residual <= rounding**2 * size) & tf.math.is_finite(size))
         message = (
             f"{self.name} must find an x with f(x) = z: is the pair invertible there, and trained? "
-            f"|f(x) - z|^2 must be at most {rounding**2:.1e} (1 + |x|^2 + |z|^2)."
+            f"|f(x) - z|^2 must be at most {rounding**2:.1e} (1 + |z|^2 + |g(z)|^2)."
         )
-        valid = tf.reduce_all(residual <= allowed)
         with tf.control_dependencies([ops.require(valid, residual, message)]):
             return tf.identity(x)
 
@@ -290,26 +289,9 @@ class SelfNormalizingPair(FlowLayer):
     def _g(self, z: tf.Tensor) -> tf.Tensor:
         return tf.cast(self.inverse_network(z, training=False), z.dtype)
 
-    def _functions(self) -> list[Callable[..., tf.Tensor]]:
-        """Returns f and g as functions of `(x, *values)`, values of their trained variables."""
-        return [_with_values(network) for network in (self.forward, self.inverse_network)]
-
-    def _values(self) -> list[list[keras.Variable]]:
-        return [n.trainable_variables for n in (self.forward, self.inverse_network)]
-
     def _draw(self, kind: str, x: tf.Tensor, seed: tf.Tensor, stream: int) -> tf.Tensor:
         noise = ops.fold_in(seed, stream)
         return PROBES[kind](noise, tf.shape(x), tf.as_dtype(self.log_det_dtype))
 
     def _squares(self, rows: tf.Tensor) -> tf.Tensor:
         return ops.inner(rows, rows, tf.as_dtype(self.log_det_dtype))
-
-
-def _with_values(network: keras.layers.Layer) -> Callable[..., tf.Tensor]:
-    variables = network.trainable_variables
-
-    def function(x: tf.Tensor, *values: tf.Tensor) -> tf.Tensor:
-        with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
-            return tf.cast(network(x, training=False), x.dtype)
-
-    return function

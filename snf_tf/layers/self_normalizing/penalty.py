@@ -1,7 +1,7 @@
 """Penalties on the reconstruction error of a learned inverse (SNF Eq. 3, A.5)."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -70,7 +70,7 @@ class FixedPenalty(Penalty):
     adapts = False
 
     def __init__(self, weight: float = 1.0) -> None:
-        _check("reconstruction_weight", weight)
+        check_number("reconstruction_weight", weight)
         super().__init__(weight=weight)
 
     def __call__(self, error: tf.Tensor, state: Mapping[str, keras.Variable]) -> Penalized:
@@ -114,12 +114,12 @@ class GECO(Penalty):
         momentum: float = 0.9,
         weight: float = 1.0,
     ) -> None:
-        _check("tolerance", tolerance)
-        _check("rate", rate)
-        _check("weight", weight)
+        check_number("tolerance", tolerance)
+        check_number("rate", rate)
+        check_number("weight", weight)
         if not weight > 0:
             raise ValueError(f"GECO multiplies its weight: it must be positive. Received: {weight}")
-        _check("momentum", momentum)
+        check_number("momentum", momentum)
         if not momentum < 1:
             raise ValueError(f"momentum must be in [0, 1). Received: momentum={momentum!r}")
         super().__init__(tolerance=tolerance, rate=rate, momentum=momentum, weight=weight)
@@ -182,7 +182,7 @@ class MDMM(Penalty):
     ) -> None:
         options = {"tolerance": tolerance, "rate": rate, "damping": damping, "weight": weight}
         for name, value in options.items():
-            _check(name, value)
+            check_number(name, value)
         super().__init__(**options)
 
     def initial_state(self) -> dict[str, StateWeight]:
@@ -207,7 +207,9 @@ class MDMM(Penalty):
 PENALTIES: Mapping[str, type] = {"fixed": FixedPenalty, "geco": GECO, "mdmm": MDMM}
 
 
-def _if_finite(error, state, **new):
+def _if_finite(
+    error: tf.Tensor, state: Mapping[str, keras.Variable], **new: tf.Tensor
+) -> dict[str, tf.Tensor]:
     """Returns the new numbers, or those of before where a step has failed."""
     ok = tf.math.is_finite(error)
     new["reconstruction_weight"] = tf.minimum(new["reconstruction_weight"], _LARGEST)
@@ -216,6 +218,7 @@ def _if_finite(error, state, **new):
     }
 
 
-def _check(name, value):
+def check_number(name: str, value: Any) -> None:
+    """Raises a ValueError for what is no number of at least 0, or too large a one."""
     if isinstance(value, bool) or not (isinstance(value, int | float) and 0 <= value < _LARGEST):
         raise ValueError(f"{name} must not be negative. Received: {name}={value!r}")

@@ -1,0 +1,141 @@
+"""Self normalizing pairs: weights and scales, inverses, what is refused, and the stop of `fit`."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import snf_tf
+from snf_tf import layers, networks
+
+D = 3
+
+
+def pair(*arguments, spread=0.1, **options):
+    made = layers.SelfNormalizingPair(
+        networks.ResidualNetwork((8,)), networks.ResidualNetwork((8,)), *arguments, **options
+    )
+    made.build((None, D))
+    for weight in made.trainable_weights:
+        weight.assign(weight + spread * np.random.randn(*weight.shape))
+    return made
+
+
+def gradients(layer, x, dl, de=1.0, dtype=tf.float64):
+    weights = [weight.value for weight in layer.trainable_weights]
+    with keras.StatelessScope(collect_losses=True) as scope, tf.GradientTape() as tape:
+        z, log_det = layer(x, training=True, seed=3)
+        loss = tf.reduce_sum(
+            tf.cast(dl, dtype) * (log_det - tf.reduce_sum(tf.cast(z, dtype) ** 2, axis=1))
+        )
+        loss += de * tf.add_n(scope.losses)
+    return tf.concat([tf.reshape(g, [-1]) for g in tape.gradient(loss, weights)], 0).numpy()
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("log_det", ["learned_inverse", "russian_roulette", "krylov"])
+def test_gradients_are_linear_in_the_cotangents(log_det):
+    """A batch is the sum of its examples, whatever their weights; scales pass through."""
+    layer, x = pair(log_det), tf.constant(np.random.randn(4, D))
+    weights = np.array([0.5, 2.0, 0.0, -1.0])
+    whole = gradients(layer, x, weights, 0.0)
+    parts = [gradients(layer, x, weights * unit, 0.0) for unit in np.eye(4)]
+    np.testing.assert_allclose(sum(parts), whole, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(
+        gradients(layer, x, 100.0 * weights, 0.0), 100.0 * whole, rtol=1e-9, atol=1e-10
+    )
+    assert np.abs(whole).max() > 1e-3
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_half_precision(policy):
+    keras.config.set_dtype_policy(policy)
+    try:
+        half = pair("russian_roulette")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    wide = pair("russian_roulette")
+    wide.set_weights(half.get_weights())
+    x = tf.random.normal((50, D))
+    found, expected = (
+        gradients(one, x, np.ones(50) / 50, dtype=tf.float32) for one in (half, wide)
+    )
+    assert np.linalg.norm(found - expected) < 3e-2 * np.linalg.norm(expected)
+
+
+def test_a_trained_pair_is_a_flow(tmp_path):
+    """Density of the exact Jacobian; inverses of data and samples, after loading, too."""
+    flow = snf_tf.Flow([pair("russian_roulette", jacobian_penalty=0.1)], event_shape=(D,))
+    x = np.random.randn(400, D).astype("float32")
+    x[:, 1] += np.sin(2 * x[:, 0])
+    flow.compile(keras.optimizers.Adam(1e-3))
+    history = flow.fit(x, batch_size=100, epochs=3, verbose=0).history
+    assert history["inverse_error"][-1] < 0.5
+    before, after = (flow.evaluate(x, verbose=0)["nll"] for _ in range(2))
+    assert before == after
+    flow.save(tmp_path / "flow.keras")
+    loaded = keras.saving.load_model(tmp_path / "flow.keras")
+    samples = flow.sample(300, seed=1)
+    for model in (flow, loaded):
+        assert np.abs(model.decode(model.encode(x)) - x).max() < 1e-4
+        z = model.encode(samples)
+        assert np.abs(model.encode(model.decode(z)) - z).max() < 1e-4
+    np.testing.assert_array_equal(loaded.log_prob(x), flow.log_prob(x))
+    y = flow.bijector.forward(tf.constant(flow.encode(x[:5])))
+    np.testing.assert_allclose(y, x[:5], atol=1e-4)
+
+
+def test_a_map_without_an_inverse_is_refused():
+    made = pair()
+    network = made.forward
+    for weight in network.weights:
+        weight.assign(tf.zeros_like(weight))
+    # x + tanh-like hump: h folds over.
+    network.chains[0].layers[0].kernel.assign(10.0 * tf.ones((D, 8)))
+    network.chains[0].layers[2].kernel.assign(-1.0 * tf.ones((8, D)))
+    with pytest.raises(ValueError, match=r"must find an x with f\(x\) = z(.|\n)*Received: values"):
+        made.inverse(5.0 * tf.ones((2, D)))
+
+
+def test_fit_warns_and_stops():
+    made = pair(spread=2.0)
+    flow = snf_tf.Flow([made], event_shape=(D,))
+    flow.compile(keras.optimizers.SGD(0.0))
+    x = np.random.randn(20, D).astype("float32")
+    with (
+        pytest.warns(UserWarning, match="cannot be trusted"),
+        pytest.raises(FloatingPointError, match=r"two epochs in a row(.|\n)*jacobian_penalty"),
+    ):
+        flow.fit(x, batch_size=10, epochs=4, verbose=0)
+
+
+NETWORKS = networks.ResidualNetwork((4,)), networks.ResidualNetwork((4,))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: layers.SelfNormalizingPair(tf.identity, NETWORKS[0]), "forward must be a Keras"),
+        (lambda: layers.SelfNormalizingPair(NETWORKS[0], NETWORKS[0]), "must be two networks"),
+        (lambda: layers.SelfNormalizingPair(*NETWORKS, "exact"), "log_det must be one of"),
+        (lambda: layers.SelfNormalizingPair(*NETWORKS, probe="uniform"), "probe must be"),
+        (lambda: layers.SelfNormalizingPair(*NETWORKS, penalty="l1"), "penalty must be one of"),
+        (lambda: layers.SelfNormalizingPair(*NETWORKS, noise=-1.0), "noise must not be negative"),
+        (
+            lambda: layers.SelfNormalizingPair(NETWORKS[0], keras.layers.Dense(2)).build((None, D)),
+            "inverse network of a pair must keep the shape",
+        ),
+        (lambda: layers.LearnedInverse(terms=1.5), "terms must be an integer"),
+        (
+            lambda: layers.SelfNormalizingDense(
+                inverse_method=layers.LearnedInverse(terms=2)
+            ).build((None, D)),
+            "leave terms at 0",
+        ),
+        (lambda: networks.ResidualNetwork((4,), kernel_sizes=(3,)), "one size more"),
+        (lambda: networks.ResidualNetwork((4,), blocks=0), "blocks must be"),
+    ],
+)
+def test_mistakes(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

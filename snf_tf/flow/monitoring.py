@@ -59,7 +59,8 @@ class FitMonitor(keras.callbacks.Callback):
                 f"The learned inverse of {name} is off by {logs['inverse_error']:.3g} times the "
                 "length of random vectors: its gradient of log|det| cannot be trusted, and the "
                 "surrogate may fall while the exact nll does not. Data in which some directions "
-                'hardly vary do not teach them. Take inverse_method="projected" or '
-                '"newton_schulz", or an exact layer; for convolutions "least_squares".',
+                "hardly vary do not teach them. Take LearnedInverse(jacobian_penalty=10.0), "
+                '"projected" or "newton_schulz" as inverse_method, or an exact layer; for '
+                'convolutions "least_squares".',
                 stacklevel=2,
             )

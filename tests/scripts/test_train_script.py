@@ -103,7 +103,7 @@ def test_configs_parse_and_state_what_they_expect(config, parse):
     comments = itertools.takewhile(lambda line: line.startswith("#"), lines)
     header = " ".join(line.removeprefix("# ") for line in comments)
     assert re.match(
-        r"SNF Table [12], row |RF (Table [1-5], row|Figs?\.|Sec\.) |"
+        r"SNF (Table [125], row |A\.5|Sec\. )|RF (Table [1-5], row|Figs?\.|Sec\.) |"
         r"(i-DenseNet|Monotone flow) \(\w.* 202\d\)",
         header,
     )

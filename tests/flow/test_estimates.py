@@ -62,7 +62,14 @@ def test_log_prob_is_refused(estimating):
         bijector.inverse_log_det_jacobian(data)
 
 
-@pytest.mark.parametrize("log_det", ["russian_roulette", "truncated_series", layers.Krylov(8)])
+@pytest.mark.parametrize(
+    "log_det",
+    [
+        "russian_roulette",
+        "truncated_series",
+        pytest.param(layers.Krylov(8), marks=pytest.mark.slow),
+    ],
+)
 def test_estimates_are_of_the_exact_value(exact, log_det):
     """At the same dequantization noise: within 5 standard errors in every row."""
     made = flow(log_det)
@@ -149,7 +156,9 @@ def test_served(estimating, exact, tmp_path):
     assert not hasattr(endpoints, "estimate_log_prob")
 
 
-@pytest.mark.parametrize("log_det", ["russian_roulette", layers.Krylov(3)])
+@pytest.mark.parametrize(
+    "log_det", ["russian_roulette", pytest.param(layers.Krylov(3), marks=pytest.mark.slow)]
+)
 def test_two_devices_train_as_one(log_det):
     """The same probes, terms and norms: 10 SGD steps with the same global batch."""
     x = np.random.RandomState(0).randn(120, 5).astype("float32")

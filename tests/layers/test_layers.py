@@ -126,7 +126,7 @@ def test_decoded_images_lie_in_their_range():
         ),
         (
             lambda: layers.SelfNormalizingDense(1.0, inverse_method="projected"),
-            "leave out reconstruction_weight",
+            "give one of reconstruction_weight",
         ),
         (
             lambda: layers.SelfNormalizingConv2D(3, inverse_method="projected"),

@@ -60,7 +60,7 @@ def test_a_block_of_given_weights():
     [
         (layers.TruncatedSeries(200), False, True),
         (layers.TruncatedSeries(200), True, False),
-        (layers.Krylov(D), True, True),
+        pytest.param(layers.Krylov(D), True, True, marks=pytest.mark.slow),
         (layers.Krylov(D), False, False),
     ],
 )

@@ -19,7 +19,13 @@ def small_glow(**options):
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("mixing", MIXINGS)
+@pytest.mark.parametrize(
+    "mixing",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in ("emerging", "exponential") else [])
+        for name in MIXINGS
+    ],
+)
 def test_log_prob_against_the_whole_jacobian(mixing):
     flow = small_glow(
         mixing=mixing, kernel_size=3 if mixing in ("exact", "self_normalizing") else None

@@ -46,6 +46,19 @@ def test_acceleration_saves_steps():
     assert int(found.steps) < 0.3 * steps
 
 
+def test_acceleration_does_not_leap():
+    """A contraction that is far from linear: without safeguards some points go to 1e12."""
+    random = np.random.RandomState(0)
+    forth = random.randn(2, 64)
+    forth /= np.linalg.norm(forth, 2)
+    back = tf.constant(0.95 / 3 * np.linalg.pinv(forth), tf.float32)
+    forth = tf.constant(3 * forth, tf.float32)
+    z = tf.constant(4 * random.randn(1000, 2), tf.float32)
+    found = ops.fixed_point(lambda x: z + tf.matmul(tf.sin(tf.matmul(x, forth)), back), z, 0.95)
+    assert bool(found.converged)
+    assert int(found.steps) < 60
+
+
 def test_examples_do_not_touch_each_other():
     matrix = contraction(8, 0.9)
     z = tf.constant(np.random.randn(5, 8) * np.array([[1e-3], [1.0], [10.0], [0.0], [100.0]]))

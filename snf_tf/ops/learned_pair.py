@@ -106,11 +106,7 @@ def learned_pair(
             of_own = [share * part for part in of_own]
             of_others = [tf.zeros_like(part) for part in others]
             if probe is not None:
-                with tf.GradientTape() as apart:
-                    apart.watch(others)
-                    image = g(tf.stop_gradient(z))
-                direct = apart.gradient(image, others, -dx, unconnected_gradients="zero")
-                of_others = _sum(direct, gradient(opposite, -dl, others))
+                of_others = _sum(gradient(back, -dx, others), gradient(opposite, -dl, others))
                 of_others = [share * part for part in of_others]
             of_error = gradient(error, de, [*own, *others])
             dx += gradient(surrogate, dl, x)
@@ -174,7 +170,9 @@ def pair_inverse(
     return FixedPoint(*apply(*map(tf.convert_to_tensor, [z, *values])))
 
 
-def inverse_log_det(function: Callable, x: tf.Tensor, inverse: Callable, probe, dtype) -> tf.Tensor:
+def inverse_log_det(
+    function: Callable, x: tf.Tensor, inverse: Callable, probe: tf.Tensor, dtype: tf.DType
+) -> tf.Tensor:
     """Returns zeros `(batch,)` with the gradient v^T G dJ v: the estimator of the paper."""
     products = Products(function, x, inverse)
     probe = tf.cast(probe, x.dtype)

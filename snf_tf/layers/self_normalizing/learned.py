@@ -67,6 +67,12 @@ class LearnedInverse(InverseMethod):
         if not self.penalty.adapts:
             self.untold += ("reconstruction_weight",)
 
+    @property
+    def has_default_penalties(self) -> bool:
+        """Returns whether both penalties are those of `LearnedInverse()`."""
+        defaults = LearnedInverse(terms=self.terms).get_config()
+        return self.get_config() == defaults
+
     def initial_state(self, layer: Any) -> dict[str, StateWeight]:
         if self.terms:
             raise ValueError(

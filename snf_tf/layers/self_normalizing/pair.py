@@ -120,6 +120,11 @@ class SelfNormalizingPair(FlowLayer):
             check_number(name, value)
         self.forward, self.inverse_network = forward, inverse
         self.log_det = resolve(log_det, ESTIMATORS, "log_det")
+        if self.log_det.shares_gradient and not self.log_det.has_default_penalties:
+            raise ValueError(
+                "A pair takes penalty and jacobian_penalty itself: leave them out of log_det. "
+                f"Received: log_det with {self.log_det.get_config()}"
+            )
         self.probe = probe
         self.penalty = resolve(penalty, PENALTIES, "penalty")
         self.jacobian_penalty, self.noise, self.prior_weight = numbers.values()
@@ -195,9 +200,12 @@ class SelfNormalizingPair(FlowLayer):
         error = found.error + self._further_errors(tf.stop_gradient(x), seed)
         loss, state = self.penalty(error, self.inverse_state)
         x = tf.stop_gradient(x)
-        judged = self._jacobian_error(x[:_JUDGED], probe[:_JUDGED])
-        judged /= tf.reduce_sum(tf.square(probe[:_JUDGED]))
-        self.judgement.assign(tf.cast(tf.sqrt(tf.reduce_sum(judged)), self.judgement.dtype))
+        # A replica may have no row of a last batch.
+        judged = tf.math.divide_no_nan(
+            tf.reduce_sum(self._jacobian_error(x[:_JUDGED], probe[:_JUDGED])),
+            tf.reduce_sum(tf.square(probe[:_JUDGED])),
+        )
+        self.judgement.assign(tf.cast(tf.sqrt(judged), self.judgement.dtype))
         if self.jacobian_penalty > 0:
             loss += self.jacobian_penalty * ops.batch_mean(self._jacobian_error(x, probe))
         self.add_loss(loss)
@@ -226,11 +234,8 @@ class SelfNormalizingPair(FlowLayer):
         approximate = self._g(z)
         if not exact:
             return approximate
-        g, values = (
-            networks.as_function(self.inverse_network),
-            self.inverse_network.trainable_variables,
-        )
-        constants = [tf.convert_to_tensor(value) for value in values]
+        g = networks.as_function(self.inverse_network)
+        constants = [tf.convert_to_tensor(v) for v in self.inverse_network.trainable_variables]
         x = ops.pair_inverse(
             networks.as_function(self.forward),
             lambda z: g(z, *constants),
@@ -256,11 +261,8 @@ class SelfNormalizingPair(FlowLayer):
         x, z = self.widen(x), self.widen(z)
         probe = self._draw(self.probe, x, ops.row_seed(0), 0)
         errors = self._jacobian_error(x, probe) / self._squares(probe)
-        state = {
-            name: tf.convert_to_tensor(weight)
-            for name, weight in self.inverse_state.items()
-            if self.penalty.adapts
-        }
+        told = self.inverse_state if self.penalty.adapts else {}
+        state = {name: tf.convert_to_tensor(weight) for name, weight in told.items()}
         return {
             "reconstruction_error": ops.batch_mean(self._squares(self._g(z) - x)),
             "inverse_error": tf.sqrt(tf.reduce_max(errors)),

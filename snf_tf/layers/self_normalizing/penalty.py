@@ -118,7 +118,9 @@ class GECO(Penalty):
         check_number("rate", rate)
         check_number("weight", weight)
         if not weight > 0:
-            raise ValueError(f"GECO multiplies its weight: it must be positive. Received: {weight}")
+            raise ValueError(
+                f"GECO multiplies its weight: it must be positive. Received: weight={weight}"
+            )
         check_number("momentum", momentum)
         if not momentum < 1:
             raise ValueError(f"momentum must be in [0, 1). Received: momentum={momentum!r}")

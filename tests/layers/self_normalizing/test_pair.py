@@ -125,6 +125,10 @@ NETWORKS = networks.ResidualNetwork((4,)), networks.ResidualNetwork((4,))
             lambda: layers.SelfNormalizingPair(NETWORKS[0], keras.layers.Dense(2)).build((None, D)),
             "inverse network of a pair must keep the shape",
         ),
+        (
+            lambda: layers.SelfNormalizingPair(*NETWORKS, layers.LearnedInverse("geco")),
+            "leave them out of log_det",
+        ),
         (lambda: layers.LearnedInverse(terms=1.5), "terms must be an integer"),
         (
             lambda: layers.SelfNormalizingDense(

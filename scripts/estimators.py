@@ -21,6 +21,7 @@ from absl import flags
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "Directory of a run that has come to its end.")
 _MEMORY = flags.DEFINE_bool("memory", False, "Measure memory instead.")
 _EXAMPLES, _PROBES, _LONGEST = 10, 40, 400
+_INVERTED = 100
 _COUNTS = (4, 6)
 _MODES = {
     "series gradient": 'dict(log_det=layers.TruncatedSeries(10, "series"), early=False)',
@@ -73,6 +74,37 @@ def main(_) -> None:
     print(f"{' | '.join(names)} | roulette |\n|{'---|' * (4 + 4 * len(_COUNTS) + 1)}")
     for name, group in jacobians.items():
         _print_row(name, group)
+    if _RUN_DIR.value:
+        _print_inverses(_RUN_DIR.value)
+
+
+def _print_inverses(run_dir):
+    """Prints evaluations of g until the inverses of all test examples are found in a block."""
+    import tensorflow as tf
+
+    from snf_tf import layers, ops
+    from snf_tf.data import load_dataset
+    from snf_tf.training import load_run
+
+    flow = load_run(run_dir)
+    flow.prepare()
+    x = tf.constant(load_dataset().test[:_INVERTED])
+    print("\n| block | accelerated | plain |\n|---|---|---|")
+    steps = [s for s in flow.steps(x, seed=0) if isinstance(s.layer, layers.ResidualBlock)]
+    for index, step in enumerate(steps):
+        network, z, bound = step.layer.network, step.z, float(step.layer.bound)
+        found = ops.fixed_point(lambda x, g=network, z=z: z - g(x), z, bound)
+        # The same rule of stopping.
+        limit = 4 * np.finfo("float32").eps * np.maximum(_lengths(step.x), _lengths(z))
+        y, count, residual = z, 0, np.inf
+        while count < _LONGEST and (residual > limit).any():
+            image = z - network(y)
+            y, count, residual = image, count + 1, _lengths(image - y)
+        print(f"| {index + 1} | {int(found.steps)} | {count} |", flush=True)
+
+
+def _lengths(rows):
+    return np.linalg.norm(np.reshape(rows, (len(rows), -1)), axis=1)
 
 
 def _matrices():

@@ -219,6 +219,20 @@ CASES = {
         weight=_small,
         jit=False,
     ),
+    "SelfNormalizingPair-attention": Case(
+        lambda: layers.SelfNormalizingPair(
+            networks.AttentionNetwork(2, 4, 2), networks.AttentionNetwork(2, 4, 2), "krylov"
+        ),
+        (2, 4, 1),
+        weight=_small,
+        jit=False,
+    ),
+    "SelfNormalizingResidualBlock": Case(
+        lambda: layers.SelfNormalizingResidualBlock(keras.layers.Dense(3, "tanh")),
+        (3,),
+        weight=_small,
+        jit=False,
+    ),
     "Squeeze": Case(layers.Squeeze, (4, 6, 3)),
     "Flatten": Case(layers.Flatten, (2, 3, 4)),
     "Dequantize": Case(layers.Dequantize, (3, 3, 2), draw=_integers),

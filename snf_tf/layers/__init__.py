@@ -36,6 +36,7 @@ from snf_tf.layers.self_normalizing import (
     SelfNormalizingConv2D,
     SelfNormalizingDense,
     SelfNormalizingPair,
+    SelfNormalizingResidualBlock,
 )
 from snf_tf.layers.spline import SplineActivation
 from snf_tf.layers.term_distributions import ByBound, Geometric, Poisson
@@ -88,6 +89,7 @@ __all__ = [
     "SelfNormalizingConv2D",
     "SelfNormalizingDense",
     "SelfNormalizingPair",
+    "SelfNormalizingResidualBlock",
     "SigmoidScale",
     "SmoothLeakyReLU",
     "SmoothTanh",

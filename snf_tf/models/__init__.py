@@ -10,9 +10,10 @@ from snf_tf import networks as _networks
 from snf_tf.models.convolutional import convolutional
 from snf_tf.models.fully_connected import fully_connected
 from snf_tf.models.glow import glow
+from snf_tf.models.learned_pairs import learned_pairs
 from snf_tf.models.residual_flow import residual_flow
 
-__all__ = ["convolutional", "fully_connected", "glow", "residual_flow"]
+__all__ = ["convolutional", "fully_connected", "glow", "learned_pairs", "residual_flow"]
 
 for _name in _layers.__all__:
     _gin.external_configurable(getattr(_layers, _name), module="snf_tf.layers")

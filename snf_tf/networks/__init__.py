@@ -1,6 +1,7 @@
 """Networks inside bijections: plain Keras layers that are no bijections themselves."""
 
 from snf_tf.networks.as_function import as_function
+from snf_tf.networks.attention_network import AttentionNetwork
 from snf_tf.networks.conditioners import ZeroConv2D, default_conditioner
 from snf_tf.networks.dense_net import LipschitzDenseNet
 from snf_tf.networks.feature_head import FeatureHead
@@ -14,9 +15,11 @@ from snf_tf.networks.lipschitz_activations import CLipSwish, LipSwish
 from snf_tf.networks.lipschitz_network import LipschitzNetwork
 from snf_tf.networks.norm_order import NormOrder
 from snf_tf.networks.residual_network import ResidualNetwork
+from snf_tf.networks.shortcut import Shortcut
 from snf_tf.networks.spectral import SpectralConv2D, SpectralDense
 
 __all__ = [
+    "AttentionNetwork",
     "CLipSwish",
     "FeatureHead",
     "LipSwish",
@@ -25,6 +28,7 @@ __all__ = [
     "LipschitzNetwork",
     "NormOrder",
     "ResidualNetwork",
+    "Shortcut",
     "SpectralConv2D",
     "SpectralDense",
     "ZeroConv2D",

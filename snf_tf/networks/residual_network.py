@@ -12,7 +12,8 @@ class ResidualNetwork(keras.layers.Layer):
     """`h <- h + linear(activation(... linear(h)))` for each block; the identity at first.
 
     The last linear map of every block starts at zero. Two such networks make a good
-    `snf_tf.layers.SelfNormalizingPair`: each begins as the other's inverse.
+    `snf_tf.layers.SelfNormalizingPair`: each begins as the other's inverse. Called on
+    `[x, context]`, every block sees h and the context, `(batch, C)`, at each pixel of an image.
 
     Args:
         widths: Hidden units, or channels, of a block.
@@ -52,10 +53,13 @@ class ResidualNetwork(keras.layers.Layer):
         self.activation = activation
 
     def build(self, input_shape: tuple[Any, ...]) -> None:
+        is_conditional = isinstance(input_shape[0], (tuple, list))
+        shape = tuple(input_shape[0] if is_conditional else input_shape)
+        seen = (*shape[:-1], shape[-1] + input_shape[1][-1]) if is_conditional else shape
         self.chains = []
         for _ in range(self.blocks):
             layers: list[keras.layers.Layer] = []
-            for index, width in enumerate((*self.widths, input_shape[-1])):
+            for index, width in enumerate((*self.widths, shape[-1])):
                 last = index == len(self.widths)
                 options = {"dtype": self.dtype_policy}
                 if last:
@@ -68,15 +72,21 @@ class ResidualNetwork(keras.layers.Layer):
                 if not last:
                     layers.append(keras.layers.Activation(self.activation, dtype=self.dtype_policy))
             chain = keras.Sequential(layers)
-            chain.build(input_shape)
+            chain.build(seen)
             self.chains.append(chain)
 
     def compute_output_shape(self, input_shape: tuple[Any, ...]):
-        return input_shape
+        return input_shape[0] if isinstance(input_shape[0], (tuple, list)) else input_shape
 
-    def call(self, x: tf.Tensor) -> tf.Tensor:
+    def call(self, x: tf.Tensor | list[tf.Tensor]) -> tf.Tensor:
+        context = None
+        if isinstance(x, (tuple, list)):
+            x, context = x
+            ones = keras.ops.ones_like(x[..., :1])
+            context = keras.ops.reshape(context, (-1, *[1] * (len(x.shape) - 2), context.shape[-1]))
+            context = ones * keras.ops.cast(context, x.dtype)
         for chain in self.chains:
-            x += chain(x)
+            x += chain(x if context is None else keras.ops.concatenate([x, context], axis=-1))
         return x
 
     def get_config(self) -> dict[str, Any]:

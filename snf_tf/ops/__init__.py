@@ -64,6 +64,7 @@ from snf_tf.ops.likelihood import batch_mean, bits_per_dim, standard_normal_log_
 from snf_tf.ops.log_abs_det import log_abs_det
 from snf_tf.ops.log_det_series import power_series, series_log_det, series_weights
 from snf_tf.ops.monotone import monotone_inverse
+from snf_tf.ops.newton_krylov import Root, newton_krylov
 from snf_tf.ops.norms import (
     aol_dense_kernel,
     check_orders,
@@ -104,6 +105,7 @@ __all__ = [
     "KrylovEstimate",
     "LearnedPair",
     "PowerMethod",
+    "Root",
     "Solution",
     "affine_conv2d",
     "affine_matmul",
@@ -154,6 +156,7 @@ __all__ = [
     "log_det_by_gradient",
     "monotone_inverse",
     "multiplicity",
+    "newton_krylov",
     "newton_schulz_inverse",
     "normal_rows",
     "operator_norm",

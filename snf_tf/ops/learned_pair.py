@@ -12,13 +12,21 @@ f = x + h(x) it is the Neumann gradient of Residual Flows.
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
-from snf_tf.ops.fixed_point import FixedPoint, fixed_point
+from snf_tf.ops.fixed_point import fixed_point
 from snf_tf.ops.jacobian_products import Products, forward_product, inner
+from snf_tf.ops.newton_krylov import Root, least_residual, newton_krylov
 
 # How far I - G J contracts is not known: this makes errors of residuals.
 _CONTRACTION = 0.5
+# Steps of the fixed point, after which Newton's method goes on.
+_STEPS = 100
+# Krylov spaces of a linear system, one after the other.
+_RESTARTS = 20
+# Residuals of so many rounding errors are aimed at, and are taken for none.
+_AIM, _TOLERANCE = 4.0, 100.0
 Network = Callable[..., tf.Tensor]
 Estimator = Callable[[Callable, tf.Tensor, Callable], tf.Tensor]
 
@@ -122,11 +130,11 @@ def pair_inverse(
     inverse: Network,
     z: tf.Tensor,
     values: Sequence[tf.Tensor],
-) -> FixedPoint:
+) -> Root:
     """Solves f(x) = z by `x <- x + g(z) - g(f(x))`, accelerated by `snf_tf.ops.fixed_point`.
 
-    The gradient is that of the implicit function: `J^T a = dx` is solved in the same way, by
-    `a <- a + G^T (dx - J^T a)`. Where I - G J does not contract the iteration may fail.
+    Where I - G J does not contract, the iteration may fail: `newton_krylov` then goes on. The
+    gradient is that of the implicit function, `J^T a = dx`, from Krylov spaces of J^T G^T.
 
     Args:
         forward: As in `learned_pair`.
@@ -135,39 +143,71 @@ def pair_inverse(
         values: As there.
 
     Returns:
-        A `FixedPoint`, of which the user checks |f(x) - z|.
+        A `Root`. It has converged where `|f(x) - z|` is at most 100 rounding errors of
+        `sqrt(1 + |z|^2 + |g(z)|^2)`: not of x, as far away any residual is a rounding error.
     """
 
     @tf.custom_gradient
     def apply(z, *own):
+        dtype = z.dtype
+
+        def f(x):
+            return forward(x, *own)
+
         start = inverse(z)
-        found = fixed_point(lambda x: x + start - inverse(forward(x, *own)), start, _CONTRACTION)
-        x = tf.stop_gradient(found.value)
+        size = tf.sqrt(1.0 + inner(z, z, dtype) + inner(start, start, dtype))
+        limit = _TOLERANCE * np.finfo(dtype.as_numpy_dtype).eps * size
+        found = fixed_point(
+            lambda x: x + start - inverse(f(x)), start, _CONTRACTION, max_steps=_STEPS
+        )
+        difference = f(found.value) - z
+        residual = tf.sqrt(inner(difference, difference, dtype))
+        converged = tf.reduce_all(residual <= limit)
+
+        def newton():
+            # An example that the iteration has lost begins anew.
+            difference = f(start) - z
+            kept = residual**2 <= inner(difference, difference, dtype)
+            shape = [-1] + [1] * (z.shape.rank - 1)
+            begin = tf.where(tf.reshape(kept, shape), found.value, start)
+            root = newton_krylov(f, z, begin, inverse, limit * (_AIM / _TOLERANCE))
+            converged = tf.reduce_all(root.residual <= limit)
+            return root._replace(steps=root.steps + found.steps, converged=converged)
+
+        root = tf.cond(
+            converged, lambda: Root(found.value, found.steps, residual, converged), newton
+        )
+        x = tf.stop_gradient(root.value)
 
         def grad(dx, *_):
-            with tf.GradientTape(persistent=True) as tape:
+            with tf.GradientTape() as tape:
                 tape.watch([x, *own])
-                image = forward(x, *own)
-                apart = tf.stop_gradient(image)
-                tape.watch(apart)
-                back = inverse(apart)
-
-            def through_inverse(w):
-                return tape.gradient(back, apart, w, unconnected_gradients="zero")
-
-            first = through_inverse(dx)
-
-            def step(a):
-                product = tape.gradient(image, x, a, unconnected_gradients="zero")
-                return a + first - through_inverse(product)
-
-            a = fixed_point(step, first, _CONTRACTION).value
+                image = f(x)
+            products = Products(f, x, inverse)
+            b = _solve(lambda w: products.transposed(products.inverse_transposed(w)), dx)
+            a = products.inverse_transposed(b)
             of_values = tape.gradient(image, list(own), -a, unconnected_gradients="zero")
             return a, *of_values
 
-        return tuple(found), grad
+        return tuple(root), grad
 
-    return FixedPoint(*apply(*map(tf.convert_to_tensor, [z, *values])))
+    return Root(*apply(*map(tf.convert_to_tensor, [z, *values])))
+
+
+def _solve(product, y):
+    """Solves a linear system to rounding errors, by Krylov spaces one after the other."""
+    dtype = y.dtype
+    size = inner(y, y, dtype)
+    relative = _TOLERANCE * np.finfo(dtype.as_numpy_dtype).eps
+
+    def goes_on(step, x, left):
+        return (step < _RESTARTS) & tf.reduce_any(inner(left, left, dtype) > relative**2 * size)
+
+    def advance(step, x, left):
+        x += least_residual(product, left, 0.1 * relative).value
+        return step + 1, x, y - product(x)
+
+    return tf.while_loop(goes_on, advance, (tf.constant(0), tf.zeros_like(y), y))[1]
 
 
 def inverse_log_det(

@@ -8,6 +8,7 @@ from snf_tf.layers.self_normalizing.newton_schulz import NewtonSchulz
 from snf_tf.layers.self_normalizing.pair import SelfNormalizingPair
 from snf_tf.layers.self_normalizing.penalty import GECO, MDMM, FixedPenalty
 from snf_tf.layers.self_normalizing.projected import Projected
+from snf_tf.layers.self_normalizing.residual_block import SelfNormalizingResidualBlock
 
 __all__ = [
     "GECO",
@@ -20,4 +21,5 @@ __all__ = [
     "SelfNormalizingConv2D",
     "SelfNormalizingDense",
     "SelfNormalizingPair",
+    "SelfNormalizingResidualBlock",
 ]

@@ -5,10 +5,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from snf_tf import networks, ops
+from snf_tf import ops
 from snf_tf.layers.flow_layer import FlowLayer
 from snf_tf.layers.log_det_estimators import (
     LOG_DET_ESTIMATORS,
@@ -20,6 +19,7 @@ from snf_tf.layers.options import deserialized, resolve
 from snf_tf.layers.residual_map import PROBES
 from snf_tf.layers.self_normalizing.inverse_method import add_state
 from snf_tf.layers.self_normalizing.learned import LearnedInverse
+from snf_tf.layers.self_normalizing.pair_maps import PairMaps
 from snf_tf.layers.self_normalizing.penalty import PENALTIES, Penalty, check_number
 
 ESTIMATORS: Mapping[str, type] = {
@@ -34,8 +34,6 @@ _STEPS = 30
 _JUDGED = 4
 # For `ByBound`, which asks for the norm of I - G J.
 _NORM = 0.9
-# Relative residuals of the exact inverse, in rounding errors.
-_TOLERANCE = 100.0
 
 
 @keras.saving.register_keras_serializable("snf_tf")
@@ -69,6 +67,7 @@ class SelfNormalizingPair(FlowLayer):
         noise: Standard deviation of noise, at which the error is penalised, too; 0 for none.
         prior_weight: Weight of the error `|f(g(z)) - z|^2` of standard normal z, beside that of
             data.
+        conditional: Whether both networks are called on `[x, context]`.
         **kwargs: As in `keras.layers.Layer`.
 
     Attributes:
@@ -78,7 +77,7 @@ class SelfNormalizingPair(FlowLayer):
 
     Raises:
         ValueError: If an argument is none of these, or a network changes the shape. In `inverse`,
-            if no x is found with f(x) = z.
+            if no x is found with f(x) = z. If a conditional pair is given no context.
 
     Example:
         >>> networks = [snf_tf.networks.ResidualNetwork((16,)) for _ in range(2)]
@@ -89,7 +88,6 @@ class SelfNormalizingPair(FlowLayer):
         (True, 1)
     """
 
-    takes_context = False
     takes_seed = True
     has_approximate_inverse = True
     # Beyond, the series of I - G J diverges.
@@ -105,12 +103,13 @@ class SelfNormalizingPair(FlowLayer):
         jacobian_penalty: float = 0.0,
         noise: float = 0.0,
         prior_weight: float = 0.0,
+        conditional: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        for name, network in (("forward", forward), ("inverse", inverse)):
+        for network in (forward, inverse):
             if not isinstance(network, keras.layers.Layer):
-                raise ValueError(f"{name} must be a Keras layer or model. Received: {network!r}")
+                raise ValueError(f"forward and inverse must be Keras layers. Received: {network!r}")
         if forward is inverse:
             raise ValueError("forward and inverse must be two networks. Received: one, twice")
         if probe not in PROBES:
@@ -128,24 +127,43 @@ class SelfNormalizingPair(FlowLayer):
         self.probe = probe
         self.penalty = resolve(penalty, PENALTIES, "penalty")
         self.jacobian_penalty, self.noise, self.prior_weight = numbers.values()
+        self.conditional = bool(conditional)
         # XLA cannot differentiate a series of an unknown number of terms.
         self.supports_jit = False
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         super().build(input_shape)
-        shape = (None, *self.event_shape)
-        for name, network in (("forward", self.forward), ("inverse", self.inverse_network)):
-            output = network(keras.KerasTensor(shape, self.log_det_dtype))
-            if tuple(output.shape[1:]) != self.event_shape:
-                raise ValueError(
-                    f"The {name} network of a pair must keep the shape of x. "
-                    f"Received: {shape} is mapped to {tuple(output.shape)}"
-                )
+        self._waits_for_context = self.conditional and not (
+            self.forward.built and self.inverse_network.built
+        )
+        if not self.conditional:
+            self._build_networks()
         self.inverse_state = add_state(self, self.penalty.initial_state())
         self.judgement = self.add_weight(
             name="judgement", initializer="zeros", trainable=False, aggregation="only_first_replica"
         )
         self.add_noise_counter()
+
+    def _build_networks(self, context: tf.Tensor | None = None) -> None:
+        x = keras.KerasTensor((None, *self.event_shape), self.log_det_dtype)
+        for name, network in (("forward", self.forward), ("inverse", self.inverse_network)):
+            inputs = x
+            if context is not None:
+                inputs = [x, keras.KerasTensor((None, *context.shape[1:]), self.log_det_dtype)]
+            output = network(inputs)
+            if tuple(output.shape[1:]) != self.event_shape:
+                raise ValueError(
+                    f"The {name} network of a pair must keep the shape of x. "
+                    f"Received: {x.shape} is mapped to {tuple(output.shape)}"
+                )
+        self._waits_for_context = False
+
+    @property
+    def takes_context(self) -> bool:  # type: ignore[override]
+        return self.conditional
+
+    def unbuilt_parts(self) -> list[str]:
+        return [self.name] if self._waits_for_context else []
 
     @property
     def reconstruction_weight(self) -> keras.Variable:
@@ -169,17 +187,21 @@ class SelfNormalizingPair(FlowLayer):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         x = tf.cast(x, self.call_dtype(training))
         if training:
-            return self._train(x, ops.row_seed(self.next_seed() if seed is None else seed))
+            return self._train(x, context, self.next_seed() if seed is None else seed)
+        f = self._maps(context).f
         if self.log_det_kind == "exact":
             log_det = ops.brute_force_log_det(
-                lambda x: self._f(x) - x, x, tf.as_dtype(self.log_det_dtype)
+                lambda x: f(x) - x, x, tf.as_dtype(self.log_det_dtype)
             )
         else:
             probe = self._draw(self.probe, x, ops.row_seed(seed), 0)
-            log_det = ops.lanczos_log_det(self._f, x, probe, _STEPS, self.log_det_dtype)
-        return self._f(x), self.widen(log_det)
+            log_det = ops.lanczos_log_det(f, x, probe, _STEPS, self.log_det_dtype)
+        return f(x), self.widen(log_det)
 
-    def _train(self, x: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _train(
+        self, x: tf.Tensor, context: tf.Tensor | None, seed: tf.Tensor | int
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        maps, seed = self._maps(context), ops.row_seed(seed)
         probe = self._draw(self.probe, x, seed, 0)
         share = self.log_det.shares_gradient
 
@@ -188,84 +210,63 @@ class SelfNormalizingPair(FlowLayer):
             return self.log_det(LogDetProblem(f, x, probe, seed_of_terms, _NORM, ops.RESIDUAL, g))
 
         found = ops.learned_pair(
-            networks.as_function(self.forward),
-            networks.as_function(self.inverse_network),
+            maps.forward,
+            maps.inverse,
             x,
-            self.forward.trainable_variables,
-            self.inverse_network.trainable_variables,
+            maps.values,
+            maps.inverse_values,
             log_det,
             probe if share else None,
             tf.as_dtype(self.log_det_dtype),
         )
-        error = found.error + self._further_errors(tf.stop_gradient(x), seed)
-        loss, state = self.penalty(error, self.inverse_state)
         x = tf.stop_gradient(x)
-        # A replica may have no row of a last batch.
-        judged = tf.math.divide_no_nan(
-            tf.reduce_sum(self._jacobian_error(x[:_JUDGED], probe[:_JUDGED])),
-            tf.reduce_sum(tf.square(probe[:_JUDGED])),
-        )
-        self.judgement.assign(tf.cast(tf.sqrt(judged), self.judgement.dtype))
+        error, dtype = found.error, self.log_det_dtype
+        if self.noise > 0:
+            noisy = x + tf.cast(self.noise * self._draw("normal", x, seed, 2), x.dtype)
+            error += maps.data_error(noisy, dtype)
+        if self.prior_weight > 0:
+            z = tf.cast(self._draw("normal", x, seed, 3), x.dtype)
+            error += self.prior_weight * maps.latent_error(z, dtype)
+        loss, state = self.penalty(error, self.inverse_state)
+        few = self._maps(None if context is None else context[:_JUDGED])
+        judged = few.inverse_error(x[:_JUDGED], probe[:_JUDGED], dtype)
+        self.judgement.assign(tf.cast(judged, self.judgement.dtype))
         if self.jacobian_penalty > 0:
-            loss += self.jacobian_penalty * ops.batch_mean(self._jacobian_error(x, probe))
+            loss += self.jacobian_penalty * ops.batch_mean(maps.jacobian_error(x, probe, dtype))
         self.add_loss(loss)
         for name, value in state.items():
             self.inverse_state[name].assign(tf.cast(value, self.inverse_state[name].dtype))
         return found.z, found.log_det
 
-    def _further_errors(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Computes the errors of noisy data and of samples of the prior, `(batch,)`."""
-        total = tf.zeros(tf.shape(x)[:1], self.log_det_dtype)
-        if self.noise > 0:
-            noisy = x + tf.cast(self.noise * self._draw("normal", x, seed, 2), x.dtype)
-            total += self._squares(self._g(self._f(noisy)) - noisy)
-        if self.prior_weight > 0:
-            z = tf.cast(self._draw("normal", x, seed, 3), x.dtype)
-            total += self.prior_weight * self._squares(self._f(self._g(z)) - z)
-        return total
-
-    def _jacobian_error(self, x: tf.Tensor, probe: tf.Tensor) -> tf.Tensor:
-        dtype = tf.as_dtype(self.log_det_dtype)
-        return ops.jacobian_error(self._f, x, self._g, probe, dtype)
-
     def call_inverse(
         self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True
     ) -> tf.Tensor:
-        approximate = self._g(z)
+        maps = self._maps(context)
         if not exact:
-            return approximate
-        g = networks.as_function(self.inverse_network)
-        constants = [tf.convert_to_tensor(v) for v in self.inverse_network.trainable_variables]
-        x = ops.pair_inverse(
-            networks.as_function(self.forward),
-            lambda z: g(z, *constants),
-            z,
-            self.forward.trainable_variables,
-        ).value
-        residual = self._squares(self._f(x) - z)
-        # Not of the size of x: of an x far away any residual is as small as rounding errors.
-        size = 1.0 + self._squares(z) + self._squares(approximate)
-        rounding = _TOLERANCE * np.finfo(z.dtype.as_numpy_dtype).eps
-        valid = tf.reduce_all((residual <= rounding**2 * size) & tf.math.is_finite(size))
+            return maps.g(z)
+        root = ops.pair_inverse(maps.forward, maps.g, z, maps.values)
         message = (
             f"{self.name} must find an x with f(x) = z: is the pair invertible there, and trained? "
-            f"|f(x) - z|^2 must be at most {rounding**2:.1e} (1 + |z|^2 + |g(z)|^2)."
+            "|f(x) - z| must be at most 100 rounding errors of sqrt(1 + |z|^2 + |g(z)|^2)."
         )
-        with tf.control_dependencies([ops.require(valid, residual, message)]):
-            return tf.identity(x)
+        checked = ops.require(root.converged, root.residual, message)
+        with tf.control_dependencies([checked]):
+            return tf.identity(root.value)
 
     def inverse_error(self) -> tf.Tensor | None:
         return tf.convert_to_tensor(self.judgement)
 
     def diagnostics(self, x: tf.Tensor, z: tf.Tensor) -> Mapping[str, Any]:
-        x, z = self.widen(x), self.widen(z)
-        probe = self._draw(self.probe, x, ops.row_seed(0), 0)
-        errors = self._jacobian_error(x, probe) / self._squares(probe)
         told = self.inverse_state if self.penalty.adapts else {}
         state = {name: tf.convert_to_tensor(weight) for name, weight in told.items()}
+        if self.conditional:
+            # Of the last training call: here no context is known.
+            return {"inverse_error": tf.convert_to_tensor(self.judgement), **state}
+        x, dtype, maps = self.widen(x), self.log_det_dtype, self._maps(None)
+        probe = self._draw(self.probe, x, ops.row_seed(0), 0)
         return {
-            "reconstruction_error": ops.batch_mean(self._squares(self._g(z) - x)),
-            "inverse_error": tf.sqrt(tf.reduce_max(errors)),
+            "reconstruction_error": ops.batch_mean(maps.data_error(x, dtype)),
+            "inverse_error": maps.inverse_error(x, probe, dtype),
             **state,
         }
 
@@ -279,21 +280,24 @@ class SelfNormalizingPair(FlowLayer):
             "jacobian_penalty": self.jacobian_penalty,
             "noise": self.noise,
             "prior_weight": self.prior_weight,
+            "conditional": self.conditional,
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**deserialized(config))
 
-    def _f(self, x: tf.Tensor) -> tf.Tensor:
-        return tf.cast(self.forward(x, training=False), x.dtype)
-
-    def _g(self, z: tf.Tensor) -> tf.Tensor:
-        return tf.cast(self.inverse_network(z, training=False), z.dtype)
+    def _maps(self, context: tf.Tensor | None) -> PairMaps:
+        if not self.conditional:
+            context = None
+        elif context is None:
+            raise ValueError(f"{self.name} is conditional: give a context. Received: context=None")
+        else:
+            context = self.widen(context)
+            if self._waits_for_context:
+                self._build_networks(context)
+        return PairMaps.of(self.forward, self.inverse_network, context)
 
     def _draw(self, kind: str, x: tf.Tensor, seed: tf.Tensor, stream: int) -> tf.Tensor:
         noise = ops.fold_in(seed, stream)
         return PROBES[kind](noise, tf.shape(x), tf.as_dtype(self.log_det_dtype))
-
-    def _squares(self, rows: tf.Tensor) -> tf.Tensor:
-        return ops.inner(rows, rows, tf.as_dtype(self.log_det_dtype))

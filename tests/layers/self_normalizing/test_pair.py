@@ -85,6 +85,64 @@ def test_a_trained_pair_is_a_flow(tmp_path):
     np.testing.assert_allclose(y, x[:5], atol=1e-4)
 
 
+@pytest.mark.parametrize("shape", [(D,), (4, 4, 2)])
+def test_conditional_pairs(shape, tmp_path):
+    """Networks see the context: density, inverse, samples, and a flow that was loaded."""
+    sizes = None if len(shape) == 1 else (3, 3)
+    halves = [networks.ResidualNetwork((8,), 1, sizes) for _ in range(2)]
+    made = layers.SelfNormalizingPair(
+        *halves, "russian_roulette", noise=0.1, prior_weight=0.1, conditional=True
+    )
+    flow = snf_tf.Flow([made], event_shape=shape)
+    assert flow.takes_context
+    random = np.random.RandomState(0)
+    x, context = (random.randn(60, *s).astype("float32") for s in (shape, (2,)))
+    flow.compile(keras.optimizers.Adam(3e-2))
+    flow.fit(x, context=context, batch_size=20, epochs=2, verbose=0)
+    z = flow.encode(x, context=context)
+    np.testing.assert_allclose(flow.decode(z, context=context), x, atol=1e-4)
+    assert flow.sample(5, context=context[:1], seed=0).shape == (5, *shape)
+    # The exact density, row by row.
+    small = tf.constant(x[:3])
+    with tf.GradientTape() as tape:
+        tape.watch(small)
+        y = made.forward([small, tf.constant(context[:3])])
+    size = np.prod(shape)
+    jacobian = tape.batch_jacobian(y, small).numpy().reshape(3, size, size)
+    expected = np.linalg.slogdet(jacobian)[1] - 0.5 * (
+        np.square(y).reshape(3, -1).sum(1) + size * np.log(2 * np.pi)
+    )
+    np.testing.assert_allclose(flow.log_prob(x[:3], context=context[:3]), expected, rtol=1e-5)
+    assert np.abs(flow.log_prob(x[:3], context=context[3:6]) - expected).min() > 1e-4
+    flow.save(tmp_path / "flow.keras")
+    loaded = keras.saving.load_model(tmp_path / "flow.keras")
+    found = (model.log_prob(x, context=context) for model in (loaded, flow))
+    np.testing.assert_allclose(*found, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"is conditional: give a context"):
+        made(x)
+
+
+def test_inverses_by_newton():
+    """Where I - G J does not contract, Newton's method finds x, and its gradient."""
+    made = pair(spread=0.3)
+    made.inverse_network.chains[0].layers[2].bias.assign(3.0 * tf.ones(D))
+    kernel = made.inverse_network.chains[0].layers[2].kernel
+    kernel.assign(4.0 * tf.random.stateless_normal(kernel.shape, [1, 2]))
+    x = tf.constant(np.random.randn(50, D), tf.float32)
+    z = made(x)[0]
+    assert made.diagnostics(x, z)["inverse_error"] > 1.0
+    np.testing.assert_allclose(made.inverse(z), x, atol=1e-4)
+    with tf.GradientTape() as tape:
+        tape.watch(z)
+        total = tf.reduce_sum(made.inverse(z)[:, 0])
+    with tf.GradientTape() as forward_tape:
+        forward_tape.watch(x)
+        y = made(x)[0]
+    jacobian = forward_tape.batch_jacobian(y, x).numpy()
+    expected = np.linalg.inv(jacobian)[:, 0]
+    np.testing.assert_allclose(tape.gradient(total, z), expected, rtol=1e-3, atol=1e-4)
+
+
 def test_a_map_without_an_inverse_is_refused():
     made = pair()
     network = made.forward
@@ -115,7 +173,10 @@ NETWORKS = networks.ResidualNetwork((4,)), networks.ResidualNetwork((4,))
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: layers.SelfNormalizingPair(tf.identity, NETWORKS[0]), "forward must be a Keras"),
+        (
+            lambda: layers.SelfNormalizingPair(tf.identity, NETWORKS[0]),
+            "forward and inverse must be Keras",
+        ),
         (lambda: layers.SelfNormalizingPair(NETWORKS[0], NETWORKS[0]), "must be two networks"),
         (lambda: layers.SelfNormalizingPair(*NETWORKS, "exact"), "log_det must be one of"),
         (lambda: layers.SelfNormalizingPair(*NETWORKS, probe="uniform"), "probe must be"),

@@ -1,0 +1,72 @@
+"""Both networks of a pair as functions, with the context of a call."""
+
+from collections.abc import Callable
+from typing import NamedTuple, Self
+
+import keras
+import tensorflow as tf
+
+from snf_tf import networks, ops
+
+
+class PairMaps(NamedTuple):
+    """A map and its learned inverse as functions.
+
+    Attributes:
+        forward: Maps `(x, *values)` to z.
+        inverse: Maps `(z, *inverse_values)` to about x.
+        values: Those of the trained variables of forward.
+        inverse_values: Those of inverse.
+    """
+
+    forward: Callable[..., tf.Tensor]
+    inverse: Callable[..., tf.Tensor]
+    values: list[tf.Tensor]
+    inverse_values: list[tf.Tensor]
+
+    @classmethod
+    def of(
+        cls,
+        forward: keras.layers.Layer,
+        inverse: keras.layers.Layer,
+        context: tf.Tensor | None = None,
+    ) -> Self:
+        """Reads the values of two networks; `context` as in `snf_tf.networks.as_function`."""
+        pair = forward, inverse
+        return cls(
+            *(networks.as_function(network, context) for network in pair),
+            *([tf.convert_to_tensor(v) for v in network.trainable_variables] for network in pair),
+        )
+
+    def f(self, x: tf.Tensor) -> tf.Tensor:
+        """Computes z from x."""
+        return self.forward(x, *self.values)
+
+    def g(self, z: tf.Tensor) -> tf.Tensor:
+        """Computes about x from z."""
+        return self.inverse(z, *self.inverse_values)
+
+    def data_error(self, x: tf.Tensor, dtype: str) -> tf.Tensor:
+        """Computes |g(f(x)) - x|^2, `(batch,)`."""
+        return _squares(self.g(self.f(x)) - x, dtype)
+
+    def latent_error(self, z: tf.Tensor, dtype: str) -> tf.Tensor:
+        """Computes |f(g(z)) - z|^2, `(batch,)`."""
+        return _squares(self.f(self.g(z)) - z, dtype)
+
+    def jacobian_error(self, x: tf.Tensor, probe: tf.Tensor, dtype: str) -> tf.Tensor:
+        """Computes |G J v - v|^2, `(batch,)`, for a probe v; it trains the inverse alone."""
+        return ops.jacobian_error(self.f, x, self.g, probe, tf.as_dtype(dtype))
+
+    def inverse_error(self, x: tf.Tensor, probe: tf.Tensor, dtype: str) -> tf.Tensor:
+        """Computes |G J v - v| / |v| over a batch, a scalar; 0 of an empty one."""
+        # A replica may have no row of a last batch.
+        square = tf.math.divide_no_nan(
+            tf.reduce_sum(self.jacobian_error(x, probe, dtype)),
+            tf.reduce_sum(tf.square(tf.cast(probe, dtype))),
+        )
+        return tf.sqrt(square)
+
+
+def _squares(rows: tf.Tensor, dtype: str) -> tf.Tensor:
+    return ops.inner(rows, rows, tf.as_dtype(dtype))

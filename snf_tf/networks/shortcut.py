@@ -1,0 +1,50 @@
+"""A network with a shortcut around it."""
+
+from typing import Any, Self
+
+import keras
+import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable("snf_tf")
+class Shortcut(keras.layers.Layer):
+    """`x + network(x)`.
+
+    Args:
+        network: A Keras layer or model that keeps the shape of x.
+        **kwargs: As in `keras.layers.Layer`.
+
+    Raises:
+        ValueError: If network is no Keras layer.
+
+    Example:
+        >>> network = snf_tf.networks.Shortcut(keras.layers.Dense(2, kernel_initializer="zeros"))
+        >>> network(tf.ones((1, 2))).numpy()
+        array([[1., 1.]], dtype=float32)
+    """
+
+    def __init__(self, network: keras.layers.Layer, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not isinstance(network, keras.layers.Layer):
+            raise ValueError(f"network must be a Keras layer or model. Received: {network!r}")
+        self.network = network
+
+    def build(self, input_shape: tuple[Any, ...]) -> None:
+        if not self.network.built:
+            self.network.build(input_shape)
+
+    def compute_output_shape(self, input_shape: tuple[Any, ...]):
+        return input_shape
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        return x + self.network(x, training=training)
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {
+            "network": keras.saving.serialize_keras_object(self.network),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        network = keras.saving.deserialize_keras_object(config["network"])
+        return cls(**config | {"network": network})

@@ -32,10 +32,11 @@ class PairMaps(NamedTuple):
         context: tf.Tensor | None = None,
     ) -> Self:
         """Reads the values of two networks; `context` as in `snf_tf.networks.as_function`."""
-        pair = forward, inverse
         return cls(
-            *(networks.as_function(network, context) for network in pair),
-            *([tf.convert_to_tensor(v) for v in network.trainable_variables] for network in pair),
+            networks.as_function(forward, context),
+            networks.as_function(inverse, context),
+            [tf.convert_to_tensor(v) for v in forward.trainable_variables],
+            [tf.convert_to_tensor(v) for v in inverse.trainable_variables],
         )
 
     def f(self, x: tf.Tensor) -> tf.Tensor:

@@ -13,17 +13,23 @@ replicas, name, rows = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 8)
 import snf_tf
-from snf_tf import layers
+from snf_tf import layers, networks
 method = layers.LearnedInverse(name) if name in ("geco", "mdmm") else name
 devices = [f"CPU:{i}" for i in range(replicas)]
 strategy = tf.distribute.MirroredStrategy(devices) if replicas > 1 else tf.distribute.get_strategy()
 keras.utils.set_random_seed(0)
+def make_layer():
+    if name != "pair":
+        return layers.SelfNormalizingDense(inverse_method=method)
+    return layers.SelfNormalizingPair(
+        networks.ResidualNetwork((8,)), networks.ResidualNetwork((8,)), "russian_roulette",
+        penalty="geco", jacobian_penalty=0.1, noise=0.1, prior_weight=0.1)
 with strategy.scope():
-    flow = snf_tf.Flow(
-        [layers.SelfNormalizingDense(inverse_method=method), layers.SmoothLeakyReLU(),
-         layers.SelfNormalizingDense(inverse_method=method)], event_shape=(4,))
+    flow = snf_tf.Flow([make_layer(), layers.SmoothLeakyReLU(), make_layer()], event_shape=(4,))
+    random = np.random.RandomState(1)
     for layer in flow.bijections[::2]:
-        layer.kernel.assign(layer.kernel + np.random.RandomState(1).randn(4, 4) * 0.3)
+        for weight in layer.trainable_weights[:2]:
+            weight.assign(weight + random.randn(*weight.shape) * 0.3)
     flow.compile(optimizer=keras.optimizers.SGD(0.01))
 x = np.random.RandomState(0).randn(2 * rows, 4).astype("float32")
 seen = []
@@ -50,6 +56,7 @@ def results(replicas, method, rows):
     [
         (2, "learned", 16),
         (2, "geco", 15),
+        (2, "pair", 15),
         pytest.param(2, "mdmm", 15, marks=pytest.mark.slow),
         pytest.param(2, "projected", 15, marks=pytest.mark.slow),
         pytest.param(4, "learned", 14, marks=pytest.mark.slow),

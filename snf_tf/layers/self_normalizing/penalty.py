@@ -177,9 +177,9 @@ class MDMM(Penalty):
 
     def __init__(
         self,
-        tolerance: float = 0.1,
-        rate: float = 1e-2,
-        damping: float = 1.0,
+        tolerance: float = 1.0,
+        rate: float = 1e-3,
+        damping: float = 1e-2,
         weight: float = 1.0,
     ) -> None:
         options = {"tolerance": tolerance, "rate": rate, "damping": damping, "weight": weight}

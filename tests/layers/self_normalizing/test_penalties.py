@@ -20,7 +20,7 @@ def geco(errors, tolerance=0.0, rate=1e-3, momentum=0.9, weight=1.0):
     return used, weight
 
 
-def mdmm(errors, tolerance=0.1, rate=1e-2, damping=1.0, weight=1.0):
+def mdmm(errors, tolerance=1.0, rate=1e-3, damping=1e-2, weight=1.0):
     used = []
     for error in errors:
         used.append(max(0.0, weight + damping * (error - tolerance)))

@@ -158,6 +158,18 @@ CASES = {
         lambda: layers.Coupling(mask=layers.Channels(flip=True), width=5), (6,), weight=_small
     ),
     "Coupling-additive": Case(lambda: layers.Coupling("additive", width=5), (2, 3, 4)),
+    "Autoregressive": Case(lambda: layers.Autoregressive(widths=(12, 12)), (5,), weight=_small),
+    "Autoregressive-inverse": Case(
+        lambda: layers.Autoregressive(layers.Affine("tanh"), direction="inverse", order="random"),
+        (6,),
+        weight=_small,
+    ),
+    "Autoregressive-additive": Case(
+        lambda: layers.Autoregressive(
+            "additive", networks.MADE(1, (9, 9), "reversed", residual=True)
+        ),
+        (4,),
+    ),
     "FactorOut": Case(
         lambda: layers.FactorOut(layers.AffineCoupling(width=3)), (3, 2, 4), weight=_small
     ),

@@ -2,6 +2,7 @@
 
 from snf_tf.layers.act_norm import ActNorm
 from snf_tf.layers.activations import LeakyReLU, SmoothLeakyReLU, SmoothTanh
+from snf_tf.layers.autoregressive import Autoregressive
 from snf_tf.layers.bijection import Bijection, Step
 from snf_tf.layers.conv import ExactConv2D
 from snf_tf.layers.conv1x1 import HouseholderConv1x1, InvertibleConv1x1
@@ -49,6 +50,7 @@ __all__ = [
     "Additive",
     "Affine",
     "AffineCoupling",
+    "Autoregressive",
     "Bijection",
     "BruteForce",
     "ByBound",

@@ -96,6 +96,7 @@ from snf_tf.ops.spline import (
     spline_knots,
 )
 from snf_tf.ops.swish import swish
+from snf_tf.ops.triangular import TriangularFixedPoint, triangular_fixed_point
 
 __all__ = [
     "MONOTONE",
@@ -105,6 +106,7 @@ __all__ = [
     "LearnedPair",
     "PowerMethod",
     "Solution",
+    "TriangularFixedPoint",
     "affine_conv2d",
     "affine_matmul",
     "angle",
@@ -188,6 +190,7 @@ __all__ = [
     "spline_knots",
     "standard_normal_log_prob",
     "swish",
+    "triangular_fixed_point",
     "uniform_rows",
     "unit_rows",
     "vector_norm",

@@ -89,11 +89,12 @@ class Autoregressive(FlowLayer):
         self.network = self.given_network or MADE(
             count, self.widths, self.order, dtype=self.dtype_policy
         )
-        shapes = [self.event_shape, self.context_shape]
-        inputs = [
-            keras.KerasTensor((None, *s), self.log_det_dtype) for s in shapes if s is not None
-        ]
-        output = self.network(inputs if len(inputs) == 2 else inputs[0])
+        x = keras.KerasTensor((None, *self.event_shape), self.log_det_dtype)
+        if self.context_shape is None:
+            output = self.network(x)
+        else:
+            context = keras.KerasTensor((None, *self.context_shape), self.log_det_dtype)
+            output = self.network([x, context])
         if tuple(output.shape[1:]) != (*self.event_shape, count):
             raise ValueError(
                 f"The network of {self.name} must map x to one more axis, the last, of {count} "

@@ -18,7 +18,7 @@ def reference(network, x, context=None):
         "random": list(np.random.default_rng(network.seed).permutation(size) + 1),
     }[network.order]
     lowest = 1 if context is None and size > 1 else 0
-    values, degrees = x, places
+    values, degrees, total = x, places, 0.0
     for index, layer in enumerate(network.hidden):
         units = []
         own = [
@@ -33,7 +33,7 @@ def reference(network, x, context=None):
                 h += context.reshape(len(x), -1) @ network.from_context.kernel.numpy()[:, unit]
             units.append(h)
         new = np.stack(units, axis=1)
-        total = total + new if index and network.residual else new
+        total = total + new if network.residual else new
         values, degrees = np.maximum(total, 0.0), own
     outputs = np.zeros((len(x), size, network.outputs))
     for d in range(size):

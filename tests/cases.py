@@ -170,6 +170,18 @@ CASES = {
         ),
         (4,),
     ),
+    "Bounded": Case(
+        lambda: layers.Bounded(-1.0, 2.5), (3, 2), lambda shape: np.random.uniform(-0.9, 2.4, shape)
+    ),
+    "Bounded-low": Case(
+        lambda: layers.Bounded(low=1.0), (5,), lambda shape: 1.0 + np.random.gamma(1.0, size=shape)
+    ),
+    "Bounded-mixed": Case(
+        lambda: layers.Bounded([0.0, None, -1.0, None], [2.0, None, None, 1.5]),
+        (2, 4),
+        lambda shape: np.random.uniform(0.1, 1.4, shape),
+    ),
+    "Bounded-none": Case(layers.Bounded, (3,)),
     "FactorOut": Case(
         lambda: layers.FactorOut(layers.AffineCoupling(width=3)), (3, 2, 4), weight=_small
     ),

@@ -4,6 +4,7 @@ from snf_tf.layers.act_norm import ActNorm
 from snf_tf.layers.activations import LeakyReLU, SmoothLeakyReLU, SmoothTanh
 from snf_tf.layers.autoregressive import Autoregressive
 from snf_tf.layers.bijection import Bijection, Step
+from snf_tf.layers.bounded import Bounded
 from snf_tf.layers.conv import ExactConv2D
 from snf_tf.layers.conv1x1 import HouseholderConv1x1, InvertibleConv1x1
 from snf_tf.layers.convolution_exponential import ConvolutionExponential
@@ -52,6 +53,7 @@ __all__ = [
     "AffineCoupling",
     "Autoregressive",
     "Bijection",
+    "Bounded",
     "BruteForce",
     "ByBound",
     "Channels",

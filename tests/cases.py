@@ -246,6 +246,20 @@ CASES = {
     "Squeeze": Case(layers.Squeeze, (4, 6, 3)),
     "Flatten": Case(layers.Flatten, (2, 3, 4)),
     "Dequantize": Case(layers.Dequantize, (3, 3, 2), draw=_integers),
+    "VariationalDequantize": Case(
+        lambda: layers.VariationalDequantize(
+            layers.Autoregressive(widths=(6, 6), context_shape=(4,)), bins=4
+        ),
+        (4,),
+        draw=lambda shape: np.random.randint(0, 4, shape).astype(float),
+    ),
+    "VariationalDequantize-images": Case(
+        lambda: layers.VariationalDequantize(
+            Flow([layers.ActNorm(), layers.SmoothTanh()], event_shape=(2, 3, 1))
+        ),
+        (2, 3, 1),
+        draw=_integers,
+    ),
     "Scale": Case(lambda: layers.Scale(-0.3), (3, 5)),
     "FromBijector-affine": Case(lambda: layers.FromBijector(affine_bijector), (3,), jit=False),
     "FromBijector-spline": Case(lambda: layers.FromBijector(spline_bijector), (4, 3), jit=False),

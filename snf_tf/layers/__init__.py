@@ -42,6 +42,7 @@ from snf_tf.layers.self_normalizing import (
 from snf_tf.layers.spline import SplineActivation
 from snf_tf.layers.term_distributions import ByBound, Geometric, Poisson
 from snf_tf.layers.transforms import Additive, Affine, ExpScale, SigmoidScale, TanhScale
+from snf_tf.layers.variational_dequantize import VariationalDequantize
 
 __all__ = [
     "GECO",
@@ -100,4 +101,5 @@ __all__ = [
     "Step",
     "TanhScale",
     "TruncatedSeries",
+    "VariationalDequantize",
 ]

@@ -5,7 +5,7 @@ import functools
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from absl import app, flags, logging
@@ -93,9 +93,14 @@ def _without_stderr():
         os.close(stderr)
 
 
+def likelihood_kind(results: Mapping, name: str) -> str:
+    """Returns what the name of a likelihood ends in: nothing where it is exact."""
+    return next(kind for kind in ("", "_estimate", "_bound") if f"{name}{kind}" in results)
+
+
 def test_likelihood(results: dict) -> str:
     """Says the likelihoods of `results.json` in words, with their kind."""
-    kind = "" if "test_nll" in results else "_estimate"
+    kind = likelihood_kind(results, "test_nll")
     words = kind.replace("_", " ")
     error = results.get(f"test_nll{kind}_standard_error")
     return (

@@ -10,6 +10,7 @@ import json
 import sys
 from pathlib import Path
 
+import command_line
 import pandas as pd
 from absl import app, flags
 from matplotlib.figure import Figure
@@ -62,16 +63,16 @@ def _accuracies(results):
 
 
 def _likelihood(result, name, digits):
-    """Writes a likelihood of `results.json`; an estimate with its standard error."""
-    if name in result:
+    """Writes a likelihood of `results.json`; an estimate or bound with its standard error."""
+    kind = command_line.likelihood_kind(result, name)
+    if not kind:
         return f"{result[name]:.{digits}f}"
-    name += "_estimate"
-    error = result[f"{name}_standard_error"]
-    return f"{result[name]:.{digits}f} +- {error:.{digits}f} (estimate)"
+    error = result[f"{name}{kind}_standard_error"]
+    return f"{result[name + kind]:.{digits}f} +- {error:.{digits}f} ({kind[1:]})"
 
 
 def _val_nll(history):
-    return history["val_nll" if "val_nll" in history else "val_nll_estimate"]
+    return history[f"val_nll{command_line.likelihood_kind(history, 'val_nll')}"]
 
 
 def _format(value):
@@ -91,7 +92,8 @@ def _plot(directories, histories):
     figure = Figure(figsize=(16, 4.5), dpi=120, layout="tight")
     by_epochs, by_seconds, angles = figure.subplots(1, 3)
     for directory, history in zip(directories, histories, strict=True):
-        label = f"{directory}{'' if 'val_nll' in history else ' (estimate)'}"
+        kind = command_line.likelihood_kind(history, "val_nll")
+        label = f"{directory} ({kind[1:]})" if kind else f"{directory}"
         by_epochs.plot(history["epoch"], _val_nll(history), marker=".", label=label)
         by_seconds.plot(history["seconds"].cumsum(), _val_nll(history), marker=".")
         steps = history["steps"].cumsum() if "steps" in history else history["epoch"]

@@ -83,9 +83,8 @@ def main(_) -> None:
             _print_layers(diagnostics.inverse_angles(flow, tf.constant(first)))
     for name, value in results.items():
         print(f"{name:54s} {value:.6g}")
-    nll, bits = (
-        name + ("" if "nll" in results else "_estimate") for name in ("nll", "bits_per_dim")
-    )
+    kind = command_line.likelihood_kind(results, "nll")
+    nll, bits = f"nll{kind}", f"bits_per_dim{kind}"
     print(
         f"{_RUN_DIR.value or _SAVED_MODEL.value}, {len(examples)} {_SPLIT.value} examples of "
         f"{dataset.name} ({dataset.source}): "

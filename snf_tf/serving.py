@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from snf_tf import ops
 from snf_tf.flow import Flow
-from snf_tf.flow.estimation import estimate
+from snf_tf.flow.estimation import bound, estimate
 from snf_tf.flow.likelihood import constant_log_dets, exact_log_prob
 
 _NUMBERS = (tf.uint8, tf.int32, tf.int64, tf.float32, tf.float64)
@@ -71,6 +71,8 @@ class Endpoints:
       first_row + i).
     - `estimate_log_prob(x, seed=0, first_row=0, draws=8)`, in the place of log_prob where the flow
       can only estimate: a dict of `mean` and `standard_error`, `(batch,)` each.
+    - `log_prob_bound(x, seed=0, first_row=0, draws=1)`, in its place where noise has a learned
+      density: `(batch,)`.
     - `encode(x, seed=0, first_row=0)`: latents `(batch, D)`.
     - `classify(x, seed=0, first_row=0)`, of a `snf_tf.HybridFlow`: log p(y|x), `(batch, classes)`.
     - `decode(z)`: data, by the exact inverse; `decode_approximate(z)`: by the kept inverses.
@@ -92,8 +94,10 @@ class Endpoints:
         self._functions = _Functions(flow)
         if flow.log_det_kind == "exact":
             self.log_prob = self._log_prob
-        else:
+        elif flow.log_det_kind == "estimate":
             self.estimate_log_prob = self._estimate_log_prob
+        else:
+            self.log_prob_bound = self._log_prob_bound
         if flow.takes_labels:
             self.classify = self._classify
         self._dtype = tf.as_dtype(flow.log_det_dtype)
@@ -110,6 +114,10 @@ class Endpoints:
     def _estimate_log_prob(self, x, seed=0, first_row=0, draws=8) -> dict[str, tf.Tensor]:
         numbers = (_count(number) for number in (seed, first_row, draws))
         return self._functions.estimate_log_prob(tf.convert_to_tensor(x), *numbers)
+
+    def _log_prob_bound(self, x, seed=0, first_row=0, draws=1) -> tf.Tensor:
+        numbers = (_count(number) for number in (seed, first_row, draws))
+        return self._functions.log_prob_bound(tf.convert_to_tensor(x), *numbers)
 
     def _classify(self, x, seed=0, first_row=0) -> tf.Tensor:
         return self._functions.classify(tf.convert_to_tensor(x), _count(seed), _count(first_row))
@@ -159,6 +167,10 @@ class _Functions(tf.Module):
             found = estimate(flow, flow.check_data(x), None, seed, draws)
             return {"mean": found.mean, "standard_error": found.standard_error}
 
+        @tf.function(input_signature=[batch, row_seed, tf.TensorSpec((), tf.int64)])
+        def bounds_of(x, seed, draws):
+            return bound(flow, flow.check_data(x), None, seed, draws)
+
         @tf.function(input_signature=[batch, row_seed])
         def latents_of(x, seed):
             return tf.cast(flow.forward(flow.check_data(x), seed=seed)[0], dtype)
@@ -189,11 +201,14 @@ class _Functions(tf.Module):
 
             return method
 
-        @tf.function
-        def estimate_log_prob(x, seed=0, first_row=0, draws=8):
-            x = tf.cast(_of_shape(x, shape, "x"), dtype)
-            draws = _require(draws >= 1, tf.cast(draws, tf.int64), "draws must be at least 1.")
-            return estimates_of(x, ops.row_seed(seed, first_row=first_row), draws)
+        def by_draws(function, default):
+            @tf.function
+            def method(x, seed=0, first_row=0, draws=default):
+                x = tf.cast(_of_shape(x, shape, "x"), dtype)
+                draws = _require(draws >= 1, tf.cast(draws, tf.int64), "draws must be at least 1.")
+                return function(x, ops.row_seed(seed, first_row=first_row), draws)
+
+            return method
 
         def decoded(exact):
             @tf.function(input_signature=[latents])
@@ -210,8 +225,11 @@ class _Functions(tf.Module):
             self.classify = on_rows(classes_of)
         if flow.log_det_kind == "exact":
             self.log_prob = on_rows(log_prob_of)
+        elif flow.log_det_kind == "estimate":
+            self.estimate_log_prob = by_draws(estimates_of, 8)
         else:
-            self.estimate_log_prob = estimate_log_prob
+            flow.require_no_estimate("log_prob_bound")
+            self.log_prob_bound = by_draws(bounds_of, 1)
         self.decode, self.decode_approximate = decoded(exact=True), decoded(exact=False)
         self._dtype = dtype
         self._data_dtype = dtype if flow.is_bijection else tf.uint8
@@ -221,8 +239,9 @@ class _Functions(tf.Module):
 
         In signatures x is uint8 where the flow takes images, and every argument must be given.
         """
-        is_exact = hasattr(self, "log_prob")
-        density = self.log_prob if is_exact else self.estimate_log_prob
+        names = ("log_prob", "estimate_log_prob", "log_prob_bound")
+        name = next(name for name in names if hasattr(self, name))
+        density, is_exact = getattr(self, name), name == "log_prob"
         maps = {"encode": self.encode}
         if hasattr(self, "classify"):
             maps["classify"] = self.classify
@@ -238,7 +257,7 @@ class _Functions(tf.Module):
         densities = density.get_concrete_function(*data, *draws)
         return {
             "serving_default": densities,
-            "log_prob" if is_exact else "estimate_log_prob": densities,
+            name: densities,
             **{name: method.get_concrete_function(*data) for name, method in maps.items()},
             "sample": self.sample.get_concrete_function(),
             "sample_exact": self.sample_exact.get_concrete_function(),

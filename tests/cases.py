@@ -158,6 +158,30 @@ CASES = {
         lambda: layers.Coupling(mask=layers.Channels(flip=True), width=5), (6,), weight=_small
     ),
     "Coupling-additive": Case(lambda: layers.Coupling("additive", width=5), (2, 3, 4)),
+    "Autoregressive": Case(lambda: layers.Autoregressive(widths=(12, 12)), (5,), weight=_small),
+    "Autoregressive-inverse": Case(
+        lambda: layers.Autoregressive(layers.Affine("tanh"), direction="inverse", order="random"),
+        (6,),
+        weight=_small,
+    ),
+    "Autoregressive-additive": Case(
+        lambda: layers.Autoregressive(
+            "additive", networks.MADE(1, (9, 9), "reversed", residual=True)
+        ),
+        (4,),
+    ),
+    "Bounded": Case(
+        lambda: layers.Bounded(-1.0, 2.5), (3, 2), lambda shape: np.random.uniform(-0.9, 2.4, shape)
+    ),
+    "Bounded-low": Case(
+        lambda: layers.Bounded(low=1.0), (5,), lambda shape: 1.0 + np.random.gamma(1.0, size=shape)
+    ),
+    "Bounded-mixed": Case(
+        lambda: layers.Bounded([0.0, None, -1.0, None], [2.0, None, None, 1.5]),
+        (2, 4),
+        lambda shape: np.random.uniform(0.1, 1.4, shape),
+    ),
+    "Bounded-none": Case(layers.Bounded, (3,)),
     "FactorOut": Case(
         lambda: layers.FactorOut(layers.AffineCoupling(width=3)), (3, 2, 4), weight=_small
     ),
@@ -236,6 +260,20 @@ CASES = {
     "Squeeze": Case(layers.Squeeze, (4, 6, 3)),
     "Flatten": Case(layers.Flatten, (2, 3, 4)),
     "Dequantize": Case(layers.Dequantize, (3, 3, 2), draw=_integers),
+    "VariationalDequantize": Case(
+        lambda: layers.VariationalDequantize(
+            layers.Autoregressive(widths=(6, 6), context_shape=(4,)), bins=4
+        ),
+        (4,),
+        draw=lambda shape: np.random.randint(0, 4, shape).astype(float),
+    ),
+    "VariationalDequantize-images": Case(
+        lambda: layers.VariationalDequantize(
+            Flow([layers.ActNorm(), layers.SmoothTanh()], event_shape=(2, 3, 1))
+        ),
+        (2, 3, 1),
+        draw=_integers,
+    ),
     "Scale": Case(lambda: layers.Scale(-0.3), (3, 5)),
     "FromBijector-affine": Case(lambda: layers.FromBijector(affine_bijector), (3,), jit=False),
     "FromBijector-spline": Case(lambda: layers.FromBijector(spline_bijector), (4, 3), jit=False),

@@ -85,11 +85,25 @@ class FlowChecking(Bijection):
             )
 
     def require_exact(self, action: str) -> None:
-        """Raises a ValueError if a layer can only estimate its log-determinant."""
-        if self.log_det_kind == "estimate":
-            names = [leaf.name for leaf in self.leaves() if leaf.log_det_kind == "estimate"]
+        """Raises a ValueError if a layer can only estimate or bound log-densities."""
+        self.require_no_bound(action)
+        self.require_no_estimate(action, "take flow.estimate_log_prob(x, draws=...), or")
+
+    def require_no_bound(self, action: str) -> None:
+        """Raises a ValueError if a layer can only bound log-densities."""
+        if names := self._leaves_of("bound"):
             raise ValueError(
-                f"{action} is exact, and this flow can only estimate log-determinants: take "
-                "flow.estimate_log_prob(x, draws=...), or ResidualBlock(..., log_det="
-                f'"brute_force"). Received: estimates in {", ".join(names)}'
+                f"{action} gives log-densities, and this flow can only bound those of its data: "
+                f"take flow.log_prob_bound(x, draws=...). Received: bounds in {names}"
             )
+
+    def require_no_estimate(self, action: str, advice: str = "take") -> None:
+        """Raises a ValueError if a layer can only estimate its log-determinant."""
+        if names := self._leaves_of("estimate"):
+            raise ValueError(
+                f"{action} is exact, and this flow can only estimate log-determinants: {advice} "
+                f'ResidualBlock(..., log_det="brute_force"). Received: estimates in {names}'
+            )
+
+    def _leaves_of(self, kind):
+        return ", ".join(leaf.name for leaf in self.leaves() if leaf.log_det_kind == kind)

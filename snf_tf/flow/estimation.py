@@ -1,5 +1,6 @@
-"""Estimates log-densities, where log-determinants are estimates."""
+"""Estimates log-densities, where log-determinants are estimates; bounds log-probabilities."""
 
+import math
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -47,3 +48,31 @@ def estimate(
     count = tf.cast(draws, dtype)
     # 0 / 0 is NaN: one draw says nothing about its error.
     return LogProbEstimate(mean, tf.sqrt(squares / (count - 1.0) / count))
+
+
+def bound(
+    flow: Any, x: tf.Tensor, context: tf.Tensor | None, seed: tf.Tensor, draws: tf.Tensor
+) -> tf.Tensor:
+    """Bounds log-probabilities of checked data, in a graph; see `snf_tf.Flow.log_prob_bound`.
+
+    Args:
+        flow: A Flow.
+        x: `(batch,) + event_shape`.
+        context: As in `flow.log_prob`, or None.
+        seed: A row seed; draw k has its seed and k.
+        draws: An integer scalar.
+
+    Returns:
+        `(batch,)`, in nats.
+    """
+    dtype = tf.as_dtype(flow.log_det_dtype)
+    draws = tf.cast(draws, tf.int64)
+
+    def draw(k, total):
+        z, log_det = flow.forward(x, context, seed=seed + tf.stack([k, 0, 0]))
+        log_weight = tf.cast(flow.base_log_prob(z) + log_det, dtype)
+        return k + 1, tf.reduce_logsumexp(tf.stack([total, log_weight]), axis=0)
+
+    nothing = tf.fill(tf.shape(x)[:1], tf.constant(-math.inf, dtype))
+    _, total = tf.while_loop(lambda k, *_: k < draws, draw, (tf.constant(0, tf.int64), nothing))
+    return total - tf.math.log(tf.cast(draws, dtype))

@@ -42,7 +42,8 @@ class FlowEvaluation(FlowInference):
         Returns:
             A dict of floats. `nll`: mean of -log_prob over all rows, in nats. `bits_per_dim`. Where
             a layer can only estimate its log-determinant, these are `nll_estimate` and
-            `bits_per_dim_estimate`, with `_standard_error` of each over rows and probes. Where a
+            `bits_per_dim_estimate`, with `_standard_error` of each over rows and probes; where
+            noise has a learned density, `nll_bound` and `bits_per_dim_bound`, the same. Where a
             layer keeps an approximate inverse, `reconstruction_error`: the squared error of x
             reconstructed from z, summed over layers, averaged over rows.
 

@@ -15,6 +15,7 @@ from snf_tf.flow.monitoring import FitMonitor
 _SLICE = 1000
 _LESS_IS_BETTER = (
     *("nll", "bits_per_dim", "surrogate", "nll_estimate", "bits_per_dim_estimate"),
+    *("nll_bound", "bits_per_dim_bound"),
     "classifier_nll",
 )
 
@@ -193,7 +194,8 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
 
     def validation_loss(self, logs: Mapping[str, float]) -> float | None:
         """Returns what `val_loss` is: the nll of the validation data, where there are any."""
-        return logs.get("val_nll", logs.get("val_nll_estimate"))
+        names = ("val_nll", "val_nll_estimate", "val_nll_bound")
+        return next((logs[name] for name in names if name in logs), None)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None) -> dict[str, tf.Tensor]:
         """Returns the logs of a step, `surrogate` among them; called by Keras."""

@@ -26,7 +26,8 @@ class Flow(FlowEvaluation, FlowFitting):
     Training minimises, as a mean over the batch, -log p(x) plus what the layers add. With layers
     that estimate the gradient of their log-determinant this sum is no likelihood; logs call it
     `surrogate`. `evaluate`, `log_prob` and, with validation data, the `val_nll` of `fit` are exact.
-    Where a layer can only estimate its log-determinant, names say `nll_estimate`.
+    Where a layer can only estimate its log-determinant, names say `nll_estimate`; where noise has a
+    learned density, `nll_bound`.
 
     Args:
         bijections: Layers from data to latents.
@@ -195,7 +196,7 @@ class Flow(FlowEvaluation, FlowFitting):
     @property
     def log_det_kind(self):
         kinds = {bijection.log_det_kind for bijection in self.bijections}
-        return "estimate" if "estimate" in kinds else "exact"
+        return next(kind for kind in ("bound", "estimate", "exact") if kind in kinds)
 
     @property
     def log_det_is_constant(self):

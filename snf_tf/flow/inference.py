@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from snf_tf import ops
 from snf_tf.flow.checking import FlowChecking
-from snf_tf.flow.estimation import LogProbEstimate, estimate
+from snf_tf.flow.estimation import LogProbEstimate, bound, estimate
 
 if TYPE_CHECKING:
     from tensorflow_probability.distributions import TransformedDistribution
@@ -43,7 +43,8 @@ class FlowInference(FlowChecking):
         Raises:
             ValueError: If x has the wrong shape, holds NaN, or does not fit the first layer. If no
                 layer takes the context, or the context has other rows than x. If a layer can only
-                estimate its log-determinant: take `estimate_log_prob`.
+                estimate its log-determinant: take `estimate_log_prob`. If noise has a learned
+                density: take `log_prob_bound`.
         """
         self.require_exact("log_prob")
         return self._by_rows(self._log_prob, x, context, seed, batch_size)
@@ -75,13 +76,48 @@ class FlowInference(FlowChecking):
         Raises:
             ValueError: As `log_prob`, or if draws is not positive.
         """
-        if not isinstance(draws, int) or isinstance(draws, bool) or draws < 1:
-            raise ValueError(f"draws must be an integer of at least 1. Received: draws={draws!r}")
+        self.require_no_bound("estimate_log_prob")
+        _check_draws(draws)
 
         def by_draws(x, context, seed, version):
             return self._estimates(x, context, seed, tf.constant(draws), version)
 
         return LogProbEstimate(*self._by_rows(by_draws, x, context, seed, batch_size))
+
+    def log_prob_bound(
+        self,
+        x: tf.Tensor,
+        context: tf.Tensor | None = None,
+        draws: int = 1,
+        seed: int | None = None,
+        batch_size: int | None = None,
+    ) -> tf.Tensor:
+        """Bounds log P(x) of integers from below, by the density of what dequantizes them.
+
+        `log(1/K sum_k w_k)` with `w_k = p(x + u_k) / q(u_k|x)`, over draws u_k of the noise (Burda
+        et al. 2016; Ho et al. 2019). It is a bound in the mean over the noise, tighter for more
+        draws, and tends to log P(x). With `Dequantize` q is 1.
+
+        Args:
+            x: As in `log_prob`.
+            context: As there.
+            draws: K; draw k has the noise of seed + k.
+            seed: As there.
+            batch_size: As there.
+
+        Returns:
+            `(batch,)`, in nats. Without noise in the flow, log p(x).
+
+        Raises:
+            ValueError: As `log_prob`, but for bounds; or if draws is not positive.
+        """
+        self.require_no_estimate("log_prob_bound")
+        _check_draws(draws)
+
+        def by_draws(x, context, seed, version):
+            return self._bounds(x, context, seed, tf.constant(draws), version)
+
+        return self._by_rows(by_draws, x, context, seed, batch_size)
 
     def encode(
         self,
@@ -221,6 +257,10 @@ class FlowInference(FlowChecking):
         return tuple(estimate(self, x, context, seed, draws))
 
     @tf.function(reduce_retracing=True)
+    def _bounds(self, x, context, seed, draws, version):
+        return bound(self, x, context, seed, draws)
+
+    @tf.function(reduce_retracing=True)
     def _latents_and_log_prob(self, x, context, seed, version):
         z, log_det = self.forward(x, context, seed=seed)
         return tf.cast(z, self.log_det_dtype), self.base_log_prob(z) + log_det
@@ -251,3 +291,8 @@ class FlowInference(FlowChecking):
 
 def _rows(context, first, count):
     return None if context is None else context[first : first + count]
+
+
+def _check_draws(draws):
+    if not isinstance(draws, int) or isinstance(draws, bool) or draws < 1:
+        raise ValueError(f"draws must be an integer of at least 1. Received: draws={draws!r}")

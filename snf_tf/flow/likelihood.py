@@ -42,11 +42,12 @@ def evaluate(flow: FlowInference, data: Iterable[Any], seed: int | None = None) 
     else:
         spread = squares[2] - 2.0 * nll * squares[1] + nll**2 * squares[0]
         standard_error = math.sqrt(max(spread, 0.0)) / weight
+        name, bits = nll_name(flow), f"bits_per_dim_{flow.log_det_kind}"
         results = {
-            "nll_estimate": nll,
-            "nll_estimate_standard_error": standard_error,
-            "bits_per_dim_estimate": ops.bits_per_dim(nll, dims),
-            "bits_per_dim_estimate_standard_error": ops.bits_per_dim(standard_error, dims),
+            name: nll,
+            f"{name}_standard_error": standard_error,
+            bits: ops.bits_per_dim(nll, dims),
+            f"{bits}_standard_error": ops.bits_per_dim(standard_error, dims),
         }
     if flow.has_approximate_inverse:
         results["reconstruction_error"] = error / weight
@@ -57,8 +58,8 @@ def evaluate(flow: FlowInference, data: Iterable[Any], seed: int | None = None) 
 
 
 def nll_name(flow: FlowInference, prefix: str = "") -> str:
-    """Returns the name of a flow's nll: "nll", or "nll_estimate" where it is none."""
-    return prefix + ("nll" if flow.log_det_kind == "exact" else "nll_estimate")
+    """Returns the name of a flow's nll: "nll", "nll_estimate" or "nll_bound"."""
+    return prefix + ("nll" if flow.log_det_kind == "exact" else f"nll_{flow.log_det_kind}")
 
 
 def criterion_name(flow: FlowInference, prefix: str = "") -> str:
@@ -108,14 +109,16 @@ def likelihoods(
     Returns:
         `nll`: mean of -log p(x + u), in nats; `bits_per_dim`; and of each its `_standard_error`
         over examples. Where the model can only estimate, names say `nll_estimate`, and their
-        standard errors are over draws of probes as well. With several draws also
-        `importance_weighted_nll_bound`, the mean of `-log(1/K sum_k p(x + u_k))`. With growing K
-        the bound falls from nll to -log P(x) (Burda et al. 2016; Ho et al. 2019).
+        standard errors are over draws of probes as well. Where noise has a learned density, they
+        say `nll_bound`. With several draws also
+        `importance_weighted_nll_bound`, the mean of `-log(1/K sum_k p(x + u_k) / q(u_k|x))`. With
+        growing K the bound falls to -log P(x) (Burda et al. 2016; Ho et al. 2019).
     """
     if len(examples) < 2:
         raise ValueError(f"A standard error needs two examples at least. Received: {len(examples)}")
-    is_exact = hasattr(model, "log_prob")
-    if draws > 1 and not is_exact:
+    kinds = {"log_prob": "nll", "log_prob_bound": "nll_bound", "estimate_log_prob": "nll_estimate"}
+    method, own_name = next((m, kind) for m, kind in kinds.items() if hasattr(model, m))
+    if draws > 1 and own_name == "nll_estimate":
         raise ValueError(
             "A bound needs exact log-densities, and this model estimates them. "
             f"Received: draws={draws}"
@@ -128,12 +131,9 @@ def likelihoods(
         rows = slice(first, first + batch_size)
         # As tensors: for new Python numbers TensorFlow would trace anew.
         seeds = tf.constant(seed + draw, tf.int64), tf.constant(first, tf.int64)
-        log_probs[draw, rows] = (
-            model.log_prob(examples[rows], *seeds)
-            if is_exact
-            else model.estimate_log_prob(examples[rows], *seeds)["mean"]
-        )
-    values = {"nll" if is_exact else "nll_estimate": -log_probs[0]}
+        found = getattr(model, method)(examples[rows], *seeds)
+        log_probs[draw, rows] = found["mean"] if own_name == "nll_estimate" else found
+    values = {own_name: -log_probs[0]}
     if draws > 1:
         values["importance_weighted_nll_bound"] = np.log(draws) - logsumexp(log_probs, axis=0)
     results: dict[str, float] = {}

@@ -2,7 +2,9 @@
 
 from snf_tf.layers.act_norm import ActNorm
 from snf_tf.layers.activations import LeakyReLU, SmoothLeakyReLU, SmoothTanh
+from snf_tf.layers.autoregressive import Autoregressive
 from snf_tf.layers.bijection import Bijection, Step
+from snf_tf.layers.bounded import Bounded
 from snf_tf.layers.conv import ExactConv2D
 from snf_tf.layers.conv1x1 import HouseholderConv1x1, InvertibleConv1x1
 from snf_tf.layers.convolution_exponential import ConvolutionExponential
@@ -41,6 +43,7 @@ from snf_tf.layers.self_normalizing import (
 from snf_tf.layers.spline import SplineActivation
 from snf_tf.layers.term_distributions import ByBound, Geometric, Poisson
 from snf_tf.layers.transforms import Additive, Affine, ExpScale, SigmoidScale, TanhScale
+from snf_tf.layers.variational_dequantize import VariationalDequantize
 
 __all__ = [
     "GECO",
@@ -50,7 +53,9 @@ __all__ = [
     "Additive",
     "Affine",
     "AffineCoupling",
+    "Autoregressive",
     "Bijection",
+    "Bounded",
     "BruteForce",
     "ByBound",
     "Channels",
@@ -98,4 +103,5 @@ __all__ = [
     "Step",
     "TanhScale",
     "TruncatedSeries",
+    "VariationalDequantize",
 ]

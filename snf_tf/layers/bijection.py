@@ -39,7 +39,8 @@ class Bijection(keras.layers.Layer):
             layers takes one.
         takes_seed: Whether `call` takes `seed=`, a row seed of `snf_tf.ops.row_seed`.
         is_bijection: Whether z determines x. False for dequantizers.
-        log_det_kind: "exact" or "estimate", for the call with `training=False`.
+        log_det_kind: For the call with `training=False`: "exact"; "estimate", by random probes; or
+            "bound", where the sum with the log-density of z bounds log P(x) in the mean over noise.
         log_det_is_constant: Whether log|det| is the same for every x.
         has_approximate_inverse: Whether `inverse(z, exact=False)` differs from the exact inverse.
         largest_inverse_error: The `inverse_error` above which training makes no sense.

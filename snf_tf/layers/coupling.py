@@ -9,10 +9,9 @@ import tensorflow as tf
 from snf_tf.layers.flow_layer import FlowLayer, sum_event
 from snf_tf.layers.masks import Channels, Checkerboard, Mask
 from snf_tf.layers.options import deserialized, resolve
-from snf_tf.layers.transforms import Additive, Affine, LogScale, Transform
+from snf_tf.layers.transforms import TRANSFORMS, Affine, LogScale, Transform
 from snf_tf.networks import default_conditioner
 
-_TRANSFORMS: Mapping[str, type] = {"affine": Affine, "additive": Additive}
 _MASKS: Mapping[str, type] = {"channels": Channels, "checkerboard": Checkerboard}
 
 
@@ -56,7 +55,7 @@ class Coupling(FlowLayer):
             )
         if not (isinstance(width, int) and width >= 1):
             raise ValueError(f"width must be an integer of at least 1. Received: width={width!r}")
-        self.transform = resolve(transform, _TRANSFORMS, "transform")
+        self.transform = resolve(transform, TRANSFORMS, "transform")
         self.mask = resolve(mask, _MASKS, "mask")
         self.given_conditioner = conditioner
         self.width = width

@@ -64,12 +64,7 @@ class Dequantize(FlowLayer):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         # Training data are checked at their source: a check here would stall a GPU in every step.
         x = self.widen(x if training else self.check_data(x))
-        if training and seed is None:
-            seed = self.next_seed(first_row=ops.replica_rows(x)[1])
-        seed = ops.row_seed(seed)
-        if not training:
-            # Draws of estimators, which the step counts, have the same noise.
-            seed *= tf.constant([1, 0, 1], tf.int64)
+        seed = self.noise_seed(x, training, seed)
         z = x + ops.uniform_rows(seed, tf.shape(x), self.log_det_dtype)
         # Where rounding takes x + u up to x + 1, u counts as 0, so that floor(z) is x.
         return tf.where(z < x + 1, z, x), self.repeat(0.0, x)
@@ -80,11 +75,20 @@ class Dequantize(FlowLayer):
         largest = np.nextafter(*np.array([self.bins, 0], self.log_det_dtype))
         return tf.clip_by_value(z, 0, largest)
 
-    def constant_log_det(self) -> tf.Tensor:
+    def constant_log_det(self) -> tf.Tensor | None:
         return tf.zeros((), self.log_det_dtype)
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"bins": self.bins}
+
+    def noise_seed(
+        self, x: tf.Tensor, training: bool, seed: int | tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Returns the row seed of the noise of a call."""
+        if training and seed is None:
+            seed = self.next_seed(first_row=ops.replica_rows(x)[1])
+        # In evaluation draws of estimators, which the step counts, have the same noise.
+        return ops.row_seed(seed) * tf.constant([1, 1 if training else 0, 1], tf.int64)
 
     def check_data(self, x: tf.Tensor) -> tf.Tensor:
         if x.dtype == tf.uint8 and self.bins >= 256:
@@ -94,8 +98,8 @@ class Dequantize(FlowLayer):
         return ops.require(
             valid,
             x,
-            f"Dequantize takes images of integer values in 0..{self.bins - 1}, neither scaled nor "
-            f"dequantized before, without NaN.",
+            f"{type(self).__name__} takes images of integer values in 0..{self.bins - 1}, neither "
+            "scaled nor dequantized before, without NaN.",
         )
 
 

@@ -4,6 +4,7 @@ from snf_tf.networks.as_function import as_function
 from snf_tf.networks.attention_network import AttentionNetwork
 from snf_tf.networks.conditioners import ZeroConv2D, default_conditioner
 from snf_tf.networks.dense_net import LipschitzDenseNet
+from snf_tf.networks.dependences import dependences, in_cycles
 from snf_tf.networks.feature_head import FeatureHead
 from snf_tf.networks.lipschitz import (
     LipschitzLayer,
@@ -13,12 +14,14 @@ from snf_tf.networks.lipschitz import (
 )
 from snf_tf.networks.lipschitz_activations import CLipSwish, LipSwish
 from snf_tf.networks.lipschitz_network import LipschitzNetwork
+from snf_tf.networks.masked import MADE, MaskedDense
 from snf_tf.networks.norm_order import NormOrder
 from snf_tf.networks.residual_network import ResidualNetwork
 from snf_tf.networks.shortcut import Shortcut
 from snf_tf.networks.spectral import SpectralConv2D, SpectralDense
 
 __all__ = [
+    "MADE",
     "AttentionNetwork",
     "CLipSwish",
     "FeatureHead",
@@ -26,6 +29,7 @@ __all__ = [
     "LipschitzDenseNet",
     "LipschitzLayer",
     "LipschitzNetwork",
+    "MaskedDense",
     "NormOrder",
     "ResidualNetwork",
     "Shortcut",
@@ -34,6 +38,8 @@ __all__ = [
     "ZeroConv2D",
     "as_function",
     "default_conditioner",
+    "dependences",
+    "in_cycles",
     "lipschitz_bound",
     "lipschitz_parts",
     "nominal_bound",

@@ -97,6 +97,7 @@ from snf_tf.ops.spline import (
     spline_knots,
 )
 from snf_tf.ops.swish import swish
+from snf_tf.ops.triangular import TriangularFixedPoint, triangular_fixed_point
 
 __all__ = [
     "MONOTONE",
@@ -107,6 +108,7 @@ __all__ = [
     "PowerMethod",
     "Root",
     "Solution",
+    "TriangularFixedPoint",
     "affine_conv2d",
     "affine_matmul",
     "angle",
@@ -191,6 +193,7 @@ __all__ = [
     "spline_knots",
     "standard_normal_log_prob",
     "swish",
+    "triangular_fixed_point",
     "uniform_rows",
     "unit_rows",
     "vector_norm",

@@ -86,12 +86,13 @@ def plot_history(path: Path, history: Sequence[Mapping[str, float]]) -> None:
 
     Args:
         path: PNG file to write.
-        history: One mapping an epoch, with `epoch`, `val_nll` and `train_nll`, or
-            `val_nll_estimate` and `train_nll_estimate`.
+        history: One mapping an epoch, with `epoch`, `val_nll` and `train_nll`, or with the
+            names of estimates or bounds.
     """
     figure = Figure(figsize=(6, 4), dpi=120, layout="tight")
     axes = figure.subplots()
-    name = "nll" if "val_nll" in history[0] else "nll_estimate"
+    names = {"nll": "exact nll", "nll_estimate": "nll, estimate", "nll_bound": "nll, bound"}
+    name = next(name for name in names if f"val_{name}" in history[0])
     for key, label in ((f"train_{name}", "train (subset)"), (f"val_{name}", "validation")):
         axes.plot(
             [row["epoch"] for row in history],
@@ -101,7 +102,7 @@ def plot_history(path: Path, history: Sequence[Mapping[str, float]]) -> None:
         )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
-    axes.set_ylabel(f"{'exact nll' if name == 'nll' else 'nll, estimate'} (nats)")
+    axes.set_ylabel(f"{names[name]} (nats)")
     axes.grid(alpha=0.3)
     axes.legend()
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,8 +2,10 @@
 
 from snf_tf.networks.as_function import as_function
 from snf_tf.networks.conditioners import ZeroConv2D, default_conditioner
+from snf_tf.networks.context import Conditioner, JoinContext
 from snf_tf.networks.dense_net import LipschitzDenseNet
 from snf_tf.networks.feature_head import FeatureHead
+from snf_tf.networks.gated_conv_network import GatedConvNetwork
 from snf_tf.networks.lipschitz import (
     LipschitzLayer,
     lipschitz_bound,
@@ -13,17 +15,22 @@ from snf_tf.networks.lipschitz import (
 from snf_tf.networks.lipschitz_activations import CLipSwish, LipSwish
 from snf_tf.networks.lipschitz_network import LipschitzNetwork
 from snf_tf.networks.norm_order import NormOrder
+from snf_tf.networks.residual_mlp import ResidualMLP
 from snf_tf.networks.residual_network import ResidualNetwork
 from snf_tf.networks.spectral import SpectralConv2D, SpectralDense
 
 __all__ = [
     "CLipSwish",
+    "Conditioner",
     "FeatureHead",
+    "GatedConvNetwork",
+    "JoinContext",
     "LipSwish",
     "LipschitzDenseNet",
     "LipschitzLayer",
     "LipschitzNetwork",
     "NormOrder",
+    "ResidualMLP",
     "ResidualNetwork",
     "SpectralConv2D",
     "SpectralDense",

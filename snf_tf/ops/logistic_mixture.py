@@ -33,10 +33,13 @@ def logistic_mixture(
     log_pi = tf.nn.log_softmax(logits)
     u = (x[..., None] - means) * tf.exp(-log_scales)
     log_below, log_above = -tf.math.softplus(-u), -tf.math.softplus(u)
-    log_cdf = tf.reduce_logsumexp(log_pi + log_below, axis=-1)
-    log_survival = tf.reduce_logsumexp(log_pi + log_above, axis=-1)
-    log_pdf = tf.reduce_logsumexp(log_pi - log_scales + log_below + log_above, axis=-1)
-    return log_cdf - log_survival, log_pdf - log_cdf - log_survival
+    below, above = log_pi + log_below, log_pi + log_above
+    value = tf.reduce_logsumexp(below, axis=-1) - tf.reduce_logsumexp(above, axis=-1)
+    # With F + S = 1 the slope pdf / (F S) is pdf / F + pdf / S, sums over the components. The
+    # logarithms of pdf, F and S themselves are large in the tails, and would cancel.
+    by_cdf, by_survival = tf.nn.log_softmax(below) + log_above, tf.nn.log_softmax(above) + log_below
+    terms = tf.concat([by_cdf - log_scales, by_survival - log_scales], axis=-1)
+    return value, tf.reduce_logsumexp(terms, axis=-1)
 
 
 def logistic_mixture_inverse(

@@ -18,9 +18,9 @@ class LogisticMixture(Transform):
 
     Parameters: logits of the weights, means, log-scales h of the components, as many as components
     each, then shift and h of the scale as in `Affine`. The scales of the components are
-    `exp(5 tanh(h / 5))`. With zeros, z is x to 0.2: means are added to numbers between -1 and
-    1, since components that are alike would stay alike. The inverse is found by safeguarded Newton
-    steps, see `snf_tf.ops.logistic_mixture_inverse`.
+    `exp(5 tanh(h / 5))`. With zeros, z is nearly x: means are added to numbers between -1
+    and 1, since components that are alike would stay alike. The inverse is found by safeguarded
+    Newton steps, see `snf_tf.ops.logistic_mixture_inverse`.
 
     Args:
         components: Number of logistics.

@@ -107,6 +107,7 @@ CASES = {
         lambda: layers.SelfNormalizingDense(inverse_method="newton_schulz"), (7,), jit=False
     ),
     "ExactDense": Case(layers.ExactDense, (7,), jit=False),
+    "LULinear": Case(lambda: layers.LULinear("orthogonal"), (7,)),
     "RelativeGradientDense": Case(layers.RelativeGradientDense, (7,), jit=False),
     "SelfNormalizingConv2D-1x1": Case(
         lambda: layers.SelfNormalizingConv2D(1), (4, 3, 5), jit=False
@@ -155,9 +156,33 @@ CASES = {
         weight=_small,
     ),
     "Coupling-flipped": Case(
-        lambda: layers.Coupling(mask=layers.Channels(flip=True), width=5), (6,), weight=_small
+        lambda: layers.Coupling(mask=layers.Channels(flip=True), width=5), (5,), weight=_small
     ),
-    "Coupling-additive": Case(lambda: layers.Coupling("additive", width=5), (2, 3, 4)),
+    "Coupling-additive": Case(lambda: layers.Coupling("additive", width=5), (2, 3, 3)),
+    "Coupling-rational_quadratic": Case(
+        lambda: layers.Coupling(
+            layers.RationalQuadratic(3, bound=2.0),
+            "alternate",
+            networks.ResidualMLP(width=4, blocks=1),
+        ),
+        (5,),
+    ),
+    "Coupling-circular": Case(
+        lambda: layers.Coupling(
+            layers.CircularRationalQuadratic(3), layers.RandomPermutation(1, flip=True), width=5
+        ),
+        (5,),
+        weight=_small,
+    ),
+    "Coupling-logistic_mixture": Case(
+        lambda: layers.Coupling(
+            layers.LogisticMixture(3),
+            layers.Stripes(flip=True),
+            networks.GatedConvNetwork(width=4, blocks=1, heads=2),
+        ),
+        (4, 3, 2),
+        weight=lambda *shape: 0.3 * np.random.randn(*shape),
+    ),
     "Autoregressive": Case(lambda: layers.Autoregressive(widths=(12, 12)), (5,), weight=_small),
     "Autoregressive-inverse": Case(
         lambda: layers.Autoregressive(layers.Affine("tanh"), direction="inverse", order="random"),
@@ -258,6 +283,7 @@ CASES = {
         jit=False,
     ),
     "Squeeze": Case(layers.Squeeze, (4, 6, 3)),
+    "Permute": Case(lambda: layers.Permute(seed=1), (2, 5)),
     "Flatten": Case(layers.Flatten, (2, 3, 4)),
     "Dequantize": Case(layers.Dequantize, (3, 3, 2), draw=_integers),
     "VariationalDequantize": Case(

@@ -22,10 +22,11 @@ from snf_tf.layers.log_det_estimators import (
     RussianRoulette,
     TruncatedSeries,
 )
-from snf_tf.layers.masks import Channels, Checkerboard
+from snf_tf.layers.lu_linear import LULinear
+from snf_tf.layers.masks import Alternate, Channels, Checkerboard, RandomPermutation, Stripes
 from snf_tf.layers.parameterizations import PLU, Householder, Plain
 from snf_tf.layers.preprocessing import Dequantize, Logit, Scale
-from snf_tf.layers.reshape import Flatten, Squeeze
+from snf_tf.layers.reshape import Flatten, Permute, Squeeze
 from snf_tf.layers.residual import ResidualBlock
 from snf_tf.layers.self_normalizing import (
     GECO,
@@ -42,7 +43,16 @@ from snf_tf.layers.self_normalizing import (
 )
 from snf_tf.layers.spline import SplineActivation
 from snf_tf.layers.term_distributions import ByBound, Geometric, Poisson
-from snf_tf.layers.transforms import Additive, Affine, ExpScale, SigmoidScale, TanhScale
+from snf_tf.layers.transforms import (
+    Additive,
+    Affine,
+    CircularRationalQuadratic,
+    ExpScale,
+    LogisticMixture,
+    RationalQuadratic,
+    SigmoidScale,
+    TanhScale,
+)
 from snf_tf.layers.variational_dequantize import VariationalDequantize
 
 __all__ = [
@@ -53,6 +63,7 @@ __all__ = [
     "Additive",
     "Affine",
     "AffineCoupling",
+    "Alternate",
     "Autoregressive",
     "Bijection",
     "Bounded",
@@ -60,6 +71,7 @@ __all__ = [
     "ByBound",
     "Channels",
     "Checkerboard",
+    "CircularRationalQuadratic",
     "ConvolutionExponential",
     "Coupling",
     "Dequantize",
@@ -77,16 +89,21 @@ __all__ = [
     "HouseholderConv1x1",
     "InvertibleConv1x1",
     "Krylov",
+    "LULinear",
     "LeakyReLU",
     "LearnedInverse",
     "LeastSquares",
+    "LogisticMixture",
     "Logit",
     "NewtonSchulz",
     "NoisyIdentity",
     "NotTrained",
+    "Permute",
     "Plain",
     "Poisson",
     "Projected",
+    "RandomPermutation",
+    "RationalQuadratic",
     "RelativeGradientDense",
     "ResidualBlock",
     "RussianRoulette",
@@ -101,6 +118,7 @@ __all__ = [
     "SplineActivation",
     "Squeeze",
     "Step",
+    "Stripes",
     "TanhScale",
     "TruncatedSeries",
     "VariationalDequantize",

@@ -1,18 +1,16 @@
 """Couplings, which transform one part of an event with parameters computed from the rest."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any, Self
 
 import keras
 import tensorflow as tf
 
 from snf_tf.layers.flow_layer import FlowLayer, sum_event
-from snf_tf.layers.masks import Channels, Checkerboard, Mask
+from snf_tf.layers.masks import MASKS, Channels, Mask
 from snf_tf.layers.options import deserialized, resolve
 from snf_tf.layers.transforms import TRANSFORMS, Affine, LogScale, Transform
-from snf_tf.networks import default_conditioner
-
-_MASKS: Mapping[str, type] = {"channels": Channels, "checkerboard": Checkerboard}
+from snf_tf.networks import Conditioner, default_conditioner
 
 
 @keras.saving.register_keras_serializable("snf_tf")
@@ -23,16 +21,22 @@ class Coupling(FlowLayer):
     output has the channels of x2 times `transform.count_of_parameters`, first parameter first.
 
     Args:
-        transform: `Affine()` or `Additive()`, or their names "affine", "additive".
-        mask: `Channels()` or `Checkerboard()`, or their names "channels", "checkerboard".
-        conditioner: Any Keras model or layer, called on x1, or on `[x1, context]`. By default
-            `snf_tf.networks.default_conditioner`, which takes no context.
+        transform: `Affine()` (Real NVP), `Additive()` (NICE), `RationalQuadratic()` (neural spline
+            flows), `CircularRationalQuadratic()` or `LogisticMixture()` (Flow++), or their names
+            "affine", "additive", "rational_quadratic", ....
+        mask: `Channels()`, `Checkerboard()`, `Stripes()`, `Alternate()` or `RandomPermutation()`,
+            or their names "channels", "checkerboard", ....
+        conditioner: Any Keras model or layer, called on x1, or on `[x1, context]`, such as
+            `snf_tf.networks.ResidualMLP()`. By default `snf_tf.networks.default_conditioner`.
         width: Hidden channels of the default conditioner.
+        context_shape: Shape of one context. The conditioner is then built on `[x1, context]`, and
+            every call takes a context. None: a given conditioner that needs a context is built by
+            the first call; the default one takes none.
         **kwargs: As in `keras.layers.Layer`.
 
     Raises:
         ValueError: If an argument is none of these, or the mask does not fit the event. If the
-            conditioner has the wrong number of outputs, or the default one is given a context.
+            conditioner has the wrong number of outputs, or a context does not fit.
 
     Example:
         >>> layer = snf_tf.layers.Coupling("additive", width=16)
@@ -46,6 +50,7 @@ class Coupling(FlowLayer):
         mask: str | Mask = "channels",
         conditioner: keras.layers.Layer | None = None,
         width: int = 512,
+        context_shape: Sequence[int] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -56,9 +61,10 @@ class Coupling(FlowLayer):
         if not (isinstance(width, int) and width >= 1):
             raise ValueError(f"width must be an integer of at least 1. Received: width={width!r}")
         self.transform = resolve(transform, TRANSFORMS, "transform")
-        self.mask = resolve(mask, _MASKS, "mask")
+        self.mask = resolve(mask, MASKS, "mask")
         self.given_conditioner = conditioner
         self.width = width
+        self.context_shape = None if context_shape is None else tuple(context_shape)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         super().build(input_shape)
@@ -66,10 +72,16 @@ class Coupling(FlowLayer):
         outputs = x2_shape[-1] * self.transform.count_of_parameters
         self._parameters_shape = (*x2_shape[:-1], outputs)
         self.conditioner = self.given_conditioner or default_conditioner(
-            x1_shape, outputs, self.width, self.dtype_policy
+            x1_shape, outputs, self.width, self.dtype_policy, self.context_shape
         )
+        if isinstance(self.conditioner, Conditioner) and self.conditioner.outputs is None:
+            self.conditioner.outputs = outputs
+        x1 = keras.KerasTensor((None, *x1_shape), self.log_det_dtype)
+        if self.context_shape is not None:
+            context = keras.KerasTensor((None, *self.context_shape), self.log_det_dtype)
+            self.conditioner([x1, context])
         self._waits_for_context = not _is_built(self.conditioner) and not _build(
-            self.conditioner, keras.KerasTensor((None, *x1_shape), self.log_det_dtype)
+            self.conditioner, x1
         )
 
     def call(
@@ -88,7 +100,7 @@ class Coupling(FlowLayer):
 
     @property
     def takes_context(self) -> bool:  # type: ignore[override]
-        return self.given_conditioner is not None
+        return self.given_conditioner is not None or self.context_shape is not None
 
     def unbuilt_parts(self) -> list[str]:
         return [self.conditioner.name] if self._waits_for_context else []
@@ -107,6 +119,7 @@ class Coupling(FlowLayer):
             "mask": keras.saving.serialize_keras_object(self.mask),
             "conditioner": given and keras.saving.serialize_keras_object(given),
             "width": self.width,
+            "context_shape": self.context_shape,
         }
 
     @classmethod
@@ -115,11 +128,7 @@ class Coupling(FlowLayer):
 
     def _parameters(self, x1: tf.Tensor, context: tf.Tensor | None, training: bool) -> tf.Tensor:
         """Computes the parameters, which have the shape of x2 and one more axis, the last."""
-        if context is not None and self.given_conditioner is None:
-            raise ValueError(
-                f"The default conditioner of {self.name} takes no context: give one that maps [x1, "
-                f"context] to the channels of x. Received: a context of shape {context.shape}"
-            )
+        self._check_context(context)
         inputs = x1 if context is None else [x1, self.widen(context)]
         try:
             h = self.conditioner(inputs, training=training)
@@ -137,7 +146,23 @@ class Coupling(FlowLayer):
                 f"Received: an output of shape {h.shape}"
             )
         count = self.transform.count_of_parameters
-        return tf.stack(tf.split(self.widen(h), count, axis=-1), axis=-1)
+        shape = (-1, *self._parameters_shape[:-1], count, self._parameters_shape[-1] // count)
+        return tf.linalg.matrix_transpose(tf.reshape(self.widen(h), shape))
+
+    def _check_context(self, context: tf.Tensor | None) -> None:
+        received = "no context" if context is None else f"a context of shape {context.shape}"
+        if self.context_shape is not None and (
+            context is None or tuple(context.shape[1:]) != self.context_shape
+        ):
+            raise ValueError(
+                f"{self.name} takes a context of shape (batch,) + {self.context_shape} in every "
+                f"call. Received: {received}"
+            )
+        if context is not None and not self.takes_context:
+            raise ValueError(
+                f"The default conditioner of {self.name} takes no context: give the coupling its "
+                f"context_shape. Received: {received}"
+            )
 
 
 @keras.saving.register_keras_serializable("snf_tf")
@@ -152,6 +177,7 @@ class AffineCoupling(Coupling):
         width: As in `Coupling`.
         scale: As in `Affine`: "sigmoid": `scale = sigmoid(h + 2)`; "tanh": `exp(2 tanh(h / 2))`;
             "exp": `exp(h)`; or an object.
+        context_shape: As in `Coupling`.
         **kwargs: As in `keras.layers.Layer`.
 
     Raises:
@@ -168,9 +194,10 @@ class AffineCoupling(Coupling):
         conditioner: keras.layers.Layer | None = None,
         width: int = 512,
         scale: str | LogScale = "sigmoid",
+        context_shape: Sequence[int] | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(Affine(scale), Channels(), conditioner, width, **kwargs)
+        super().__init__(Affine(scale), Channels(), conditioner, width, context_shape, **kwargs)
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()

@@ -1,6 +1,13 @@
-"""Masks of couplings: which part of an event conditions the change of the other part."""
+"""Masks of couplings: which part of an event conditions the change of the other part.
+
+Where the last axis is odd, the first part has one more than the second.
+"""
+
+from collections.abc import Mapping
+from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from snf_tf.layers.options import Option
@@ -10,65 +17,164 @@ class Mask(Option):
     """The base class of masks.
 
     Args:
-        flip: Whether the parts change their roles.
+        flip: Whether the parts change their roles: the second one conditions the first one.
+        **options: Other arguments of the subclass' constructor.
     """
 
-    def __init__(self, flip: bool = False) -> None:
-        super().__init__(flip=flip)
+    def __init__(self, flip: bool = False, **options: Any) -> None:
+        super().__init__(flip=flip, **options)
         self.flip = flip
 
     def shapes(self, event_shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Returns the shapes of both parts.
+        """Returns the shapes of the part that conditions, and of the part that is changed.
 
         Raises:
-            ValueError: If the event cannot be halved.
+            ValueError: If the event cannot be split.
         """
-        raise NotImplementedError
+        first, second = self._part_shapes(event_shape)
+        return (second, first) if self.flip else (first, second)
 
     def split(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the part that conditions, and the part that is changed."""
-        first, second = self._halves(x)
+        first, second = self._parts(x)
         return (second, first) if self.flip else (first, second)
 
     def merge(self, x1: tf.Tensor, x2: tf.Tensor) -> tf.Tensor:
         """Joins both parts: the inverse of `split`."""
         return self._join(x2, x1) if self.flip else self._join(x1, x2)
 
-    def _halves(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _part_shapes(self, event_shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        raise NotImplementedError
+
+    def _parts(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         raise NotImplementedError
 
     def _join(self, first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
         raise NotImplementedError
 
 
+class _OneAxis(Mask):
+    """Splits one axis into halves, after a permutation."""
+
+    _axis = -1
+
+    def _order(self, size: int) -> np.ndarray | None:
+        """Returns the elements in the order of both parts; None where they have it already."""
+        raise NotImplementedError
+
+    def _part_shapes(self, event_shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        axis = self._axis % (len(event_shape) + 1) - 1
+        size = event_shape[axis]
+        if size < 2:
+            raise ValueError(
+                f"{type(self).__name__} splits the last axis, which must have 2 elements at least. "
+                f"Received: events of shape {event_shape}"
+            )
+        first, second = (
+            (*event_shape[:axis], part, *event_shape[axis + 1 :])
+            for part in (size - size // 2, size // 2)
+        )
+        return first, second
+
+    def _parts(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        size = x.shape[self._axis]
+        order = self._order(size)
+        if order is not None:
+            x = tf.gather(x, order, axis=self._axis)
+        return tf.split(x, [size - size // 2, size // 2], axis=self._axis)
+
+    def _join(self, first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
+        x = tf.concat([first, second], axis=self._axis)
+        order = self._order(x.shape[self._axis])
+        return x if order is None else tf.gather(x, np.argsort(order), axis=self._axis)
+
+
 @keras.saving.register_keras_serializable("snf_tf")
-class Channels(Mask):
+class Channels(_OneAxis):
     """The first half of the channels, the last axis, conditions the second half.
 
     Args:
         flip: Whether the second half conditions the first one.
 
     Example:
-        >>> x1, x2 = Channels().split(tf.constant([[1.0, 2.0, 3.0, 4.0]]))
+        >>> x1, x2 = Channels().split(tf.constant([[1.0, 2.0, 3.0, 4.0, 5.0]]))
         >>> x1.numpy().tolist(), x2.numpy().tolist()
-        ([[1.0, 2.0]], [[3.0, 4.0]])
+        ([[1.0, 2.0, 3.0]], [[4.0, 5.0]])
     """
 
-    def shapes(self, event_shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        *pixels, channels = event_shape
-        if channels % 2:
+    def _order(self, size: int) -> np.ndarray | None:
+        return None
+
+
+@keras.saving.register_keras_serializable("snf_tf")
+class Alternate(_OneAxis):
+    """The elements of even index of the last axis, such as features, condition the others.
+
+    Args:
+        flip: Whether those of odd index condition the others.
+
+    Example:
+        >>> x1, x2 = Alternate().split(tf.constant([[1.0, 2.0, 3.0, 4.0, 5.0]]))
+        >>> x1.numpy().tolist(), x2.numpy().tolist()
+        ([[1.0, 3.0, 5.0]], [[2.0, 4.0]])
+    """
+
+    def _order(self, size: int) -> np.ndarray | None:
+        return _even_before_odd(size)
+
+
+@keras.saving.register_keras_serializable("snf_tf")
+class RandomPermutation(_OneAxis):
+    """A random half of the last axis, such as features, conditions the others.
+
+    Args:
+        seed: Which half. The same seed means the same one in every process.
+        flip: Whether the others condition that half.
+
+    Raises:
+        ValueError: If seed is no integer of at least 0.
+
+    Example:
+        >>> x1, x2 = RandomPermutation(seed=1).split(tf.constant([[1.0, 2.0, 3.0, 4.0, 5.0]]))
+        >>> x1.numpy().tolist(), x2.numpy().tolist()
+        ([[3.0, 2.0, 5.0]], [[1.0, 4.0]])
+    """
+
+    def __init__(self, seed: int = 0, flip: bool = False) -> None:
+        super().__init__(flip=flip, seed=seed)
+        self.seed = check_seed(seed)
+
+    def _order(self, size: int) -> np.ndarray | None:
+        return random_permutation(size, self.seed)
+
+
+@keras.saving.register_keras_serializable("snf_tf")
+class Stripes(_OneAxis):
+    """The rows of even index of an image condition the others.
+
+    Each part is an image of half the height.
+
+    Args:
+        flip: Whether those of odd index condition the others.
+
+    Example:
+        >>> x1, x2 = Stripes().split(tf.reshape(tf.range(8.0), (1, 4, 2, 1)))
+        >>> x1[0, ..., 0].numpy().tolist()
+        [[0.0, 1.0], [4.0, 5.0]]
+    """
+
+    _axis = 1
+
+    def _part_shapes(self, event_shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        if len(event_shape) != 3 or event_shape[0] % 2:
             raise ValueError(
-                "A coupling halves the channels: their number must be even. "
-                f"Received: {channels} channels"
+                "Stripes takes images (height, width, channels) of even height. "
+                f"Received: events of shape {event_shape}"
             )
-        half = (*pixels, channels // 2)
-        return half, half
+        return super()._part_shapes(event_shape)
 
-    def _halves(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return tf.split(x, 2, axis=-1)
-
-    def _join(self, first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
-        return tf.concat([first, second], axis=-1)
+    def _order(self, size: int) -> np.ndarray | None:
+        return _even_before_odd(size)
 
 
 @keras.saving.register_keras_serializable("snf_tf")
@@ -87,7 +193,7 @@ class Checkerboard(Mask):
         [[0.0, 2.0], [5.0, 7.0]]
     """
 
-    def shapes(self, event_shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    def _part_shapes(self, event_shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         if len(event_shape) != 3 or event_shape[1] % 2:
             raise ValueError(
                 "Checkerboard takes images (height, width, channels) of even width. "
@@ -97,7 +203,7 @@ class Checkerboard(Mask):
         half = (height, width // 2, channels)
         return half, half
 
-    def _halves(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _parts(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         _, height, width, channels = x.shape
         pairs = tf.reshape(x, (-1, height, width // 2, 2, channels))
         first, second = tf.unstack(_reverse_odd_rows(pairs), axis=3)
@@ -112,3 +218,28 @@ class Checkerboard(Mask):
 def _reverse_odd_rows(pairs: tf.Tensor) -> tf.Tensor:
     is_odd = tf.range(pairs.shape[1])[:, None, None, None] % 2 == 1
     return tf.where(is_odd, pairs[:, :, :, ::-1], pairs)
+
+
+MASKS: Mapping[str, type] = {
+    "channels": Channels,
+    "checkerboard": Checkerboard,
+    "stripes": Stripes,
+    "alternate": Alternate,
+    "random_permutation": RandomPermutation,
+}
+
+
+def check_seed(seed: int) -> int:
+    """Returns a seed of `random_permutation`; raises a ValueError if it is none."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"seed must be an integer of at least 0. Received: seed={seed!r}")
+    return seed
+
+
+def random_permutation(size: int, seed: int) -> np.ndarray:
+    """Returns the integers below size in a random order, the same in every process."""
+    return np.random.RandomState(seed).permutation(size)
+
+
+def _even_before_odd(size: int) -> np.ndarray:
+    return np.concatenate([np.arange(0, size, 2), np.arange(1, size, 2)])

@@ -93,11 +93,16 @@ class PLU(Parameterization):
             "log_scale": np.log(np.abs(diagonal)),
         }
 
-    def kernel(self, weights: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    def triangles(self, weights: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        """Computes L and `U + diag(s)`."""
         scale = weights["sign"] * tf.exp(weights["log_scale"])
         lower = tf.linalg.band_part(weights["lower"], -1, 0)
         lower = tf.linalg.set_diag(lower, tf.ones_like(scale))
-        upper = tf.linalg.set_diag(tf.linalg.band_part(weights["upper"], 0, -1), scale)
+        upper = tf.linalg.band_part(weights["upper"], 0, -1)
+        return lower, tf.linalg.set_diag(upper, scale)
+
+    def kernel(self, weights: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        lower, upper = self.triangles(weights)
         return (weights["permutation"] @ lower @ upper)[None, None]
 
     def log_det(self, weights: Mapping[str, tf.Tensor]) -> tf.Tensor:

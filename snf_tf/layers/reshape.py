@@ -1,11 +1,15 @@
 """Bijections that only move elements; their log-determinant is 0."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from snf_tf.layers.flow_layer import FlowLayer
+from snf_tf.layers.masks import check_seed, random_permutation
 
 
 class _Reshape(FlowLayer):
@@ -88,3 +92,59 @@ class Squeeze(_Reshape):
         height, width, channels = self.event_shape
         blocks = tf.reshape(z, (-1, height // 2, width // 2, channels, 2, 2))
         return tf.reshape(tf.transpose(blocks, (0, 1, 4, 2, 5, 3)), (-1, *self.event_shape))
+
+
+@keras.saving.register_keras_serializable("snf_tf")
+class Permute(_Reshape):
+    """Permutes the last axis, features or channels: `z[..., i] = x[..., permutation[i]]`.
+
+    Args:
+        permutation: The integers below the size of the axis, in any order; None: a random order.
+        seed: Of the random order, the same in every process.
+        **kwargs: As in `keras.layers.Layer`.
+
+    Raises:
+        ValueError: If permutation is none, or seed is no integer of at least 0. In build, if
+            permutation has another size than the axis.
+
+    Example:
+        >>> z, log_det = snf_tf.layers.Permute([2, 0, 1])(tf.constant([[1.0, 2.0, 3.0]]))
+        >>> z.numpy().tolist()
+        [[3.0, 1.0, 2.0]]
+    """
+
+    def __init__(
+        self, permutation: Sequence[int] | None = None, seed: int = 0, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        given = None if permutation is None else [int(index) for index in permutation]
+        if given is not None and sorted(given) != list(range(len(given))):
+            raise ValueError(
+                "permutation must hold the integers below its length, each once. "
+                f"Received: permutation={given}"
+            )
+        self.permutation = given
+        self.seed = check_seed(seed)
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        super().build(input_shape)
+        size = self.event_shape[-1]
+        if self.permutation is not None and len(self.permutation) != size:
+            raise ValueError(
+                f"{self.name} permutes {len(self.permutation)} elements. "
+                f"Received: events of shape {self.event_shape}"
+            )
+        self._order = np.array(self.permutation or random_permutation(size, self.seed))
+
+    def call(
+        self, x: tf.Tensor, context: tf.Tensor | None = None, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        return tf.gather(x, self._order, axis=-1), self.repeat(0.0, x)
+
+    def call_inverse(
+        self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True
+    ) -> tf.Tensor:
+        return tf.gather(z, np.argsort(self._order), axis=-1)
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"permutation": self.permutation, "seed": self.seed}

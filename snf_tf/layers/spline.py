@@ -1,6 +1,5 @@
 """Element-wise spline activation with its own parameters for every element."""
 
-import math
 from typing import Any
 
 import keras
@@ -8,6 +7,7 @@ import tensorflow as tf
 
 from snf_tf import ops
 from snf_tf.layers.flow_layer import FlowLayer, sum_event
+from snf_tf.layers.transforms import RationalQuadratic
 
 
 @keras.saving.register_keras_serializable("snf_tf")
@@ -42,12 +42,7 @@ class SplineActivation(FlowLayer):
 
     def __init__(self, bins: int = 5, bound: float = 10.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if not (isinstance(bins, int) and 2 <= bins < 1000):
-            raise ValueError(
-                f"bins must be an integer of at least 2 and below 1000. Received: bins={bins}"
-            )
-        if not 0 < bound < math.inf:
-            raise ValueError(f"bound must be positive and finite. Received: bound={bound}")
+        RationalQuadratic(bins, bound)  # Checks both.
         self.bins = bins
         self.bound = bound
 

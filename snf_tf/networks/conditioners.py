@@ -5,19 +5,27 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from snf_tf.networks.context import JoinContext
+
 
 def default_conditioner(
-    event_shape: tuple[int, ...], outputs: int, width: int, dtype: Any = None
-) -> keras.Sequential:
+    event_shape: tuple[int, ...],
+    outputs: int,
+    width: int,
+    dtype: Any = None,
+    context_shape: tuple[int, ...] | None = None,
+) -> keras.Model:
     """Makes the conditioner of Glow's code (Kingma and Dhariwal 2018), zero at first.
 
     Images take convolutions 3x3, 1x1 and 3x3, vectors take three dense layers, with ReLU between.
+    A context is appended to the channels of the input, see `JoinContext`.
 
     Args:
         event_shape: Shape of one input, `(H, W, C)` or `(D,)`.
         outputs: Channels of the output.
         width: Hidden channels.
         dtype: Dtype policy of the layers.
+        context_shape: Shape of one context; the network is then called on [x1, context].
 
     Example:
         >>> network = snf_tf.networks.default_conditioner((3,), outputs=4, width=8)
@@ -36,7 +44,12 @@ def default_conditioner(
             keras.layers.Dense(width, activation="relu", dtype=dtype),
             keras.layers.Dense(outputs, kernel_initializer="zeros", dtype=dtype),
         ]
-    return keras.Sequential(layers, name="conditioner")
+    if context_shape is None:
+        return keras.Sequential(layers, name="conditioner")
+    wide = keras.dtype_policies.get(dtype).variable_dtype
+    inputs = [keras.Input(shape, dtype=wide) for shape in (event_shape, context_shape)]
+    h = JoinContext(dtype=dtype)(inputs)
+    return keras.Model(inputs, keras.Sequential(layers)(h), name="conditioner")
 
 
 @keras.saving.register_keras_serializable("snf_tf")

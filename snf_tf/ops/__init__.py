@@ -63,6 +63,7 @@ from snf_tf.ops.learned_pair import (
 from snf_tf.ops.likelihood import batch_mean, bits_per_dim, standard_normal_log_prob
 from snf_tf.ops.log_abs_det import log_abs_det
 from snf_tf.ops.log_det_series import power_series, series_log_det, series_weights
+from snf_tf.ops.logistic_mixture import logistic_mixture, logistic_mixture_inverse
 from snf_tf.ops.monotone import monotone_inverse
 from snf_tf.ops.newton_krylov import Root, newton_krylov
 from snf_tf.ops.norms import (
@@ -92,6 +93,8 @@ from snf_tf.ops.refinement import Solution, refined_conv2d_solve, refined_matmul
 from snf_tf.ops.replicas import global_batch_mean, replica_rows, scale_gradient
 from snf_tf.ops.residual import residual_inverse
 from snf_tf.ops.spline import (
+    circular_spline,
+    circular_spline_inverse,
     rational_quadratic_spline,
     rational_quadratic_spline_inverse,
     spline_knots,
@@ -118,6 +121,8 @@ __all__ = [
     "bits_per_dim",
     "brute_force_log_det",
     "check_orders",
+    "circular_spline",
+    "circular_spline_inverse",
     "conv2d",
     "conv2d_exact_log_det_gradient",
     "conv2d_log_det",
@@ -156,6 +161,8 @@ __all__ = [
     "least_squares_inverse_kernel",
     "log_abs_det",
     "log_det_by_gradient",
+    "logistic_mixture",
+    "logistic_mixture_inverse",
     "monotone_inverse",
     "multiplicity",
     "newton_krylov",

@@ -1,8 +1,4 @@
-"""Element-wise bijections that couplings apply, with parameters from a network.
-
-A transform takes values of any shape, and parameters with one more axis, the last:
-`(batch,) + event_shape + (count_of_parameters,)`.
-"""
+"""Shifts and scales with parameters from a network: the transforms of NICE and Real NVP."""
 
 from collections.abc import Mapping
 
@@ -10,26 +6,7 @@ import keras
 import tensorflow as tf
 
 from snf_tf.layers.options import Option, resolve
-
-
-class Transform(Option):
-    """The base class of transforms.
-
-    Attributes:
-        count_of_parameters: Parameters of one element.
-        keeps_volume: Whether the slope is always 1.
-    """
-
-    count_of_parameters: int
-    keeps_volume = False
-
-    def forward(self, x: tf.Tensor, parameters: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns z and log dz/dx, both of the shape of x."""
-        raise NotImplementedError
-
-    def inverse(self, z: tf.Tensor, parameters: tf.Tensor) -> tf.Tensor:
-        """Returns x."""
-        raise NotImplementedError
+from snf_tf.layers.transforms.transform import Transform
 
 
 @keras.saving.register_keras_serializable("snf_tf")

@@ -1,0 +1,105 @@
+"""The inputs of conditioners: one part of an event, and a context where there is one."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable("snf_tf")
+class JoinContext(keras.layers.Layer):
+    """Appends a context to the channels of x1; x1 alone stays as it is.
+
+    Vectors x1 take a context of any shape, flattened. To images x1, a context `(batch, C)` is
+    appended at every pixel, an image only if it has as many pixels.
+
+    Args:
+        **kwargs: As in `keras.layers.Layer`.
+
+    Raises:
+        ValueError: If a context has another shape.
+
+    Example:
+        >>> snf_tf.networks.JoinContext()([tf.ones((2, 4, 4, 3)), tf.ones((2, 10))]).shape
+        TensorShape([2, 4, 4, 13])
+    """
+
+    def build(self, input_shape: Any) -> None:
+        """Checks the shapes: x1's, or those of x1 and the context."""
+        self.compute_output_shape(input_shape)
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        if not isinstance(input_shape[0], Sequence):
+            return tuple(input_shape)
+        x1, context = map(tuple, input_shape)
+        if len(x1) == 2 and len(context) >= 2:
+            return (*x1[:-1], x1[-1] + tf.TensorShape(context[1:]).num_elements())
+        if len(context) < 2 or (len(context) > 2 and context[1:-1] != x1[1:-1]):
+            raise ValueError(
+                "A context must be vectors (batch, C), or have the pixels of x1. "
+                f"Received: a context of shape {context}, x1 of shape {x1}"
+            )
+        return (*x1[:-1], x1[-1] + context[-1])
+
+    def call(self, inputs: Any) -> tf.Tensor:
+        if not isinstance(inputs, (list, tuple)):
+            return inputs
+        x1, context = inputs
+        context = tf.cast(context, x1.dtype)
+        if x1.shape.rank == 2:
+            context = tf.reshape(context, (-1, context.shape[1:].num_elements()))
+        elif context.shape.rank == 2:
+            between = [1] * (x1.shape.rank - 2)
+            context = tf.reshape(context, (-1, *between, context.shape[-1]))
+            context = tf.broadcast_to(context, (*tf.unstack(tf.shape(x1))[:-1], context.shape[-1]))
+        return tf.concat([x1, context], axis=-1)
+
+
+class Conditioner(keras.layers.Layer):
+    """The base class of networks that compute parameters from x1, or from [x1, context].
+
+    A subclass defines `build_network`, for the shape of x1 with the context appended, and
+    `call_network`.
+
+    Args:
+        outputs: Channels of the output; None: as many as the coupling needs, which sets it.
+        **kwargs: As in `keras.layers.Layer`.
+
+    Raises:
+        ValueError: If outputs is not a positive integer. In build, if it is None.
+    """
+
+    def __init__(self, outputs: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if outputs is not None:
+            check_sizes(outputs=outputs)
+        self.outputs = outputs
+        self.join = JoinContext(dtype=self.dtype_policy)
+
+    def build_network(self, input_shape: tuple[int | None, ...]) -> None:
+        raise NotImplementedError
+
+    def call_network(self, h: tf.Tensor) -> tf.Tensor:
+        raise NotImplementedError
+
+    def build(self, input_shape: Any) -> None:
+        if self.outputs is None:
+            raise ValueError(f"{self.name} has no coupling that sets outputs. Received: None")
+        self.build_network(self.join.compute_output_shape(input_shape))
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        return (*self.join.compute_output_shape(input_shape)[:-1], self.outputs)
+
+    def call(self, inputs: Any) -> tf.Tensor:
+        return self.call_network(self.join(inputs))
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"outputs": self.outputs}
+
+
+def check_sizes(**sizes: int) -> None:
+    """Raises a ValueError, unless all arguments are positive integers."""
+    for name, value in sizes.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} must be an integer of at least 1. Received: {name}={value!r}")

@@ -40,6 +40,7 @@ from snf_tf.layers.self_normalizing import (
     SelfNormalizingDense,
     SelfNormalizingPair,
     SelfNormalizingResidualBlock,
+    VariationalPair,
 )
 from snf_tf.layers.spline import SplineActivation
 from snf_tf.layers.term_distributions import ByBound, Geometric, Poisson
@@ -122,4 +123,5 @@ __all__ = [
     "TanhScale",
     "TruncatedSeries",
     "VariationalDequantize",
+    "VariationalPair",
 ]

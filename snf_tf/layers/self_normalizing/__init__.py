@@ -9,6 +9,7 @@ from snf_tf.layers.self_normalizing.pair import SelfNormalizingPair
 from snf_tf.layers.self_normalizing.penalty import GECO, MDMM, FixedPenalty
 from snf_tf.layers.self_normalizing.projected import Projected
 from snf_tf.layers.self_normalizing.residual_block import SelfNormalizingResidualBlock
+from snf_tf.layers.self_normalizing.variational_pair import VariationalPair
 
 __all__ = [
     "GECO",
@@ -22,4 +23,5 @@ __all__ = [
     "SelfNormalizingDense",
     "SelfNormalizingPair",
     "SelfNormalizingResidualBlock",
+    "VariationalPair",
 ]

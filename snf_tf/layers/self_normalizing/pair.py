@@ -1,7 +1,7 @@
 """A pair of networks, a map and its learned inverse, as a layer (SNF section 3)."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Self
 
 import keras
@@ -12,7 +12,6 @@ from snf_tf.layers.flow_layer import FlowLayer
 from snf_tf.layers.log_det_estimators import (
     LOG_DET_ESTIMATORS,
     LogDetEstimator,
-    LogDetProblem,
     NotTrained,
 )
 from snf_tf.layers.options import deserialized, resolve
@@ -28,12 +27,8 @@ ESTIMATORS: Mapping[str, type] = {
 }
 # Up to so many dimensions the log-determinant in evaluation is exact, by brute force.
 _SMALL = 1024
-# Products of the quadrature that estimates it in more dimensions.
-_STEPS = 30
 # Examples by which a training call judges the inverse.
 _JUDGED = 4
-# For `ByBound`, which asks for the norm of I - G J.
-_NORM = 0.9
 
 
 @keras.saving.register_keras_serializable("snf_tf")
@@ -172,7 +167,12 @@ class SelfNormalizingPair(FlowLayer):
 
     @property
     def log_det_kind(self) -> str:  # type: ignore[override]
-        return "exact" if math.prod(self.event_shape) <= _SMALL else "estimate"
+        return "exact" if self.is_small else "estimate"
+
+    @property
+    def is_small(self) -> bool:
+        """Returns whether the log-determinant in evaluation is exact."""
+        return math.prod(self.event_shape) <= _SMALL
 
     @property
     def estimated_weights(self) -> tuple[keras.Variable, ...]:
@@ -188,37 +188,20 @@ class SelfNormalizingPair(FlowLayer):
         x = tf.cast(x, self.call_dtype(training))
         if training:
             return self._train(x, context, self.next_seed() if seed is None else seed)
-        f = self._maps(context).f
-        if self.log_det_kind == "exact":
-            log_det = ops.brute_force_log_det(
-                lambda x: f(x) - x, x, tf.as_dtype(self.log_det_dtype)
-            )
-        else:
-            probe = self._draw(self.probe, x, ops.row_seed(seed), 0)
-            log_det = ops.lanczos_log_det(f, x, probe, _STEPS, self.log_det_dtype)
-        return f(x), self.widen(log_det)
+        maps = self._maps(context)
+        return maps.f(x), self._evaluated_log_det(x, maps, ops.row_seed(seed))
+
+    def _evaluated_log_det(self, x: tf.Tensor, maps: PairMaps, seed: tf.Tensor) -> tf.Tensor:
+        if self.is_small:
+            return maps.exact_log_det(x, self.log_det_dtype)
+        return maps.log_det_estimate(x, self._draw(self.probe, x, seed, 0), self.log_det_dtype)
 
     def _train(
         self, x: tf.Tensor, context: tf.Tensor | None, seed: tf.Tensor | int
     ) -> tuple[tf.Tensor, tf.Tensor]:
         maps, seed = self._maps(context), ops.row_seed(seed)
         probe = self._draw(self.probe, x, seed, 0)
-        share = self.log_det.shares_gradient
-
-        def log_det(f: Callable, x: tf.Tensor, g: Callable) -> tf.Tensor:
-            seed_of_terms = ops.fold_in(seed, 1)
-            return self.log_det(LogDetProblem(f, x, probe, seed_of_terms, _NORM, ops.RESIDUAL, g))
-
-        found = ops.learned_pair(
-            maps.forward,
-            maps.inverse,
-            x,
-            maps.values,
-            maps.inverse_values,
-            log_det,
-            probe if share else None,
-            tf.as_dtype(self.log_det_dtype),
-        )
+        found = maps.train(x, self.log_det, probe, seed, self.log_det.shares_gradient)
         x = tf.stop_gradient(x)
         error, dtype = found.error, self.log_det_dtype
         if self.noise > 0:
@@ -228,15 +211,19 @@ class SelfNormalizingPair(FlowLayer):
             z = tf.cast(self._draw("normal", x, seed, 3), x.dtype)
             error += self.prior_weight * maps.latent_error(z, dtype)
         loss, state = self.penalty(error, self.inverse_state)
-        few = self._maps(None if context is None else context[:_JUDGED])
-        judged = few.inverse_error(x[:_JUDGED], probe[:_JUDGED], dtype)
-        self.judgement.assign(tf.cast(judged, self.judgement.dtype))
+        self._judge(x, context, probe)
         if self.jacobian_penalty > 0:
             loss += self.jacobian_penalty * ops.batch_mean(maps.jacobian_error(x, probe, dtype))
         self.add_loss(loss)
         for name, value in state.items():
             self.inverse_state[name].assign(tf.cast(value, self.inverse_state[name].dtype))
         return found.z, found.log_det
+
+    def _judge(self, x: tf.Tensor, context: tf.Tensor | None, probe: tf.Tensor) -> None:
+        """Keeps the error of the inverse on a few examples, for `inverse_error`."""
+        few = self._maps(None if context is None else context[:_JUDGED])
+        judged = few.inverse_error(x[:_JUDGED], probe[:_JUDGED], self.log_det_dtype)
+        self.judgement.assign(tf.cast(judged, self.judgement.dtype))
 
     def call_inverse(
         self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True

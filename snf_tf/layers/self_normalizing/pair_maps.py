@@ -7,6 +7,12 @@ import keras
 import tensorflow as tf
 
 from snf_tf import networks, ops
+from snf_tf.layers.log_det_estimators import LogDetEstimator, LogDetProblem
+
+# For `ByBound`, which asks for the norm of I - G J.
+_NORM = 0.9
+# Products of the quadrature that estimates log-determinants.
+_STEPS = 30
 
 
 class PairMaps(NamedTuple):
@@ -46,6 +52,40 @@ class PairMaps(NamedTuple):
     def g(self, z: tf.Tensor) -> tf.Tensor:
         """Computes about x from z."""
         return self.inverse(z, *self.inverse_values)
+
+    def train(
+        self,
+        x: tf.Tensor,
+        estimator: LogDetEstimator,
+        probe: tf.Tensor,
+        seed: tf.Tensor,
+        share: bool,
+    ) -> ops.LearnedPair:
+        """Computes z and the gradients of a training call; see `snf_tf.ops.learned_pair`.
+
+        Args:
+            x: `(batch,) + event_shape`.
+            estimator: Of the log-determinant, in the dtype of the probe.
+            probe: v.
+            seed: A row seed, for what is random beside the probe.
+            share: Whether both maps share the gradient by halves.
+        """
+
+        def log_det(f: Callable, x: tf.Tensor, g: Callable) -> tf.Tensor:
+            seed_of_terms = ops.fold_in(seed, 1)
+            return estimator(LogDetProblem(f, x, probe, seed_of_terms, _NORM, ops.RESIDUAL, g))
+
+        halves = probe if share else None
+        maps = self.forward, self.inverse, x, self.values, self.inverse_values
+        return ops.learned_pair(*maps, log_det, halves, probe.dtype)
+
+    def exact_log_det(self, x: tf.Tensor, dtype: str) -> tf.Tensor:
+        """Computes log|det J| by the whole Jacobian, `(batch,)`."""
+        return ops.brute_force_log_det(lambda x: self.f(x) - x, x, tf.as_dtype(dtype))
+
+    def log_det_estimate(self, x: tf.Tensor, probe: tf.Tensor, dtype: str) -> tf.Tensor:
+        """Estimates log|det J| by a probe, `(batch,)`."""
+        return ops.lanczos_log_det(self.f, x, probe, _STEPS, tf.as_dtype(dtype))
 
     def data_error(self, x: tf.Tensor, dtype: str) -> tf.Tensor:
         """Computes |g(f(x)) - x|^2, `(batch,)`."""

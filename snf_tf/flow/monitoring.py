@@ -61,6 +61,6 @@ class FitMonitor(keras.callbacks.Callback):
                 "surrogate may fall while the exact nll does not. Data in which some directions "
                 "hardly vary do not teach them. Take LearnedInverse(jacobian_penalty=10.0), "
                 '"projected" or "newton_schulz" as inverse_method, or an exact layer; for '
-                'convolutions "least_squares".',
+                'convolutions "least_squares"; of a pair raise jacobian_penalty.',
                 stacklevel=2,
             )

@@ -38,6 +38,7 @@ from snf_tf.layers.self_normalizing import (
     SelfNormalizingPair,
 )
 from snf_tf.layers.spline import SplineActivation
+from snf_tf.layers.standardize import Standardize
 from snf_tf.layers.term_distributions import ByBound, Geometric, Poisson
 from snf_tf.layers.transforms import Additive, Affine, ExpScale, SigmoidScale, TanhScale
 
@@ -93,6 +94,7 @@ __all__ = [
     "SmoothTanh",
     "SplineActivation",
     "Squeeze",
+    "Standardize",
     "Step",
     "TanhScale",
     "TruncatedSeries",

@@ -63,7 +63,7 @@ def write_report(
         return results
     directory.write_weights(flow)
     plot_history(directory.path / "nll.png", history)
-    if len(dataset.event_shape) == 3:
+    if len(dataset.event_shape) == 3 and dataset.event_shape[2] in (1, 3):
         _draw(directory.path / "samples", flow, examples)
     elif dataset.event_shape == (2,):
         save_density(directory.path / "samples/density.png", flow, dataset.test)

@@ -181,7 +181,7 @@ def _log_prob_and_error(flow, x, seed, constant, context):
             error.append(sum_event(tf.cast(tf.square(difference), tf.float64)))
 
     latents = follow(flow.steps(x, context, seed=seed), add)
-    return sum(log_prob) + tf.cast(flow.base_log_prob(latents), tf.float64), sum(error)
+    return sum(log_prob) + tf.cast(flow.base_log_prob(latents, context), tf.float64), sum(error)
 
 
 @tf.function(reduce_retracing=True)
@@ -193,6 +193,8 @@ def _batch_totals(flow, x, context, seed, constant, weight, version) -> tf.Tenso
     log_prob, error = _log_prob_and_error(flow, x, seed, constant, context)
     nll = -log_prob
     square = tf.square(weight)
+    # A weight of 0 leaves a row out, whatever its nll.
+    nll, error = (tf.where(weight > 0, part, 0) for part in (nll, error))
     sums = (weight * nll, weight * error, weight, square, square * nll, square * nll**2)
     return tf.stack([tf.reduce_sum(tf.broadcast_to(part, tf.shape(weight))) for part in sums])
 

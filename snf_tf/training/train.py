@@ -12,6 +12,7 @@ import tensorflow as tf
 from snf_tf.data import Dataset, load_dataset, training_batches
 from snf_tf.flow import Flow
 from snf_tf.flow.elements import unpack
+from snf_tf.training.beside import Beside
 from snf_tf.training.build import build_flow
 from snf_tf.training.callbacks import EpochEvaluation, Progress, RunState
 from snf_tf.training.health import diagnose
@@ -64,6 +65,7 @@ def train(
     augmentation: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
     verbose: int | None = None,
     dataset: Callable[[], Dataset] | None = None,
+    conditional_on: str | None = None,
 ) -> dict:
     """Trains a flow, keeps the weights of the best validation nll, and tests those.
 
@@ -117,6 +119,8 @@ def train(
         dataset: Returns the data; None: `snf_tf.data.load_dataset`. In gin a function of your own,
             `@my_function`, that is decorated by `gin.configurable`, in a module that the
             configuration imports.
+        conditional_on: What a flow that takes a context gets: "label" or "context", those of the
+            data. None: nothing.
 
     Returns:
         The content of `results.json`.
@@ -169,12 +173,12 @@ def train(
     steps = len(loaded.train) // batch_size if steps_per_epoch is None else steps_per_epoch
 
     def data(epoch=0, step=0):
-        labels = loaded.train_labels if flow.takes_labels else None
+        more = beside.of("train")
         batches = training_batches(
-            loaded.train, batch_size, seed, epoch, steps, step, augmentation, labels
+            loaded.train, batch_size, seed, epoch, steps, step, augmentation, more
         )
         # Under several workers Keras would take the second of a pair for targets.
-        return batches if labels is None else batches.map(lambda x, y: {"x": x, "y": y})
+        return batches if more is None else batches.map(lambda x, y: {"x": x, beside.name: y})
 
     if warmup_steps is None:
         warmup_steps = int(warmup_epochs * steps) // (gradient_accumulation_steps or 1)
@@ -194,13 +198,17 @@ def train(
         )
         # Before fit, which cannot build it under several workers.
         flow.optimizer.build(flow.trainable_variables)
+    beside = Beside(flow, loaded, conditional_on)
     _check_labels(flow, loaded)
     # Before the configuration is written down: gin's holds the augmentation's settings only once it
     # has been called.
-    first_batch = unpack(next(iter(data())), flow.takes_labels).x
+    first_x, first_context, *_ = unpack(next(iter(data())), flow.takes_labels)
     if len(loaded.event_shape) == 1:
         count = max(batch_size, min(_INITIAL_VECTORS, len(loaded.train)))
-        first_batch = next(iter(training_batches(loaded.train, count, seed)))
+        contexts = beside.context_of("train")
+        first_x, first_context, *_ = unpack(
+            next(iter(training_batches(loaded.train, count, seed, labels=contexts)))
+        )
     config = (
         f"{gin.operative_config_str()}\n# Arguments: {given}\n"
         f"# Data: {loaded.name} from {loaded.source}, {loaded.sizes}, checksum of the first: "
@@ -213,17 +221,17 @@ def train(
 
             def diagnosis():
                 batch = next(iter(data(state.epoch, state.batch)))
-                x = unpack(batch, flow.takes_labels).x
-                return diagnose(flow, x, flow.training_seed(x))
+                x, context, *_ = unpack(batch, flow.takes_labels)
+                return diagnose(flow, x, flow.training_seed(x), context)
 
             state = RunState(directory, flow, signals, steps, checkpoint_seconds, diagnosis)
             if state.epoch > epochs:
                 raise ValueError(
                     f"This run has done {state.epoch} epochs already. Received: epochs={epochs}"
                 )
-            flow.initialize(first_batch)
+            flow.initialize(first_x, first_context)
             callbacks = [
-                EpochEvaluation(loaded, statistics_epochs, directory),
+                EpochEvaluation(loaded, beside, statistics_epochs, directory),
                 Progress(),
                 state,
             ]
@@ -235,7 +243,7 @@ def train(
             while state.epoch < epochs:
                 _fit(flow, strategy, data, state, callbacks, batch_size, steps, epochs, verbose)
         state.load_best()
-        return write_report(directory, flow, loaded, state.history.rows)
+        return write_report(directory, flow, loaded, beside, state.history.rows)
     finally:
         directory.close()
 
@@ -272,14 +280,7 @@ def _checked(dataset):
 
 
 def _check_labels(flow, dataset):
-    if not flow.takes_labels:
-        return
-    if dataset.train_labels is None:
-        raise ValueError(
-            "A hybrid model is trained on a data set with labels. "
-            f"Received: {dataset.name} from {dataset.source}, which has none"
-        )
-    if dataset.classes != flow.classes:
+    if flow.takes_labels and dataset.classes != flow.classes:
         raise ValueError(
             "A hybrid model must have as many classes as the data set. "
             f"Received: classes={flow.classes}, and {dataset.classes} in {dataset.name}"

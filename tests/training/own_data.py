@@ -1,6 +1,7 @@
 """A user's own module: a model for vectors, and a function that returns data."""
 
 import gin
+import keras
 import numpy as np
 
 import snf_tf
@@ -14,6 +15,18 @@ def standardized(event_shape, seed):
         snf_tf.layers.SplineActivation(),
     ]
     return snf_tf.Flow(bijections, event_shape, seed=seed)
+
+
+@gin.configurable(module="own_data")
+def conditional(event_shape, seed, classes=2):
+    if classes:
+        base = snf_tf.bases.ClassConditionalNormal(classes)
+    else:
+        # Built by the flow: the shape of contexts is known.
+        network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(2 * event_shape[0])])
+        base = snf_tf.bases.ConditionalNormal(network)
+    bijections = [snf_tf.layers.Standardize(), snf_tf.layers.ExactDense()]
+    return snf_tf.Flow(bijections, event_shape, base=base, seed=seed)
 
 
 @gin.configurable(module="own_data")

@@ -96,6 +96,51 @@ def test_the_configuration_names_the_module(run, tmp_path):
     assert "import tests.training.own_data" in results["config"]
 
 
+@pytest.mark.parametrize("kind", ["label", "context"])
+def test_conditional_runs(run, tmp_path, kind):
+    """Each class has its own mean, or the mean is the context: the nll is that of what is left."""
+    y = np.arange(300) % 2
+    x = 8.0 * y[:, None] + np.random.RandomState(0).randn(300, 2)
+    np.savez(tmp_path / "my.npz", x=x, y=y, context=y[:, None] + 0.5)
+    bindings = (
+        "train.model = @conditional",
+        f"conditional.classes = {2 if kind == 'label' else 0}",
+        f'train.conditional_on = "{kind}"',
+        "train.learning_rate = 0.1",
+        "train.batch_size = 24",
+        "train.steps_per_epoch = 50",
+        'load_dataset.name = "files"',
+        f'load_dataset.path = "{tmp_path}/my.npz"',
+    )
+    run("train.epochs = 1", *bindings)
+    results = run("train.epochs = 3", *bindings)
+    # Without the classes it were more by log 2.
+    assert results["test_nll"] < np.log(2 * np.pi * np.e) + 0.4
+    flow = snf_tf.training.load_run(tmp_path / "run")
+    data = snf_tf.training.load_data()
+    context = data.test_labels if kind == "label" else data.test_context
+    found = flow.evaluate(data.test, context=context)["nll"]
+    assert found == pytest.approx(results["test_nll"], rel=1e-6)
+    samples = flow.sample(200, context=context[data.test_labels == 1][:1], seed=0)
+    np.testing.assert_allclose(np.mean(samples, axis=0), 8.0, atol=0.6)
+
+
+@pytest.mark.parametrize(
+    ("bindings", "message"),
+    [
+        (["train.conditional_on = 'label'"], "needs a flow that takes a context"),
+        (["train.conditional_on = 'labels'"], "must be one of None, 'label'"),
+        (
+            ["train.model = @conditional", "train.conditional_on = 'label'"],
+            "A conditional model is trained on a data set with labels",
+        ),
+    ],
+)
+def test_conditions_that_do_not_fit(run, bindings, message):
+    with pytest.raises(ValueError, match=message):
+        run("train.epochs = 1", "train.dataset = @ring", *bindings)
+
+
 @pytest.mark.parametrize(
     ("binding", "message"),
     [("3", "must be a function that returns"), ("@standardized", "what returns|event_shape")],

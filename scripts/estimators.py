@@ -83,12 +83,11 @@ def _print_inverses(run_dir):
     import tensorflow as tf
 
     from snf_tf import layers, ops
-    from snf_tf.data import load_dataset
-    from snf_tf.training import load_run
+    from snf_tf.training import load_data, load_run
 
     flow = load_run(run_dir)
     flow.prepare()
-    x = tf.constant(load_dataset().test[:_INVERTED])
+    x = tf.constant(load_data().test[:_INVERTED])
     print("\n| block | accelerated | plain |\n|---|---|---|")
     steps = [s for s in flow.steps(x, seed=0) if isinstance(s.layer, layers.ResidualBlock)]
     for index, step in enumerate(steps):
@@ -137,12 +136,11 @@ def _of_run(run_dir):
     import tensorflow as tf
 
     from snf_tf import layers
-    from snf_tf.data import load_dataset
-    from snf_tf.training import load_run
+    from snf_tf.training import load_data, load_run
 
     flow = load_run(run_dir)
     flow.prepare()
-    x = tf.constant(load_dataset().test[:_EXAMPLES])
+    x = tf.constant(load_data().test[:_EXAMPLES])
     steps = [s for s in flow.steps(x, seed=0) if isinstance(s.layer, layers.ResidualBlock)]
     chosen = sorted({0, len(steps) // 2, len(steps) - 1})
     result = {}

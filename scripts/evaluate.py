@@ -43,10 +43,9 @@ def main(_) -> None:
     from tqdm import tqdm
 
     from snf_tf import serving
-    from snf_tf.data import load_dataset
     from snf_tf.flow import diagnostics, likelihood
     from snf_tf.flow.classification import class_scores
-    from snf_tf.training import load_run
+    from snf_tf.training import load_data, load_run
 
     if _GRADIENT_ANGLE.value and _RUN_DIR.value is None:
         sys.exit("evaluate.py: --gradient_angle needs --run_dir; a SavedModel keeps no inverse.")
@@ -56,7 +55,7 @@ def main(_) -> None:
     else:
         flow, model = None, tf.saved_model.load(_SAVED_MODEL.value)
         command_line.data_of_saved_model(_GIN_BINDINGS.value)
-    dataset = load_dataset()
+    dataset = load_data()
     examples = getattr(dataset, _SPLIT.value)
     progress = functools.partial(tqdm, unit="batch")
     results = likelihood.likelihoods(model, examples, _SEED.value, _DRAWS.value, progress=progress)

@@ -47,8 +47,7 @@ def main(_) -> None:
     import tensorflow as tf
 
     from snf_tf import serving
-    from snf_tf.data import load_dataset
-    from snf_tf.training import load_run
+    from snf_tf.training import load_data, load_run
     from snf_tf.training.plotting import pixel_values, save_grid
 
     if command_line.one_of(run_dir=_RUN_DIR.value, saved_model=_SAVED_MODEL.value) == "run_dir":
@@ -58,7 +57,7 @@ def main(_) -> None:
         model, values = tf.saved_model.load(_SAVED_MODEL.value), _PIXEL_VALUES.value
         if _INTERPOLATE.value:
             command_line.data_of_saved_model(_GIN_BINDINGS.value)
-    samples = _interpolate(model, load_dataset().test) if _INTERPOLATE.value else _sample(model)
+    samples = _interpolate(model, load_data().test) if _INTERPOLATE.value else _sample(model)
     output = Path(_OUTPUT.value).with_suffix(".png")
     output.parent.mkdir(parents=True, exist_ok=True)
     np.save(output.with_suffix(".npy"), samples)

@@ -46,12 +46,12 @@ def main(_) -> None:
     except snf_tf.training.Interrupted as interrupted:
         print(interrupted, file=sys.stderr)
         sys.exit(128 + interrupted.signal_number)
-    picture = "samples" if len(results["event_shape"]) == 3 else "density"
+    pictures = [Path(run_dir, f"samples/{name}.png") for name in ("samples", "density")]
     print(
         f"Trained {results['epochs']} epochs on {results['sizes']['train']} examples of "
         f"{results['dataset']}, source {results['source']}.\n"
-        f"Samples: {run_dir}/samples/{picture}.png\n"
-        f"Run: {run_dir}\n"
+        + "".join(f"Samples: {picture}\n" for picture in pictures if picture.is_file())
+        + f"Run: {run_dir}\n"
         f"{command_line.test_likelihood(results)}; "
         f"{time.perf_counter() - start:.0f} s."
     )

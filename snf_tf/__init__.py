@@ -11,7 +11,7 @@ if _keras.backend.backend() != "tensorflow":
         f"Received: backend={_keras.backend.backend()!r}"
     )
 
-from snf_tf import data, layers, models, networks, ops, optimizers, testing
+from snf_tf import bases, data, layers, models, networks, ops, optimizers, testing
 from snf_tf._version import __version__
 from snf_tf.flow import Flow, HybridFlow
 
@@ -19,6 +19,7 @@ __all__ = [
     "Flow",
     "HybridFlow",
     "__version__",
+    "bases",
     "bijectors",
     "data",
     "layers",

@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from snf_tf.bases import Base
 from snf_tf.layers.bijection import Bijection
 
 _fresh = itertools.count()
@@ -64,11 +65,51 @@ def as_distribution(flow: Any) -> tfp.distributions.TransformedDistribution:
         base = tfp.distributions.Sample(
             tfp.distributions.Normal(tf.zeros((), flow.log_det_dtype), 1.0), flow.latent_shape
         )
+    elif isinstance(base, Base) and not base.takes_context:
+        base = _BaseDistribution(base, flow)
     elif not isinstance(base, tfp.distributions.Distribution):
         raise ValueError(
-            f"The base of the flow must be a TFP distribution, or None. Received: base={base!r}"
+            "The base of the flow must be a TFP distribution, one of snf_tf.bases without a "
+            f"context, or None. Received: base={base!r}"
         )
     return _FlowDistribution(base, as_bijector(flow), name=flow.name)
+
+
+class _BaseDistribution(tfp.distributions.Distribution):
+    """One of `snf_tf.bases` as a TFP distribution, which shares its weights."""
+
+    def __init__(self, base, flow):
+        self._base, self._dims = base, flow.latent_shape[0]
+        # TensorFlow's own variables, which TFP sees.
+        self._trained = [weight.value for weight in base.trainable_weights]
+        super().__init__(
+            dtype=tf.as_dtype(flow.log_det_dtype),
+            reparameterization_type=tfp.distributions.NOT_REPARAMETERIZED,
+            validate_args=False,
+            allow_nan_stats=True,
+            parameters={"base": base, "flow": flow},
+            name=base.name,
+        )
+
+    def _log_prob(self, z):
+        rows = self._base.log_prob(tf.reshape(z, (-1, self._dims)))
+        return tf.reshape(rows, tf.shape(z)[:-1])
+
+    def _sample_n(self, n, seed=None):
+        seed = tfp.random.sanitize_seed(seed)
+        return tf.cast(self._base.sample(n, seed), self.dtype)
+
+    def _event_shape(self):
+        return tf.TensorShape([self._dims])
+
+    def _event_shape_tensor(self):
+        return tf.constant([self._dims])
+
+    def _batch_shape(self):
+        return tf.TensorShape([])
+
+    def _batch_shape_tensor(self):
+        return tf.constant([], tf.int32)
 
 
 # TFP has two classes: one for CompositeTensors, which layers are not, and its base.

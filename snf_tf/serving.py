@@ -148,7 +148,8 @@ class _Functions(tf.Module):
         super().__init__(name=flow.name)
         flow.prepare()
         self._variables = [weight.value for weight in flow.weights]
-        self._base = flow.base
+        # A layer's weights are among the flow's.
+        self._base = flow.base if isinstance(flow.base, tf.Module) else None
         constant = tf.constant(constant_log_dets(flow).numpy())
         dtype, shape = tf.as_dtype(flow.log_det_dtype), flow.event_shape
         batch, latents = tf.TensorSpec((None, *shape), dtype), tf.TensorSpec(None, dtype, "z")

@@ -284,6 +284,10 @@ CASES = {
     ),
     "Squeeze": Case(layers.Squeeze, (4, 6, 3)),
     "Permute": Case(lambda: layers.Permute(seed=1), (2, 5)),
+    "Standardize": Case(
+        layers.Standardize, (6,), draw=lambda shape: 5 + 9 * np.random.randn(*shape)
+    ),
+    "Standardize-images": Case(layers.Standardize, (3, 2, 4)),
     "Flatten": Case(layers.Flatten, (2, 3, 4)),
     "Dequantize": Case(layers.Dequantize, (3, 3, 2), draw=_integers),
     "VariationalDequantize": Case(

@@ -43,6 +43,7 @@ def read_images(
     shape: tuple[int, int, int],
     names: Collection[str] | None = None,
     prepare: Callable[[tf.Tensor], tf.Tensor] | None = None,
+    channels: int = 3,
 ) -> np.ndarray:
     """Reads the PNG and JPEG images of a tar, a zip or a folder, in the order of their names.
 
@@ -51,6 +52,7 @@ def read_images(
         shape: Shape that every image must have.
         names: File names of the images to read; None: all.
         prepare: Maps an image, uint8 `(H, W, 3)`, to what is returned of the image.
+        channels: To which images are converted; 0: one or three, as they are, without alpha.
 
     Returns:
         `(N,) + shape`, uint8, or what `prepare` makes of the images.
@@ -63,11 +65,11 @@ def read_images(
     try:
         for name, read in contents(path):
             file_name = Path(name).name
-            if file_name.startswith(".") or Path(name).suffix.lower() not in _IMAGES:
+            if not is_image(file_name):
                 continue
             if names is not None and file_name not in names:
                 continue
-            image = tf.io.decode_image(read(), channels=3, expand_animations=False)
+            image = _decode(read(), channels)
             if image.shape != shape:
                 raise ValueError(
                     f"{path} must hold images of shape {shape}. "
@@ -80,3 +82,34 @@ def read_images(
         expected = "images" if names is None else f"{len(names)} images by their names"
         raise ValueError(f"{path} must hold {expected}. Received: {len(images)} of them")
     return np.stack(images)
+
+
+def is_image(name: str) -> bool:
+    """Tells whether a file is a PNG or JPEG image, by its name; hidden files are none.
+
+    Example:
+        >>> is_image("a.PNG"), is_image("._a.png")
+        (True, False)
+    """
+    return not name.startswith(".") and Path(name).suffix.lower() in _IMAGES
+
+
+def first_image_shape(path: Path) -> tuple[int, int, int]:
+    """Returns the shape of the first image of a folder, which has one channel or three.
+
+    Raises:
+        ValueError: If there is no image, or the image is damaged.
+    """
+    for name, read in contents(path):
+        if is_image(name):
+            try:
+                return tuple(_decode(read(), channels=0).shape)
+            except ERRORS as error:
+                raise ValueError(f"{path}/{name} is damaged: {error}") from error
+    raise ValueError(f"{path} must hold PNG or JPEG images. Received: none of them")
+
+
+def _decode(content: bytes, channels: int) -> tf.Tensor:
+    image = tf.io.decode_image(content, channels=channels, expand_animations=False)
+    has_alpha = not channels and image.shape[2] in (2, 4)
+    return image[..., :-1] if has_alpha else image

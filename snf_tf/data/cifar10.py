@@ -1,17 +1,16 @@
 """CIFAR-10: 32 x 32 colour images, split 40000/10000/10000 (SNF A.3)."""
 
-import io
 import pickle
 import tarfile
 import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from snf_tf.data.natural_patches import natural_patches
 from snf_tf.data.sources import Sources
 from snf_tf.data.splits import Split, Splits
+from snf_tf.data.unpickling import unpickle_arrays
 
 _SHAPE = (3, 32, 32)
 _CLASSES = 10
@@ -65,7 +64,7 @@ def _read_batch(content: bytes, is_binary: bool) -> Split:
         table = np.frombuffer(content, np.uint8).reshape(-1, 1 + int(np.prod(_SHAPE)))
         rows = table[:, 1:]
     else:
-        batch = _Unpickler.loads(content)
+        batch = unpickle_arrays(content)
         rows = np.asarray(batch[b"data"])
     if rows.dtype != np.uint8 or rows.ndim != 2 or rows.shape[1] != np.prod(_SHAPE):
         raise ValueError(
@@ -76,21 +75,6 @@ def _read_batch(content: bytes, is_binary: bool) -> Split:
     if not np.isin(labels, range(_CLASSES)).all():
         raise ValueError(f"labels must be in 0..{_CLASSES - 1}. Received: {labels}")
     return Split(rows.reshape(-1, *_SHAPE).transpose(0, 2, 3, 1), labels.astype(np.int32))
-
-
-class _Unpickler(pickle.Unpickler):
-    """Reads arrays, and nothing that could run code."""
-
-    _ALLOWED = ("_reconstruct", "ndarray", "dtype", "scalar", "encode", "_frombuffer")
-
-    @classmethod
-    def loads(cls, content: bytes) -> Any:
-        return cls(io.BytesIO(content), encoding="bytes").load()
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module.split(".")[0] not in ("numpy", "_codecs") or name not in self._ALLOWED:
-            raise pickle.UnpicklingError(f"it holds {module}.{name}, where arrays are expected")
-        return super().find_class(module, name)
 
 
 CIFAR10 = Sources(

@@ -6,6 +6,8 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from snf_tf.data.splits import Splits
+
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
@@ -24,6 +26,10 @@ class Dataset:
         validation_labels: The same for validation.
         test_labels: The same for the test.
         classes: Number of classes; None where there are no labels.
+        train_context: `(N, ...)`, float32, what the training examples are conditioned on; None
+            where there is nothing.
+        validation_context: The same for validation.
+        test_context: The same for the test.
     """
 
     name: str
@@ -36,6 +42,36 @@ class Dataset:
     validation_labels: np.ndarray | None = None
     test_labels: np.ndarray | None = None
     classes: int | None = None
+    train_context: np.ndarray | None = None
+    validation_context: np.ndarray | None = None
+    test_context: np.ndarray | None = None
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        source: str,
+        splits: Splits,
+        entropy: float | None = None,
+        classes: int | None = None,
+    ) -> "Dataset":
+        """Returns the data set of the splits (train, validation, test)."""
+        train, validation, test = splits
+        return cls(
+            name,
+            source,
+            train.examples,
+            validation.examples,
+            test.examples,
+            entropy=entropy,
+            train_labels=train.labels,
+            validation_labels=validation.labels,
+            test_labels=test.labels,
+            classes=classes,
+            train_context=train.context,
+            validation_context=validation.context,
+            test_context=test.context,
+        )
 
     @property
     def event_shape(self) -> tuple[int, ...]:

@@ -9,9 +9,12 @@ import gin
 from snf_tf.data.celeba import CELEBA64, CELEBA_HQ256
 from snf_tf.data.cifar10 import CIFAR10
 from snf_tf.data.dataset import Dataset
+from snf_tf.data.embedded_tables import EMBEDDED_TABLES
 from snf_tf.data.imagenet import IMAGENET
 from snf_tf.data.mnist import MNIST
 from snf_tf.data.natural_patches import NATURAL_PATCHES
+from snf_tf.data.own_files import load_files
+from snf_tf.data.published_tables import PUBLISHED_TABLES
 from snf_tf.data.sources import Sources
 from snf_tf.data.splits import Splits
 from snf_tf.data.svhn import SVHN
@@ -26,18 +29,23 @@ _DATASETS: dict[str, Sources] = {
     "celeba_hq256": CELEBA_HQ256,
     "natural_patches": NATURAL_PATCHES,
     **TOY2D,
+    **PUBLISHED_TABLES,
+    **EMBEDDED_TABLES,
 }
 _SOURCES = ("auto", "tfds", "files", "embedded")
 
 
 @gin.configurable
 def load_dataset(
-    name: str = "mnist", source: str = "auto", data_dir: str | os.PathLike | None = None
+    name: str = "mnist",
+    source: str = "auto",
+    data_dir: str | os.PathLike | None = None,
+    path: str | os.PathLike | None = None,
 ) -> Dataset:
     """Loads a data set.
 
-    Images are uint8, `(H, W, C)`, and vectors of toy2d are float32, `(2,)`. Sizes are of training,
-    validation and test.
+    Images are uint8, `(H, W, C)`, and vectors are float32. Sizes are of training, validation and
+    test.
 
     - "mnist": 28 x 28 x 1, 50000/10000/10000, 10 classes. Files: the gzipped idx files. There are
       no labels where data_dir has images alone. Embedded: 4000/500/500.
@@ -60,6 +68,19 @@ def load_dataset(
     - "natural_patches": patches of two photographs, 32 x 32 x 3, 6100/500/500.
     - "toy2d/NAME": a density on the plane, 10000/2000/5000. NAME is gaussian, banana, funnel,
       swissroll, circles, rings, moons, 8gaussians, pinwheel, 2spirals, checkerboard, line or cos.
+    - "tabular/power", `(6,)`, 1659917/184435/204928; "tabular/gas", `(8,)`, 852174/94685/105206;
+      "tabular/hepmass", `(21,)`, 315123/35013/174987; "tabular/miniboone", `(43,)`,
+      29556/3284/3648; "tabular/bsds300", `(63,)`, 1000000/50000/250000: the tables of Papamakarios
+      et al. (2017), prepared and scaled as there. Files alone, those of their archive:
+      `power/data.npy`, `gas/ethylene_CO.pickle` or the same table as `.csv`,
+      `hepmass/1000_train.csv` and `hepmass/1000_test.csv`, `miniboone/data.npy`,
+      `BSDS300/BSDS300.hdf5`. Of the pickle nothing but a table of numbers is read.
+    - "tabular/breast_cancer", `(30,)`, 398/86/85, 2 classes; "tabular/wine", `(13,)`, 125/26/27,
+      3 classes; "tabular/diabetes", `(10,)`, 309/67/66: tables of scikit-learn in their own units,
+      split at random by the seed 0. Embedded alone.
+    - "digits": 8 x 8 x 1, 1258/269/270, 10 classes, values 0..16: a flow begins with
+      `Dequantize(bins=17)`. The digits of scikit-learn, split as its tables. Embedded alone.
+    - "files": data of your own at `path`; see `load_files`.
 
     Args:
         name: One of the names above.
@@ -70,13 +91,14 @@ def load_dataset(
             TFDS where it is prepared, else the files where they are. Else a download if the host
             answers within 3 s, else embedded, with a warning.
         data_dir: Directory of the files, or of TFDS; None is TFDS' own.
+        path: Of "files" alone: the file or folder, where it is relative in data_dir.
 
     Returns:
         A Dataset; its `source` names the source.
 
     Raises:
-        ValueError: If name or source is unknown, a file is damaged, or no package brings the data
-            set.
+        ValueError: If name or source is unknown, a file is damaged or has missing values, or no
+            package brings the data set.
         FileNotFoundError: If data_dir lacks the files, or TFDS the data set that it does not
             download.
         ConnectionError: If a download is needed and the host does not answer.
@@ -88,9 +110,10 @@ def load_dataset(
         >>> data.train.shape, data.train_labels.shape, data.classes
         ((4000, 28, 28, 1), (4000,), 10)
     """
-    if name not in _DATASETS:
+    names = (*_DATASETS, "files")
+    if name not in names:
         raise ValueError(
-            f"name must be one of {', '.join(map(repr, _DATASETS))}. Received: name={name!r}"
+            f"name must be one of {', '.join(map(repr, names))}. Received: name={name!r}"
         )
     if source not in _SOURCES:
         raise ValueError(
@@ -99,6 +122,15 @@ def load_dataset(
     directory = None if data_dir is None else Path(data_dir).expanduser()
     if directory is not None and source in ("auto", "files") and not directory.is_dir():
         raise FileNotFoundError(f"data_dir is not a directory. Received: data_dir={data_dir}")
+    if (name == "files") != (path is not None):
+        raise ValueError(
+            'name="files" needs path, and no other name takes it. '
+            f"Received: name={name!r}, path={path!r}"
+        )
+    if path is not None:
+        if source not in ("auto", "files"):
+            raise ValueError(f'name="files" has files alone. Received: source={source!r}')
+        return load_files(path if directory is None else directory / path)
     sources = _DATASETS[name]
     if source == "auto":
         source, splits = _load_auto(name, sources, directory)
@@ -114,19 +146,8 @@ def load_dataset(
             stacklevel=2,
         )
         name = sources.embedded_name
-    train, validation, test = splits
-    return Dataset(
-        name,
-        source,
-        train.examples,
-        validation.examples,
-        test.examples,
-        entropy=sources.entropy,
-        train_labels=train.labels,
-        validation_labels=validation.labels,
-        test_labels=test.labels,
-        classes=None if train.labels is None else sources.classes,
-    )
+    classes = None if splits[0].labels is None else sources.classes
+    return Dataset.of(name, source, splits, entropy=sources.entropy, classes=classes)
 
 
 def _load_auto(name: str, sources: Sources, data_dir: Path | None) -> tuple[str, Splits]:
@@ -135,6 +156,9 @@ def _load_auto(name: str, sources: Sources, data_dir: Path | None) -> tuple[str,
     if len(sources.missing_files(data_dir)) < len(sources.files):
         return "files", sources.read_files(data_dir)
     if sources.tfds_name is None:
+        # Nothing but files: what is missing is said.
+        if sources.embedded is None:
+            return "files", sources.read_files(data_dir)
         return "embedded", sources.read_embedded()
     try:
         return "tfds", sources.read_tfds(data_dir)

@@ -72,9 +72,7 @@ class Sources:
             ValueError: If no package brings the data set.
         """
         if self.embedded is None:
-            raise ValueError(
-                f'No package brings {self.tfds_name}: source="embedded" is not to be had.'
-            )
+            raise ValueError('No package brings this data set: source="embedded" is not to be had.')
         return self.embedded()
 
     def missing_files(self, data_dir: Path | None) -> list[str]:

@@ -5,6 +5,7 @@ from typing import Any
 import tensorflow as tf
 
 from snf_tf import ops
+from snf_tf.bases import Base
 from snf_tf.flow.elements import Element, unpack
 from snf_tf.layers.bijection import Bijection
 
@@ -13,6 +14,7 @@ class FlowChecking(Bijection):
     """Adds checks of arguments to `snf_tf.Flow`."""
 
     bijections: list[Bijection]
+    base: Any
     # Whether elements of data have labels, y; whether training is on log p(x).
     takes_labels = False
     trains_likelihood = True
@@ -45,7 +47,8 @@ class FlowChecking(Bijection):
         """Returns a context as a tensor after checking that it goes with x.
 
         Raises:
-            ValueError: If no layer takes a context, or its number of rows is not that of x.
+            ValueError: If neither a layer nor the base takes a context, its number of rows is not
+                that of x, or the base does not accept it.
         """
         if context is None:
             return None
@@ -53,7 +56,8 @@ class FlowChecking(Bijection):
         if not self.takes_context:
             raise ValueError(
                 "No layer of this Flow takes a context: leave it out (labels in (x, y), too), or "
-                "give a coupling a conditioner that maps [x1, context]. "
+                "give a coupling a conditioner that maps [x1, context], or the flow a base of "
+                "snf_tf.bases that takes one. "
                 f"Received: a context of shape {context.shape}"
             )
         if context.shape.rank == 0 or not context.shape[:1].is_compatible_with(x.shape[:1]):
@@ -64,7 +68,26 @@ class FlowChecking(Bijection):
         if context.shape[0] is None or x.shape[0] is None:
             same = tf.equal(tf.shape(context)[0], tf.shape(x)[0])
             context = ops.require(same, context, "The context must have as many rows as x.")
-        return context
+        return self.base.check_context(context) if isinstance(self.base, Base) else context
+
+    def check_weight(self, weight: Any, x: Any) -> tf.Tensor | None:
+        """Returns weights of examples as a tensor after checking that they go with x.
+
+        Raises:
+            ValueError: If they are not of shape `(batch,)`, finite, and at least 0; in a graph
+                values are checked when it runs.
+        """
+        if weight is None:
+            return None
+        weight = tf.convert_to_tensor(weight)
+        if not weight.shape.is_compatible_with(tf.TensorShape(x.shape[:1])):
+            raise ValueError(
+                f"sample_weight must have one number a row, shape ({x.shape[0]},). "
+                f"Received: sample_weight of shape {weight.shape}"
+            )
+        wide = tf.cast(weight, tf.float64)
+        valid = tf.reduce_all(tf.math.is_finite(wide) & (wide >= 0))
+        return ops.require(valid, weight, "sample_weight must be finite and at least 0.")
 
     def check_labels(self, y: Any, x: Any, required: bool = False) -> Any:
         """Returns labels after checking that they go with x; `unpack` gives none to most flows."""
@@ -74,7 +97,8 @@ class FlowChecking(Bijection):
         """Returns an element of a data set after checking it; see `check_data`, `check_context`."""
         x, context, weight, y = unpack(element, self.takes_labels)
         x = self.check_data(x)
-        return Element(x, self.check_context(context, x), weight, self.check_labels(y, x))
+        weight, y = self.check_weight(weight, x), self.check_labels(y, x)
+        return Element(x, self.check_context(context, x), weight, y)
 
     def require_built(self, action: str) -> None:
         """Raises a ValueError if networks wait for a context to be built."""

@@ -8,12 +8,15 @@ from snf_tf.flow.flow import Flow
 from snf_tf.layers.bijection import Bijection, Step, follow
 
 
-def layer_statistics(flow: Flow, x: tf.Tensor) -> dict[str, tf.Tensor]:
+def layer_statistics(
+    flow: Flow, x: tf.Tensor, context: tf.Tensor | None = None
+) -> dict[str, tf.Tensor]:
     """Computes diagnostics of every layer of a flow that brings some. No weight changes.
 
     Args:
         flow: A Flow.
         x: A batch of data, `(batch,) + event_shape`.
+        context: As in `flow.log_prob`.
 
     Returns:
         Scalars under `INDEX.CLASS/NAME`. They are what `layer.diagnostics` returns, and
@@ -22,10 +25,10 @@ def layer_statistics(flow: Flow, x: tf.Tensor) -> dict[str, tf.Tensor]:
         between the gradients of the training loss and of the exact nll.
     """
     steps: list[Step] = []
-    follow(flow.steps(x, seed=0), steps.append)
+    follow(flow.steps(x, context, seed=0), steps.append)
     values = [dict(step.layer.diagnostics(step.x, step.z)) for step in steps]
     watched = {index: step.layer for index, step in enumerate(steps) if values[index]}
-    used, without_constants = _gradients(flow, x, tuple(watched))
+    used, without_constants = _gradients(flow, x, context, tuple(watched))
     for (index, layer), own, exact in zip(watched.items(), used, without_constants, strict=True):
         values[index]["gradient_norm"] = tf.linalg.global_norm(list(own.values()))
         # Learned orders of norms have no gradient of the nll.
@@ -62,7 +65,7 @@ def inverse_angles(flow: Flow, x: tf.Tensor) -> dict[str, tf.Tensor]:
 
 
 @tf.function
-def _gradients(flow, x, indices):
+def _gradients(flow, x, context, indices):
     """Computes two gradients of the weights of some leaves, `{path: gradient}` for each leaf.
 
     The first is of the training loss, the second of the exact nll. The second leaves out log-dets
@@ -73,8 +76,9 @@ def _gradients(flow, x, indices):
     values = [[weight.value for weight in own] for own in weights]
     # A layer that keeps its inverse in the training call must not do so here.
     with tf.GradientTape() as tape, keras.StatelessScope(collect_losses=True) as scope:
-        z, log_det = flow(x, training=True, seed=0)
-        loss = tf.add_n([-ops.batch_mean(flow.base_log_prob(z) + log_det), *scope.losses])
+        z, log_det = flow(x, context=context, training=True, seed=0)
+        log_prob = flow.base_log_prob(z, context) + log_det
+        loss = tf.add_n([-ops.batch_mean(log_prob), *scope.losses])
     used = tape.gradient(loss, values)
     with tf.GradientTape() as tape:
         log_dets = [tf.zeros((), flow.log_det_dtype)]
@@ -83,8 +87,8 @@ def _gradients(flow, x, indices):
             if not step.layer.log_det_is_constant:
                 log_dets.append(tf.cast(step.log_det, flow.log_det_dtype))
 
-        latents = follow(flow.steps(x, seed=0), visit)
-        loss = -ops.batch_mean(flow.base_log_prob(latents) + sum(log_dets))
+        latents = follow(flow.steps(x, context, seed=0), visit)
+        loss = -ops.batch_mean(flow.base_log_prob(latents, context) + sum(log_dets))
     exact = tape.gradient(loss, values)
     return tuple(
         [

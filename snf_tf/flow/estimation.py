@@ -35,7 +35,7 @@ def estimate(
 
     def draw(k, mean, squares):
         z, log_det = flow.forward(x, context, seed=tf.stack([seed[0], k, seed[2]]))
-        change = tf.cast(flow.base_log_prob(z) + log_det, dtype) - mean
+        change = tf.cast(flow.base_log_prob(z, context) + log_det, dtype) - mean
         # Welford's sums stay exact for many draws.
         mean += change / tf.cast(k + 1, dtype)
         squares += tf.square(change) * tf.cast(k / (k + 1), dtype)

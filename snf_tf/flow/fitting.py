@@ -103,7 +103,10 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
                 `context` and `sample_weight`.
             y: Must be None; but see `snf_tf.HybridFlow`.
             batch_size: Batch size where x is an array; by default 32.
-            sample_weight: `(N,)`, where x is an array: factors of the examples' -log p(x).
+            sample_weight: `(N,)`, where x is an array: factors of the examples' -log p(x), at
+                least 0. A step minimises their sum over the number of rows, so that a factor of 2
+                is an example that is there twice, and 0 none. Factors of mean 1 keep the scale of
+                the loss. What layers add, such as penalties of inverses, counts rows.
             class_weight: Must be None.
             validation_data: The same kinds as x; arrays may be `(x, context)`.
             context: `(N, ...)`, where x is an array.
@@ -190,7 +193,7 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
     def example_losses(self, given: elements.Element, outputs: tuple[tf.Tensor, ...]) -> tf.Tensor:
         """Computes -log p(x) of the outputs of a training call, `(batch,)`."""
         z, log_det = outputs
-        return -(self.base_log_prob(z) + log_det)
+        return -(self.base_log_prob(z, given.context) + log_det)
 
     def validation_loss(self, logs: Mapping[str, float]) -> float | None:
         """Returns what `val_loss` is: the nll of the validation data, where there are any."""
@@ -254,11 +257,13 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
         x, context, weight, y = elements.unpack(element, self.takes_labels)
         x = self.check_data(x)
         y = self.check_labels(y, x, required=True)
+        weight = self.check_weight(weight, x)
         return elements.Element(x, self.check_context(context, x), weight, y).as_dict()
 
     def _checked_arrays(self, arrays):
         self.check_event(arrays.x)
         self.check_labels(arrays.y, arrays.x, required=True)
+        self.check_weight(arrays.sample_weight, arrays.x)
         for first in range(0, len(arrays.x), _SLICE):
             rows = slice(first, first + _SLICE)
             x = self.check_data(arrays.x[rows])
@@ -270,5 +275,6 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
         """Builds networks that wait for a context, by a first element."""
         if self.unbuilt_parts():
             x, context, *_ = elements.unpack(first(), self.takes_labels)
-            self(x[:1], context=None if context is None else context[:1])
+            context = None if context is None else context[:1]
+            self.base_log_prob(self(x[:1], context=context)[0], context)
         self.require_built("fit")

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from snf_tf import _compat, ops
+from snf_tf.bases import Base
 from snf_tf.flow.elements import unpack
 from snf_tf.flow.evaluation import FlowEvaluation
 from snf_tf.flow.fitting import FlowFitting
@@ -32,10 +33,11 @@ class Flow(FlowEvaluation, FlowFitting):
     Args:
         bijections: Layers from data to latents.
         event_shape: Shape of one x.
-        base: Distribution of the latents, flat vectors `(batch, D)`: an object with
-            `log_prob(z) -> (batch,)` and `sample(shape, seed)`, such as a TFP distribution. Its
-            variables become weights of the flow. None is the standard normal. To `save` a flow with
-            another base, Keras must be able to serialize the base; `save_weights` works with any.
+        base: Distribution of the latents, flat vectors `(batch, D)`: one of `snf_tf.bases`, or an
+            object with `log_prob(z) -> (batch,)` and `sample(shape, seed)`, such as a TFP
+            distribution. Its variables become weights of the flow. None is the standard normal. To
+            `save` a flow with another base, Keras must be able to serialize the base;
+            `save_weights` works with any.
         seed: Seed of the noise in training: a step's noise is a function of (seed, step, row of the
             global batch).
         **kwargs: As in `keras.Model`.
@@ -114,7 +116,15 @@ class Flow(FlowEvaluation, FlowFitting):
                 )
             shape = bijection.latent_shape
         self.latent_shape = (math.prod(shape),)
-        if isinstance(self._base, tf.Module):
+        if isinstance(self._base, Base):
+            if not self._base.built:
+                self._base.build((None, *self.latent_shape))
+            if (self._base.dims,) != self.latent_shape:
+                raise ValueError(
+                    f"The base of this Flow is for latents of shape {self.latent_shape}. "
+                    f"Received: a base that was built for D={self._base.dims}"
+                )
+        elif isinstance(self._base, tf.Module):
             spec = tf.TensorSpec((1, *self.latent_shape), self.log_det_dtype)
             self._base_weights = weights_in_use(self.base_log_prob, spec, self._base.variables)
         self.initialized = self.add_weight(
@@ -208,14 +218,16 @@ class Flow(FlowEvaluation, FlowFitting):
 
     @property
     def takes_context(self):
-        return any(bijection.takes_context for bijection in self.bijections)
+        takers = (*self.bijections, self.base)
+        return any(getattr(taker, "takes_context", False) for taker in takers)
 
     @property
     def version(self) -> int:
         return sum(bijection.version for bijection in self.bijections)
 
     def unbuilt_parts(self) -> list[str]:
-        return [name for bijection in self.bijections for name in bijection.unbuilt_parts()]
+        base = self.base.unbuilt_parts() if isinstance(self.base, Base) else []
+        return [name for b in self.bijections for name in b.unbuilt_parts()] + base
 
     @property
     def needs_initialization(self) -> bool:

@@ -192,12 +192,14 @@ class FlowInference(FlowChecking):
             seed = tf.random.uniform((), maxval=tf.int64.max, dtype=tf.int64)
         self.prepare()
         # As tensors: TensorFlow traces anew for every Python number.
-        z = self._latents(tf.convert_to_tensor(n), temperature, tf.cast(seed, tf.int64))
+        n, seed = tf.convert_to_tensor(n), tf.cast(seed, tf.int64)
         if context is not None:
             context = tf.convert_to_tensor(context)
             if context.shape[0] == 1:
-                context = tf.repeat(context, tf.shape(z)[0], axis=0)
-            context = self.check_context(context, z)
+                context = tf.repeat(context, n, axis=0)
+            # Something of n rows.
+            context = self.check_context(context, tf.zeros((n, 0)))
+        z = self._latents(n, temperature, seed, *self._of_base(context))
         if batch_size is None:
             return self._decode(z, context, exact, self.version)
         parts = [
@@ -224,10 +226,15 @@ class FlowInference(FlowChecking):
 
     # The computations. A change of a layer changes the version, for which they are traced anew.
 
-    def base_log_prob(self, z: tf.Tensor) -> tf.Tensor:
+    def base_log_prob(self, z: tf.Tensor, context: tf.Tensor | None = None) -> tf.Tensor:
         """Computes the log-density (nats) of latents `(batch, D)` under the base: `(batch,)`."""
         z = tf.cast(z, self.log_det_dtype)
-        return ops.standard_normal_log_prob(z) if self.base is None else self.base.log_prob(z)
+        if self.base is None:
+            return ops.standard_normal_log_prob(z)
+        return self.base.log_prob(z, *self._of_base(context))
+
+    def _of_base(self, context):
+        return (context,) if getattr(self.base, "takes_context", False) else ()
 
     def latents_and_log_prob(
         self, x: tf.Tensor, context: tf.Tensor | None, seed: tf.Tensor
@@ -263,12 +270,12 @@ class FlowInference(FlowChecking):
     @tf.function(reduce_retracing=True)
     def _latents_and_log_prob(self, x, context, seed, version):
         z, log_det = self.forward(x, context, seed=seed)
-        return tf.cast(z, self.log_det_dtype), self.base_log_prob(z) + log_det
+        return tf.cast(z, self.log_det_dtype), self.base_log_prob(z, context) + log_det
 
     @tf.function(reduce_retracing=True)
     def _log_prob(self, x, context, seed, version):
         z, log_det = self.forward(x, context, seed=seed)
-        return self.base_log_prob(z) + log_det
+        return self.base_log_prob(z, context) + log_det
 
     @tf.function(reduce_retracing=True)
     def _encode(self, x, context, seed, version):
@@ -279,13 +286,14 @@ class FlowInference(FlowChecking):
         return self.inverse(z, context=context, exact=exact)
 
     @tf.function(reduce_retracing=True)
-    def _latents(self, n, temperature, seed):
+    def _latents(self, n, temperature, seed, context=None):
         seed = tf.bitcast(seed, tf.int32)
         if self.base is None:
             shape = [n, *self.latent_shape]
             z = tf.random.stateless_normal(shape, seed=seed, dtype=self.log_det_dtype)
         else:
-            z = tf.cast(self.base.sample(n, seed=seed), self.log_det_dtype)
+            given = self._of_base(context)
+            z = tf.cast(self.base.sample(n, seed, *given), self.log_det_dtype)
         return tf.cast(temperature, self.log_det_dtype) * z
 
 

@@ -181,7 +181,7 @@ def _log_prob_and_error(flow, x, seed, constant, context):
             error.append(sum_event(tf.cast(tf.square(difference), tf.float64)))
 
     latents = follow(flow.steps(x, context, seed=seed), add)
-    return sum(log_prob) + tf.cast(flow.base_log_prob(latents), tf.float64), sum(error)
+    return sum(log_prob) + tf.cast(flow.base_log_prob(latents, context), tf.float64), sum(error)
 
 
 @tf.function(reduce_retracing=True)
@@ -193,25 +193,31 @@ def _batch_totals(flow, x, context, seed, constant, weight, version) -> tf.Tenso
     log_prob, error = _log_prob_and_error(flow, x, seed, constant, context)
     nll = -log_prob
     square = tf.square(weight)
+    # A weight of 0 leaves a row out, whatever its nll.
+    nll, error = (tf.where(weight > 0, part, 0) for part in (nll, error))
     sums = (weight * nll, weight * error, weight, square, square * nll, square * nll**2)
     return tf.stack([tf.reduce_sum(tf.broadcast_to(part, tf.shape(weight))) for part in sums])
 
 
-def round_trip_error(flow: FlowInference, x: tf.Tensor, exact: bool = True) -> float:
+def round_trip_error(
+    flow: FlowInference, x: tf.Tensor, exact: bool = True, context: tf.Tensor | None = None
+) -> float:
     """Computes the largest absolute error of data decoded from their latents, on the scale of x.
 
     Args:
         flow: A Flow.
         x: `(batch,) + event_shape`. Where the first layer dequantizes, x + 1/2 is encoded.
         exact: Whether to decode by the exact inverses, or by the learned ones where there are any.
+        context: As in `flow.log_prob`.
     """
     flow.prepare()
     bijections = flow.bijections_after_noise()
     z = start = tf.cast(x, flow.log_det_dtype) + (0.0 if flow.is_bijection else 0.5)
     for bijection in bijections:
-        z, _ = bijection(tf.reshape(z, (-1, *bijection.event_shape)))
+        z, _ = bijection(tf.reshape(z, (-1, *bijection.event_shape)), context=context)
     for bijection in reversed(bijections):
-        z = bijection.inverse(tf.reshape(z, (-1, *bijection.latent_shape)), exact=exact)
+        z = tf.reshape(z, (-1, *bijection.latent_shape))
+        z = bijection.inverse(z, context=context, exact=exact)
     return float(tf.reduce_max(tf.abs(tf.reshape(z, tf.shape(start)) - start)))
 
 

@@ -43,6 +43,7 @@ from snf_tf.layers.self_normalizing import (
     VariationalPair,
 )
 from snf_tf.layers.spline import SplineActivation
+from snf_tf.layers.standardize import Standardize
 from snf_tf.layers.term_distributions import ByBound, Geometric, Poisson
 from snf_tf.layers.transforms import (
     Additive,
@@ -118,6 +119,7 @@ __all__ = [
     "SmoothTanh",
     "SplineActivation",
     "Squeeze",
+    "Standardize",
     "Step",
     "Stripes",
     "TanhScale",

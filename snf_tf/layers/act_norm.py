@@ -42,6 +42,7 @@ class ActNorm(FlowLayer):
 
     takes_context = False
     log_det_is_constant = True
+    _has_trained_weights = True
 
     def __init__(self, variance_floor: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -54,9 +55,15 @@ class ActNorm(FlowLayer):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         super().build(input_shape)
-        channels = self.event_shape[-1]
-        self.bias = self.add_weight(name="bias", shape=(channels,), initializer="zeros")
-        self.log_scale = self.add_weight(name="log_scale", shape=(channels,), initializer="zeros")
+        self.bias, self.log_scale = (
+            self.add_weight(
+                name=name,
+                shape=self.event_shape[-1:],
+                initializer="zeros",
+                trainable=self._has_trained_weights,
+            )
+            for name in ("bias", "log_scale")
+        )
 
     def initialize(  # type: ignore[override]
         self, x: tf.Tensor, context: tf.Tensor | None = None
@@ -71,8 +78,8 @@ class ActNorm(FlowLayer):
         x = tf.cast(x, tf.float64)
         if x.shape[0] < 2:
             raise ValueError(
-                f"ActNorm is initialized by a batch of two examples or more. Received: a batch of "
-                f"{x.shape[0]}"
+                f"{type(self).__name__} is initialized by a batch of two examples or more. "
+                f"Received: a batch of {x.shape[0]}"
             )
         axes = list(range(x.shape.rank - 1))
         mean, variance = tf.nn.moments(x, axes)
@@ -84,8 +91,8 @@ class ActNorm(FlowLayer):
         constant = tf.where(tf.reduce_max(x, axes) == tf.reduce_min(x, axes))[:, 0].numpy().tolist()
         if constant:
             raise ValueError(
-                "ActNorm cannot scale a channel to variance 1 that has the same value everywhere. "
-                f"Received: a batch in which channels {constant} have one value"
+                f"{type(self).__name__} cannot scale a channel to variance 1 that has the same "
+                f"value everywhere. Received: a batch in which channels {constant} have one value"
             )
         self.bias.assign(-mean)
         self.log_scale.assign(-0.5 * tf.math.log(tf.maximum(variance, self.variance_floor)))

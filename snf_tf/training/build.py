@@ -7,6 +7,7 @@ from pathlib import Path
 import gin
 import keras
 
+from snf_tf.data import Dataset, load_dataset
 from snf_tf.flow import Flow
 
 
@@ -26,8 +27,8 @@ def build_flow(
 
 
 def load_run(run_dir: str | Path, gin_bindings: Sequence[str] = ()) -> Flow:
-    """Loads the flow of a finished run. gin's configuration becomes that of the run:
-    `load_dataset()` loads its data.
+    """Loads the flow of a finished run. gin's configuration becomes that of the run: `load_data()`
+    loads its data.
 
     Args:
         run_dir: Directory of the run.
@@ -52,10 +53,11 @@ def load_run(run_dir: str | Path, gin_bindings: Sequence[str] = ()) -> Flow:
         )
     results = json.loads((run_dir / "results.json").read_text())
     gin.clear_config()
-    # The source that was found, should it have been "auto".
-    gin.parse_config(
-        [results["config"], f'load_dataset.source = "{results["source"]}"', *gin_bindings]
-    )
+    gin.parse_config(results["config"])
+    if "dataset" not in gin.get_bindings("train"):
+        # The source that was found, should it have been "auto".
+        gin.parse_config(f'load_dataset.source = "{results["source"]}"')
+    gin.parse_config(gin_bindings)
     settings = gin.get_bindings("train")
     missing = [name for name in ("model", "seed", "dtype_policy") if name not in settings]
     if missing:
@@ -69,3 +71,18 @@ def load_run(run_dir: str | Path, gin_bindings: Sequence[str] = ()) -> Flow:
     )
     flow.load_weights(run_dir / "best.weights.h5")
     return flow
+
+
+def load_data() -> Dataset:
+    """Loads the data that gin's configuration names: by `train.dataset`, else `load_dataset`.
+
+    Raises:
+        ValueError: If it names none, as that of a run whose `dataset` was given in Python.
+    """
+    function = gin.get_bindings("train").get("dataset")
+    if function is None and not gin.get_bindings("load_dataset"):
+        raise ValueError(
+            "The configuration names no data: those of the run were given in Python. Give "
+            "--gin_bindings='load_dataset.name=\"mnist\"', or the like."
+        )
+    return load_dataset() if function is None else function()

@@ -13,6 +13,7 @@ import tensorflow as tf
 from snf_tf.data import Dataset, batches
 from snf_tf.flow.diagnostics import layer_statistics
 from snf_tf.flow.likelihood import criterion_name, nll_name
+from snf_tf.training.beside import Beside
 from snf_tf.training.checkpoints import Checkpoints
 from snf_tf.training.density import log_density
 from snf_tf.training.history import History
@@ -39,34 +40,35 @@ class EpochEvaluation(keras.callbacks.Callback):
 
     Args:
         dataset: Its validation split is used, and the beginning of its training split.
+        beside: What goes with the examples.
         statistics_epochs: Statistics of layers come after the first epoch, and whenever so many are
             done.
         directory: The directory of the run.
     """
 
-    def __init__(self, dataset: Dataset, statistics_epochs: int, directory: RunDirectory):
+    def __init__(
+        self, dataset: Dataset, beside: Beside, statistics_epochs: int, directory: RunDirectory
+    ):
         super().__init__()
         self._statistics_epochs = statistics_epochs
         self._directory = directory
-        self._is_plane = dataset.event_shape == (2,)
+        self._is_plane = dataset.event_shape == (2,) and beside.name != "context"
         self._points = dataset.validation
-        self._validation = (dataset.validation, _EVALUATION_BATCH)
-        self._labels = dataset.validation_labels
-        self._train_subset = batches(dataset.train[:_TRAIN_SUBSET], _EVALUATION_BATCH)
-        self._examples = dataset.train[:_STATISTICS_BATCH]
+        self._validation = batches(dataset.validation, _EVALUATION_BATCH, beside.of("validation"))
+        context = beside.context_of("train", _TRAIN_SUBSET)
+        self._train_subset = batches(dataset.train[:_TRAIN_SUBSET], _EVALUATION_BATCH, context)
+        examples = dataset.train[:_STATISTICS_BATCH], beside.context_of("train", _STATISTICS_BATCH)
+        self._examples = [tf.constant(part) for part in examples if part is not None]
 
     def on_epoch_end(self, epoch, logs=None):
         takes_statistics = epoch == 0 or (epoch + 1) % self._statistics_epochs == 0
         # Before the averaged weights are evaluated: statistics certify the norms of the flow's own
         # weights, and the best weights are kept with the norms that were certified last.
-        statistics = (
-            layer_statistics(self.model, tf.constant(self._examples)) if takes_statistics else {}
-        )
-        labels = self._labels if self.model.takes_labels else None
-        validation = batches(*self._validation, labels)
+        statistics = layer_statistics(self.model, *self._examples) if takes_statistics else {}
         with averaged_weights(self.model):
             logs |= {
-                f"val_{name}": value for name, value in self.model.evaluate(validation).items()
+                f"val_{name}": value
+                for name, value in self.model.evaluate(self._validation).items()
             }
             name = nll_name(self.model)
             logs[f"train_{name}"] = self.model.evaluate(self._train_subset)[name]

@@ -11,20 +11,23 @@ _CAUSE = (
 )
 
 
-def diagnose(flow, x: tf.Tensor, seed: tf.Tensor | None = None) -> str:
+def diagnose(
+    flow, x: tf.Tensor, seed: tf.Tensor | None = None, context: tf.Tensor | None = None
+) -> str:
     """Finds the first layer whose weights or outputs are not finite.
 
     Args:
         flow: A Flow, with the weights that it had before the step.
         x: The batch of the step.
         seed: The row seed of the step.
+        context: Of the batch.
 
     Returns:
         A sentence: the layer, and statistics of its input, output and weights.
     """
     # Nothing is kept of what the layers would do in training.
     with keras.StatelessScope():
-        steps = list(flow.steps(x, training=True, seed=seed))
+        steps = list(flow.steps(x, context, training=True, seed=seed))
     for index, (bijection, h, z, log_det) in enumerate(steps):
         parts = {weight.name: weight.numpy() for weight in bijection.weights}
         parts |= {"input": h.numpy(), "output": z.numpy(), "log_det": log_det.numpy()}

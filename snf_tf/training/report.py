@@ -9,6 +9,7 @@ import numpy as np
 from snf_tf.data import Dataset, batches
 from snf_tf.flow import Flow
 from snf_tf.flow.likelihood import criterion_name, nll_name, round_trip_error
+from snf_tf.training.beside import Beside
 from snf_tf.training.density import save_density
 from snf_tf.training.plotting import pixel_values, plot_history, plot_images
 from snf_tf.training.run_directory import RunDirectory
@@ -19,7 +20,11 @@ _EVALUATION_BATCH = 500
 
 
 def write_report(
-    directory: RunDirectory, flow: Flow, dataset: Dataset, history: Sequence[Mapping[str, float]]
+    directory: RunDirectory,
+    flow: Flow,
+    dataset: Dataset,
+    beside: Beside,
+    history: Sequence[Mapping[str, float]],
 ) -> dict:
     """Tests a flow; writes `best.weights.h5`, `results.json`, `nll.png`, and of images
     `samples/samples.png`, `samples/reconstructions.png`, on the plane `samples/density.png`.
@@ -28,17 +33,17 @@ def write_report(
         directory: The directory of the run.
         flow: With the weights to be tested.
         dataset: Its test split is used, and what it says of itself.
+        beside: What goes with the examples. Samples have the contexts of the first test examples.
         history: One mapping an epoch, with `val_nll`, `seconds` and `step_seconds`.
 
     Returns:
         The content of `results.json`; likelihoods are exact, in nats, or estimates in name. A flow
         that takes labels has `test_accuracy` and `test_classifier_nll`.
     """
-    labels = dataset.test_labels if flow.takes_labels else None
-    test = flow.evaluate(batches(dataset.test, _EVALUATION_BATCH, labels))
+    test = flow.evaluate(batches(dataset.test, _EVALUATION_BATCH, beside.of("test")))
     # Where only classes are trained, the nll of the weights that are tested is not the best.
     bests = dict.fromkeys((nll_name(flow, "val_"), criterion_name(flow, "val_")))
-    examples = dataset.test[:_GRID]
+    examples, context = dataset.test[:_GRID], beside.context_of("test", _GRID)
     results = {
         "config": gin.operative_config_str(),
         "dataset": dataset.name,
@@ -46,7 +51,7 @@ def write_report(
         "sizes": dataset.sizes,
         "event_shape": list(dataset.event_shape),
         **{f"test_{name}": value for name, value in test.items()},
-        "test_round_trip_error": round_trip_error(flow, examples, exact=True),
+        "test_round_trip_error": round_trip_error(flow, examples, True, context),
         **{f"best_{name}": min(row[name] for row in history) for name in bests},
         "devices": device_names(flow.distribute_strategy),
         "replicas": flow.distribute_strategy.num_replicas_in_sync,
@@ -58,30 +63,34 @@ def write_report(
     if dataset.entropy is not None:
         results["entropy"] = dataset.entropy
     if flow.has_learned_inverse:
-        results["test_learned_round_trip_error"] = round_trip_error(flow, examples, exact=False)
+        results["test_learned_round_trip_error"] = round_trip_error(flow, examples, False, context)
     if not directory.writes:
         return results
     directory.write_weights(flow)
     plot_history(directory.path / "nll.png", history)
-    if len(dataset.event_shape) == 3:
-        _draw(directory.path / "samples", flow, examples)
-    elif dataset.event_shape == (2,):
+    if len(dataset.event_shape) == 3 and dataset.event_shape[2] in (1, 3):
+        _draw(directory.path / "samples", flow, examples, context)
+    elif dataset.event_shape == (2,) and context is None:
         save_density(directory.path / "samples/density.png", flow, dataset.test)
     directory.write_results(results)
     return results
 
 
-def _draw(directory: Path, flow: Flow, examples: np.ndarray) -> None:
+def _draw(directory: Path, flow: Flow, examples: np.ndarray, context: np.ndarray | None) -> None:
     inverses = ({"learned inverse": False} if flow.has_learned_inverse else {}) | {
         "exact inverse": True
     }
     samples = {
-        title: flow.sample(_GRID, exact=exact, seed=0).numpy() for title, exact in inverses.items()
+        title: flow.sample(
+            _GRID if context is None else len(context), context=context, exact=exact, seed=0
+        ).numpy()
+        for title, exact in inverses.items()
     }
     values = pixel_values(flow)
     plot_images(directory / "samples.png", samples, values=values)
-    latents = flow.encode(examples)
+    latents = flow.encode(examples, context=context)
     decoded = {
-        title: flow.decode(latents, exact=exact).numpy() for title, exact in inverses.items()
+        title: flow.decode(latents, context=context, exact=exact).numpy()
+        for title, exact in inverses.items()
     }
     plot_images(directory / "reconstructions.png", {"data": examples} | decoded, values=values)

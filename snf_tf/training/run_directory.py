@@ -18,6 +18,7 @@ _FREE = (
     "train.checkpoint_seconds",
     "train.verbose",
     "load_dataset.data_dir",
+    "load_dataset.path",
 )
 
 
@@ -28,7 +29,8 @@ class RunDirectory:
         path: The directory; made where there is none.
         config: The configuration of the run, as text. Kept in `config.gin`; a run that is started
             again must have the same, but for `train.epochs`, `train.devices`,
-            `train.checkpoint_seconds`, `train.verbose` and `load_dataset.data_dir`.
+            `train.checkpoint_seconds`, `train.verbose`, `load_dataset.data_dir` and
+            `load_dataset.path`.
         writes: Whether this process is the one, of several workers of the run, that writes; the
             others only read.
 

@@ -9,9 +9,10 @@ import gin
 import keras
 import tensorflow as tf
 
-from snf_tf.data import load_dataset, training_batches
+from snf_tf.data import Dataset, load_dataset, training_batches
 from snf_tf.flow import Flow
 from snf_tf.flow.elements import unpack
+from snf_tf.training.beside import Beside
 from snf_tf.training.build import build_flow
 from snf_tf.training.callbacks import EpochEvaluation, Progress, RunState
 from snf_tf.training.health import diagnose
@@ -26,6 +27,7 @@ from snf_tf.training.strategy import distribute_batches, is_chief, make_strategy
 _NOT_SETTINGS = (
     "run_dir",
     "model",
+    "dataset",
     "augmentation",
     "epochs",
     "devices",
@@ -34,6 +36,8 @@ _NOT_SETTINGS = (
 )
 # Examples that tell whether data are those of before, should they come from another directory.
 _COMPARED = 1000
+# Vectors that set data-dependent weights; images are many numbers each, and a batch is enough.
+_INITIAL_VECTORS = 1000
 
 
 @gin.configurable
@@ -60,11 +64,16 @@ def train(
     statistics_epochs: int = 10,
     augmentation: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
     verbose: int | None = None,
+    dataset: Callable[[], Dataset] | None = None,
+    conditional_on: str | None = None,
 ) -> dict:
     """Trains a flow, keeps the weights of the best validation nll, and tests those.
 
     A `snf_tf.HybridFlow` gets the labels of the data. With `likelihood_weight = 0` its best weights
     are those of the best `val_classifier_nll`.
+
+    Data-dependent weights are set from the first batch; where the data are vectors, from 1,000 of
+    them.
 
     Nothing is written before configuration, data and model have been found to fit. Called again
     with the same run_dir it goes on from its last checkpoint, and on one CPU device ends with the
@@ -107,6 +116,11 @@ def train(
         augmentation: Changes the batches of training; see `snf_tf.data.flip_and_shift`.
         verbose: Keras' progress bar: 0 none, 1 a bar, 2 a line an epoch; None: a bar on a terminal,
             else a line.
+        dataset: Returns the data; None: `snf_tf.data.load_dataset`. In gin a function of your own,
+            `@my_function`, that is decorated by `gin.configurable`, in a module that the
+            configuration imports.
+        conditional_on: What a flow that takes a context gets: "label" or "context", those of the
+            data. None: nothing.
 
     Returns:
         The content of `results.json`.
@@ -142,6 +156,11 @@ def train(
         raise ValueError(
             f"learning_rate must be a positive number. Received: learning_rate={learning_rate!r}"
         )
+    if dataset is not None and not callable(dataset):
+        raise ValueError(
+            "dataset must be a function that returns a snf_tf.data.Dataset, in gin such as "
+            f"@my_function. Received: dataset={dataset!r}"
+        )
     strategy = make_strategy(devices, multi_worker, batch_size)
     if batch_size % strategy.num_replicas_in_sync:
         raise ValueError(
@@ -150,21 +169,21 @@ def train(
             f"Received: batch_size={batch_size}"
         )
     keras.utils.set_random_seed(seed)
-    dataset = load_dataset()
-    steps = len(dataset.train) // batch_size if steps_per_epoch is None else steps_per_epoch
+    loaded = load_dataset() if dataset is None else _checked(dataset())
+    steps = len(loaded.train) // batch_size if steps_per_epoch is None else steps_per_epoch
 
     def data(epoch=0, step=0):
-        labels = dataset.train_labels if flow.takes_labels else None
+        more = beside.of("train")
         batches = training_batches(
-            dataset.train, batch_size, seed, epoch, steps, step, augmentation, labels
+            loaded.train, batch_size, seed, epoch, steps, step, augmentation, more
         )
         # Under several workers Keras would take the second of a pair for targets.
-        return batches if labels is None else batches.map(lambda x, y: {"x": x, "y": y})
+        return batches if more is None else batches.map(lambda x, y: {"x": x, beside.name: y})
 
     if warmup_steps is None:
         warmup_steps = int(warmup_epochs * steps) // (gradient_accumulation_steps or 1)
     with strategy.scope():
-        flow = build_flow(model, dataset.event_shape, seed, dtype_policy)
+        flow = build_flow(model, loaded.event_shape, seed, dtype_policy)
         flow.compile(
             make_optimizer(
                 learning_rate,
@@ -179,14 +198,21 @@ def train(
         )
         # Before fit, which cannot build it under several workers.
         flow.optimizer.build(flow.trainable_variables)
-    _check_labels(flow, dataset)
+    beside = Beside(flow, loaded, conditional_on)
+    _check_labels(flow, loaded)
     # Before the configuration is written down: gin's holds the augmentation's settings only once it
     # has been called.
-    first_batch = unpack(next(iter(data())), flow.takes_labels).x
+    first_x, first_context, *_ = unpack(next(iter(data())), flow.takes_labels)
+    if len(loaded.event_shape) == 1:
+        count = max(batch_size, min(_INITIAL_VECTORS, len(loaded.train)))
+        contexts = beside.context_of("train")
+        first_x, first_context, *_ = unpack(
+            next(iter(training_batches(loaded.train, count, seed, labels=contexts)))
+        )
     config = (
         f"{gin.operative_config_str()}\n# Arguments: {given}\n"
-        f"# Data: {dataset.name} from {dataset.source}, {dataset.sizes}, checksum of the first: "
-        f"{zlib.crc32(dataset.train[:_COMPARED].tobytes())}\n"
+        f"# Data: {loaded.name} from {loaded.source}, {loaded.sizes}, checksum of the first: "
+        f"{zlib.crc32(loaded.train[:_COMPARED].tobytes())}\n"
         "# Version of the run directory: 2\n"
     )
     directory = RunDirectory(run_dir, config, writes=is_chief(strategy))
@@ -195,17 +221,17 @@ def train(
 
             def diagnosis():
                 batch = next(iter(data(state.epoch, state.batch)))
-                x = unpack(batch, flow.takes_labels).x
-                return diagnose(flow, x, flow.training_seed(x))
+                x, context, *_ = unpack(batch, flow.takes_labels)
+                return diagnose(flow, x, flow.training_seed(x), context)
 
             state = RunState(directory, flow, signals, steps, checkpoint_seconds, diagnosis)
             if state.epoch > epochs:
                 raise ValueError(
                     f"This run has done {state.epoch} epochs already. Received: epochs={epochs}"
                 )
-            flow.initialize(first_batch)
+            flow.initialize(first_x, first_context)
             callbacks = [
-                EpochEvaluation(dataset, statistics_epochs, directory),
+                EpochEvaluation(loaded, beside, statistics_epochs, directory),
                 Progress(),
                 state,
             ]
@@ -217,7 +243,7 @@ def train(
             while state.epoch < epochs:
                 _fit(flow, strategy, data, state, callbacks, batch_size, steps, epochs, verbose)
         state.load_best()
-        return write_report(directory, flow, dataset, state.history.rows)
+        return write_report(directory, flow, loaded, beside, state.history.rows)
     finally:
         directory.close()
 
@@ -244,15 +270,17 @@ def _fit(flow, strategy, data, state, callbacks, batch_size, steps, epochs, verb
         ) from None
 
 
-def _check_labels(flow, dataset):
-    if not flow.takes_labels:
-        return
-    if dataset.train_labels is None:
+def _checked(dataset):
+    if not isinstance(dataset, Dataset):
         raise ValueError(
-            "A hybrid model is trained on a data set with labels. "
-            f"Received: {dataset.name} from {dataset.source}, which has none"
+            "dataset must be a function that returns a snf_tf.data.Dataset. "
+            f"Received: what returns {type(dataset).__name__}"
         )
-    if dataset.classes != flow.classes:
+    return dataset
+
+
+def _check_labels(flow, dataset):
+    if flow.takes_labels and dataset.classes != flow.classes:
         raise ValueError(
             "A hybrid model must have as many classes as the data set. "
             f"Received: classes={flow.classes}, and {dataset.classes} in {dataset.name}"

@@ -8,6 +8,7 @@ import tensorflow as tf
 import snf_tf
 from snf_tf import layers
 from snf_tf.flow import elements
+from snf_tf.training import make_strategy
 from tests.flows import D, image_flow, images, vector_flow
 
 X = np.random.RandomState(0).randn(12, D).astype("float32")
@@ -98,6 +99,78 @@ def test_weights_count_examples():
     nll = flows[0].evaluate(twice)["nll"]
     weighted = flows[0].evaluate(X, sample_weight=np.repeat([2.0, 1.0], 6))["nll"]
     assert weighted == pytest.approx(nll, rel=1e-6)
+
+
+COUNTS = np.array([0, 3, 1, 2, 0, 1, 1, 4, 0, 1, 2, 1])
+
+
+@pytest.mark.parametrize("kind", ["arrays", "dataset", "generator", "py_dataset"])
+def test_weighted_means_are_exact(float64, kind):
+    """A weight of 0 leaves a row out, even one of infinite nll; a weight of 3 is three rows."""
+    flow = conditional_flow()
+    x = X.astype("float64")
+    nll = -flow.log_prob(x, context=CONTEXT).numpy()
+    given = {"x": x, "context": CONTEXT, "sample_weight": COUNTS}
+    found = flow.evaluate(given if kind == "arrays" else data_of(kind, given), steps=3)["nll"]
+    rows = np.repeat(np.arange(12), COUNTS)
+    assert found == pytest.approx(np.average(nll, weights=COUNTS), rel=1e-9)
+    assert found == pytest.approx(flow.evaluate(x[rows], context=CONTEXT[rows])["nll"], rel=1e-9)
+    given["sample_weight"] = 0.37 * COUNTS
+    assert flow.evaluate(given)["nll"] == pytest.approx(found, rel=1e-9)
+    # The density of these rows is 0.
+    bounded = snf_tf.Flow([layers.Scale(1.0)], (D,), base=snf_tf.bases.Uniform(-1.0, 1.0))
+    inside = np.clip(x, -0.9, 0.9)
+    inside[COUNTS == 0] = 5.0
+    found = bounded.evaluate(inside, sample_weight=COUNTS)["nll"]
+    assert found == pytest.approx(D * np.log(2.0), rel=1e-9)
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_weighted_steps_are_those_of_repeated_rows(float64, replicas):
+    """Steps of SGD, whose rate is divided by the number of rows; shards of two replicas differ."""
+    rows = np.repeat(np.arange(12), COUNTS)
+    x, results = X.astype("float64"), []
+    devices = [f"CPU:{index}" for index in range(replicas)]
+    for given, rate in (
+        ({"x": x[rows]}, 0.01 * len(rows)),
+        ({"x": x[COUNTS > 0], "sample_weight": COUNTS[COUNTS > 0]}, 0.01 * np.sum(COUNTS > 0)),
+        ({"x": x, "sample_weight": COUNTS}, 0.12),
+    ):
+        keras.utils.set_random_seed(1)
+        with make_strategy(devices).scope():
+            flow = snf_tf.Flow(
+                [layers.ExactDense(), layers.SplineActivation(), layers.ExactDense()], (D,)
+            )
+            flow.compile(optimizer=keras.optimizers.SGD(rate))
+        history = flow.fit(
+            tf.data.Dataset.from_tensor_slices(given).batch(len(given["x"])), epochs=2, verbose=0
+        ).history
+        results.append([*flow.get_weights(), np.array(history["surrogate"]) * rate])
+    for other in results[1:]:
+        for one, two in zip(results[0], other, strict=True):
+            np.testing.assert_allclose(one, two, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        (-COUNTS, "finite and at least 0"),
+        (np.where(COUNTS > 3, np.nan, 1.0), "finite and at least 0"),
+        (np.ones((12, 2)), "one number a row"),
+        (0 * COUNTS, "positive sum"),
+    ],
+)
+def test_weights_that_are_none(weight, message):
+    flow = vector_flow()
+    flow.compile(optimizer="sgd")
+    with pytest.raises(ValueError, match=message):
+        flow.evaluate(X, sample_weight=weight)
+    if weight.any():
+        with pytest.raises(ValueError, match=message):
+            flow.fit(X, sample_weight=weight, verbose=0)
+        data = tf.data.Dataset.from_tensors({"x": X, "sample_weight": weight})
+        with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match=message):
+            flow.fit(data, verbose=0)
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 12])

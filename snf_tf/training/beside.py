@@ -1,0 +1,54 @@
+"""What a run gives a flow beside x: the labels of a hybrid model, or a context."""
+
+import numpy as np
+
+from snf_tf.data import Dataset
+from snf_tf.flow import Flow
+
+
+class Beside:
+    """Finds the arrays that go with the examples of a data set.
+
+    Args:
+        flow: The flow of the run.
+        dataset: Its data.
+        conditional_on: "label" or "context", what the flow gets as its context; None: nothing.
+
+    Attributes:
+        name: "y" or "context", as an element of data names it; None where x stands alone.
+
+    Raises:
+        ValueError: If the data have no such labels or contexts, or the flow does not take them.
+    """
+
+    def __init__(self, flow: Flow, dataset: Dataset, conditional_on: str | None):
+        kinds = (None, "label", "context")
+        if conditional_on not in kinds:
+            raise ValueError(
+                f"conditional_on must be one of {', '.join(map(repr, kinds))}. "
+                f"Received: conditional_on={conditional_on!r}"
+            )
+        if conditional_on is not None and (flow.takes_labels or not flow.takes_context):
+            raise ValueError(
+                "conditional_on needs a flow that takes a context, and no HybridFlow. "
+                f"Received: conditional_on={conditional_on!r}"
+            )
+        self.name = "y" if flow.takes_labels else "context" if conditional_on else None
+        self._kind = "context" if conditional_on == "context" else "labels"
+        self._dataset = dataset
+        if self.name is not None and self.of("train") is None:
+            who = "hybrid" if flow.takes_labels else "conditional"
+            raise ValueError(
+                f"A {who} model is trained on a data set with {self._kind}. "
+                f"Received: {dataset.name} from {dataset.source}, which has none"
+            )
+        flow.require_built("train")
+
+    def of(self, split: str) -> np.ndarray | None:
+        """Returns what goes with the examples of "train", "validation" or "test"."""
+        return None if self.name is None else getattr(self._dataset, f"{split}_{self._kind}")
+
+    def context_of(self, split: str, count: int | None = None) -> np.ndarray | None:
+        """Returns the context of the first examples of a split; None where there is none."""
+        given = self.of(split) if self.name == "context" else None
+        return None if given is None else given[:count]

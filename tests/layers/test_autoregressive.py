@@ -48,6 +48,13 @@ def test_reference(order, context_shape):
     np.testing.assert_allclose(iaf.inverse(x, context=context), z, rtol=1e-9, atol=1e-9)
 
 
+def test_random_orders_follow_the_seed():
+    orders = [made(20, order="random", seed=seed).network.degrees.tolist() for seed in (0, 0, 1)]
+    assert orders[0] == orders[1] != orders[2]
+    layer = layers.Autoregressive(order="random", seed=5)
+    assert layers.Autoregressive.from_config(layer.get_config()).seed == 5
+
+
 @pytest.mark.parametrize("training", [False, True])
 def test_gradients_of_the_solved_direction(training):
     """Of z and log_det, for weights, x and context: those through all sweeps."""

@@ -91,6 +91,8 @@ class Autoregressive(FlowLayer):
         self.network = self.given_network or MADE(
             count, self.widths, self.order, self.seed, dtype=self.dtype_policy
         )
+        if isinstance(self.network, MADE) and self.network.outputs is None:
+            self.network.outputs = count
         x = keras.KerasTensor((None, *self.event_shape), self.log_det_dtype)
         if self.context_shape is None:
             output = self.network(x)

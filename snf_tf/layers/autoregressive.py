@@ -33,6 +33,7 @@ class Autoregressive(FlowLayer):
             autoregressive, in any order of the dimensions.
         direction: "forward": one pass from data to latents; "inverse": from latents to data.
         order: Of the default network: "natural", "reversed" or "random".
+        seed: Of a random order; layers of a flow need seeds of their own.
         widths: Of the default network.
         context_shape: Shape of one context; None: the layer takes no context.
         **kwargs: As in `keras.layers.Layer`.
@@ -59,6 +60,7 @@ class Autoregressive(FlowLayer):
         network: keras.layers.Layer | None = None,
         direction: str = "forward",
         order: str = "natural",
+        seed: int = 0,
         widths: Sequence[int] = (128, 128),
         context_shape: Sequence[int] | None = None,
         **kwargs: Any,
@@ -75,7 +77,7 @@ class Autoregressive(FlowLayer):
         self.transform = resolve(transform, TRANSFORMS, "transform")
         self.given_network = network
         self.direction = direction
-        self.order, self.widths = order, tuple(widths)
+        self.order, self.seed, self.widths = order, seed, tuple(widths)
         self.context_shape = None if context_shape is None else tuple(context_shape)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
@@ -87,8 +89,10 @@ class Autoregressive(FlowLayer):
                 f"Received: events of shape {self.event_shape}"
             )
         self.network = self.given_network or MADE(
-            count, self.widths, self.order, dtype=self.dtype_policy
+            count, self.widths, self.order, self.seed, dtype=self.dtype_policy
         )
+        if isinstance(self.network, MADE) and self.network.outputs is None:
+            self.network.outputs = count
         x = keras.KerasTensor((None, *self.event_shape), self.log_det_dtype)
         if self.context_shape is None:
             output = self.network(x)
@@ -141,6 +145,7 @@ class Autoregressive(FlowLayer):
             "network": given and keras.saving.serialize_keras_object(given),
             "direction": self.direction,
             "order": self.order,
+            "seed": self.seed,
             "widths": self.widths,
             "context_shape": self.context_shape,
         }

@@ -80,7 +80,8 @@ class MADE(keras.layers.Layer):
     dependences.
 
     Args:
-        outputs: Numbers for every dimension.
+        outputs: Numbers for every dimension; None: as many as `Autoregressive` needs, which sets
+            it.
         widths: Units of the hidden layers.
         order: "natural", "reversed", or "random", a permutation drawn from seed.
         seed: Seed of a random order, an integer.
@@ -103,7 +104,7 @@ class MADE(keras.layers.Layer):
 
     def __init__(
         self,
-        outputs: int = 2,
+        outputs: int | None = None,
         widths: Sequence[int] = (128, 128),
         order: str = "natural",
         seed: int = 0,
@@ -112,7 +113,7 @@ class MADE(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        counts = (outputs, *widths)
+        counts = widths if outputs is None else (outputs, *widths)
         if not widths or not all(isinstance(count, int) and count >= 1 for count in counts):
             raise ValueError(
                 "outputs and widths must be integers of at least 1, and there must be a width. "
@@ -132,6 +133,8 @@ class MADE(keras.layers.Layer):
 
     def build(self, input_shape: Any) -> None:
         x_shape, context_shape = _shapes(input_shape)
+        if self.outputs is None:
+            raise ValueError(f"{self.name} has no layer that sets outputs. Received: outputs=None")
         if len(x_shape) != 2 or (context_shape and None in context_shape[1:]):
             raise ValueError(
                 "MADE takes x of shape (batch, D), or [x, context]: put Flatten before it. "

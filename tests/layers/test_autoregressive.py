@@ -7,6 +7,8 @@ import tensorflow as tf
 
 import snf_tf
 from snf_tf import layers, networks, serving
+from snf_tf.layers.transforms import TRANSFORMS
+from snf_tf.testing import check_bijection
 
 DIRECTIONS = ["forward", "inverse"]
 
@@ -48,6 +50,13 @@ def test_reference(order, context_shape):
     np.testing.assert_allclose(iaf.inverse(x, context=context), z, rtol=1e-9, atol=1e-9)
 
 
+def test_random_orders_follow_the_seed():
+    orders = [made(20, order="random", seed=seed).network.degrees.tolist() for seed in (0, 0, 1)]
+    assert orders[0] == orders[1] != orders[2]
+    layer = layers.Autoregressive(order="random", seed=5)
+    assert layers.Autoregressive.from_config(layer.get_config()).seed == 5
+
+
 @pytest.mark.parametrize("training", [False, True])
 def test_gradients_of_the_solved_direction(training):
     """Of z and log_det, for weights, x and context: those through all sweeps."""
@@ -74,6 +83,19 @@ def test_gradients_of_the_solved_direction(training):
         np.testing.assert_allclose(
             tf.convert_to_tensor(one), tf.convert_to_tensor(other), rtol=1e-9, atol=1e-9
         )
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_every_transform(name, direction):
+    layer = layers.Autoregressive(
+        name, direction=direction, order="random", widths=(16,), dtype="float64"
+    )
+    x = tf.random.uniform((4, 5), -1, 1, dtype=tf.float64)
+    layer.build((None, 5))
+    for weight in layer.trainable_weights:
+        weight.assign(0.5 * np.random.randn(*weight.shape))
+    check_bijection(layer, x)
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
@@ -180,7 +202,7 @@ def test_refusals(make, message):
 def autoregressive_flow():
     bijections = [
         layers.Autoregressive(widths=(8,)),
-        layers.Autoregressive("additive", networks.MADE(1, (8, 8), "reversed", residual=True)),
+        layers.Autoregressive("additive", networks.MADE(None, (8, 8), "reversed", residual=True)),
         layers.Autoregressive(direction="inverse", widths=(8,), order="random"),
     ]
     flow = snf_tf.Flow(bijections, event_shape=(4,))

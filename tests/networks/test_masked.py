@@ -47,7 +47,7 @@ def reference(network, x, context=None):
 
 
 def built(size, context_shape=None, **options):
-    network = MADE(dtype="float64", **options)
+    network = MADE(**{"outputs": 2, "dtype": "float64", **options})
     shapes = (None, size) if context_shape is None else [(None, size), (None, *context_shape)]
     network.build(shapes)
     for weight in network.trainable_weights:
@@ -119,7 +119,7 @@ def test_files(tmp_path):
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_half_precision_keeps_the_structure(policy):
-    network = MADE(widths=(8,), dtype=policy)
+    network = MADE(2, widths=(8,), dtype=policy)
     x = tf.random.normal((1, 5))
     network(x)
     for weight in network.trainable_weights:
@@ -137,7 +137,8 @@ def test_half_precision_keeps_the_structure(policy):
         (lambda: MADE(widths=()), "there must be a width"),
         (lambda: MADE(outputs=0), "at least 1"),
         (lambda: MADE(widths=(3, 4), residual=True), "one width"),
-        (lambda: MADE()(tf.zeros((2, 3, 4))), "put Flatten before it"),
+        (lambda: MADE()(tf.zeros((2, 3))), "sets outputs"),
+        (lambda: MADE(2)(tf.zeros((2, 3, 4))), "put Flatten before it"),
         (lambda: MaskedDense([True]), "must have the shape"),
         (lambda: MaskedDense(np.eye(3))(tf.zeros((2, 4))), "is for 3 inputs"),
     ],
@@ -148,7 +149,7 @@ def test_refusals(make, message):
 
 
 def test_contexts_that_come_later_are_refused():
-    network = MADE()
+    network = MADE(2)
     network(tf.zeros((2, 3)))
     with pytest.raises(ValueError, match="was built for x alone"):
         network([tf.zeros((2, 3)), tf.zeros((2, 1))])

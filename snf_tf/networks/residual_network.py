@@ -6,6 +6,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from snf_tf.networks.context import JoinContext
+
 
 @keras.saving.register_keras_serializable("snf_tf")
 class ResidualNetwork(keras.layers.Layer):
@@ -53,9 +55,9 @@ class ResidualNetwork(keras.layers.Layer):
         self.activation = activation
 
     def build(self, input_shape: tuple[Any, ...]) -> None:
-        is_conditional = isinstance(input_shape[0], (tuple, list))
-        shape = tuple(input_shape[0] if is_conditional else input_shape)
-        seen = (*shape[:-1], shape[-1] + input_shape[1][-1]) if is_conditional else shape
+        self.join = JoinContext(dtype=self.dtype_policy)
+        seen = self.join.compute_output_shape(input_shape)
+        shape = self.compute_output_shape(input_shape)
         self.chains = []
         for _ in range(self.blocks):
             layers: list[keras.layers.Layer] = []
@@ -76,17 +78,13 @@ class ResidualNetwork(keras.layers.Layer):
             self.chains.append(chain)
 
     def compute_output_shape(self, input_shape: tuple[Any, ...]):
-        return input_shape[0] if isinstance(input_shape[0], (tuple, list)) else input_shape
+        is_pair = isinstance(input_shape[0], list | tuple)
+        return tuple(input_shape[0] if is_pair else input_shape)
 
     def call(self, x: tf.Tensor | list[tf.Tensor]) -> tf.Tensor:
-        context = None
-        if isinstance(x, (tuple, list)):
-            x, context = x
-            ones = keras.ops.ones_like(x[..., :1])
-            context = keras.ops.reshape(context, (-1, *[1] * (len(x.shape) - 2), context.shape[-1]))
-            context = ones * keras.ops.cast(context, x.dtype)
+        x, context = x if isinstance(x, list | tuple) else (x, None)
         for chain in self.chains:
-            x += chain(x if context is None else keras.ops.concatenate([x, context], axis=-1))
+            x += chain(self.join(x if context is None else [x, context]))
         return x
 
     def get_config(self) -> dict[str, Any]:

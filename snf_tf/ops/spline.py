@@ -175,16 +175,14 @@ def _check_derivatives(parameters, count):
 
 
 def _forward(x, parameters, bound):
-    value, log_slope = _share(spline, x, parameters, bound)
-    return tf.reshape(value, (-1, *x.shape[1:])), tf.reshape(log_slope, (-1, *x.shape[1:]))
+    has_rows = _have_rows(parameters, x)
+    # XLA wins, but where a gradient sums by bin over rows.
+    value, log_slope = _share(spline, x, parameters, bound, compiled=has_rows)
+    return value, log_slope
 
 
 def _inverse(z, parameters, bound):
-    if _have_rows(parameters, z):
-        parameters = tuple(map(_pad_rows, parameters))
-    x = _share(inverse_spline, _pad_rows(z), parameters, bound)
-    x = tf.reshape(x, (-1, *z.shape[1:]))[: tf.shape(z)[0]]
-    x.set_shape(z.shape)
+    (x,) = _share(inverse_spline, z, parameters, bound, compiled=True)
     return x
 
 
@@ -211,24 +209,34 @@ def _have_rows(parameters, x):
     return has_rows
 
 
-def _share(function, x, parameters, bound):
-    """Calls a function with x as `(rows, splines)`, the parameters as `(splines, n)`, and bound."""
+def _share(function, x, parameters, bound, compiled):
+    """Calls a function with x as `(rows, splines)`, the parameters as `(splines, n)`, and bound.
+
+    Returns the results in the shape of x, as a list.
+    """
     has_rows = _have_rows(parameters, x)
     splines = None if has_rows else math.prod(x.shape[1:])
     counts = tuple(parameter.shape[-1] for parameter in parameters)
-    flat = tf.reshape(x, (1, -1) if has_rows else (-1, splines))
+    given = _pad_rows(x) if compiled else x
+    if compiled and has_rows:
+        parameters = tuple(map(_pad_rows, parameters))
+    flat = tf.reshape(given, (1, -1) if has_rows else (-1, splines))
     parameters = [tf.reshape(parameter, (-1, parameter.shape[-1])) for parameter in parameters]
-    return _traced(function, splines, counts, bound, x.dtype)(flat, *parameters)
+    traced = _traced(function, splines, counts, bound, x.dtype, compiled)
+    results = []
+    for result in tf.nest.flatten(traced(flat, *parameters)):
+        result = tf.reshape(result, (-1, *x.shape[1:]))
+        result = result[: tf.shape(x)[0]] if compiled else result
+        result.set_shape(x.shape)
+        results.append(result)
+    return results
 
 
 # Layers of one shape share one graph: most of a flow's start-up is the tracing of its splines.
 @functools.lru_cache(maxsize=64)
-def _traced(function, splines, counts, bound, dtype):
+def _traced(function, splines, counts, bound, dtype, compiled):
     shapes = [(None, splines), *((splines, count) for count in counts)]
     signature = [tf.TensorSpec(shape, dtype) for shape in shapes]
-    # XLA wins where no gradient sums by bin.
     return tf.function(
-        functools.partial(function, bound=bound),
-        input_signature=signature,
-        jit_compile=function is inverse_spline,
+        functools.partial(function, bound=bound), input_signature=signature, jit_compile=compiled
     )

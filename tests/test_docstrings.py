@@ -21,7 +21,9 @@ def test_examples(name):
     assert doctest.testmod(module, extraglobs=names).failed == 0
 
 
-@pytest.mark.parametrize("package", [snf_tf, snf_tf.layers, snf_tf.ops, snf_tf.models, snf_tf.data])
+@pytest.mark.parametrize(
+    "package", [snf_tf, snf_tf.layers, snf_tf.ops, snf_tf.models, snf_tf.data, snf_tf.bases]
+)
 def test_public_names_have_docstrings(package):
     for name in package.__all__:
         if not name.startswith("__"):

@@ -8,6 +8,7 @@ from scipy import special, stats
 
 import snf_tf
 from snf_tf import bases, layers, serving
+from snf_tf.training import make_strategy
 
 D = 3
 Z = 2.0 * np.random.RandomState(0).randn(8, D)
@@ -255,3 +256,19 @@ def test_classes_are_told_apart():
     log_probs = [flow.log_prob(x, context=np.full(300, label)) for label in range(3)]
     assert np.mean(np.argmax(log_probs, axis=0) == y) > 0.97
     np.testing.assert_allclose(flow.base.location, 4.0 * np.eye(3), atol=0.4)
+
+
+def test_two_replicas_take_the_steps_of_one():
+    """With weights, contexts, and a last batch of shards that differ."""
+    x = Z.astype("float32")
+    given = {"x": x, "context": LABELS, "sample_weight": np.arange(8.0)}
+    results = []
+    for devices in (["CPU:0"], ["CPU:0", "CPU:1"]):
+        keras.utils.set_random_seed(0)
+        with make_strategy(devices).scope():
+            flow = flow_of(bases.ClassConditionalNormal(3))
+            flow.compile(optimizer=keras.optimizers.SGD(0.1))
+        flow.fit(tf.data.Dataset.from_tensor_slices(given).batch(5), epochs=2, verbose=0)
+        results.append(flow.get_weights())
+    for one, two in zip(*results, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)

@@ -37,6 +37,20 @@ class Base(keras.layers.Layer):
         """Sets `dims` from the shape of latents, `(None, D)`."""
         (self.dims,) = (size for size in input_shape[1:] if size is not None)
 
+    def build_for(self, latent_shape: tuple[int, ...]) -> None:
+        """Builds the base for latents `(D,)`, unless it is built.
+
+        Raises:
+            ValueError: If it was built for another D.
+        """
+        if not self.built:
+            self.build((None, *latent_shape))
+        if (self.dims,) != latent_shape:
+            raise ValueError(
+                f"The base of this Flow is for latents of shape {latent_shape}. "
+                f"Received: a base that was built for D={self.dims}"
+            )
+
     def log_prob(self, z: tf.Tensor, context: tf.Tensor | None = None) -> tf.Tensor:
         """Computes log-densities in nats: `(batch, D)` -> `(batch,)`."""
         raise NotImplementedError

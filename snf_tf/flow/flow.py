@@ -117,13 +117,7 @@ class Flow(FlowEvaluation, FlowFitting):
             shape = bijection.latent_shape
         self.latent_shape = (math.prod(shape),)
         if isinstance(self._base, Base):
-            if not self._base.built:
-                self._base.build((None, *self.latent_shape))
-            if (self._base.dims,) != self.latent_shape:
-                raise ValueError(
-                    f"The base of this Flow is for latents of shape {self.latent_shape}. "
-                    f"Received: a base that was built for D={self._base.dims}"
-                )
+            self._base.build_for(self.latent_shape)
         elif isinstance(self._base, tf.Module):
             spec = tf.TensorSpec((1, *self.latent_shape), self.log_det_dtype)
             self._base_weights = weights_in_use(self.base_log_prob, spec, self._base.variables)

@@ -35,9 +35,8 @@ class Flow(FlowEvaluation, FlowFitting):
         event_shape: Shape of one x.
         base: Distribution of the latents, flat vectors `(batch, D)`: one of `snf_tf.bases`, or an
             object with `log_prob(z) -> (batch,)` and `sample(shape, seed)`, such as a TFP
-            distribution. Its variables become weights of the flow. None is the standard normal. To
-            `save` a flow with another base, Keras must be able to serialize the base;
-            `save_weights` works with any.
+            distribution. Its variables become weights of the flow. None is the standard normal.
+            `save` asks that Keras can serialize the base; `save_weights` works with any.
         seed: Seed of the noise in training: a step's noise is a function of (seed, step, row of the
             global batch).
         **kwargs: As in `keras.Model`.
@@ -212,16 +211,15 @@ class Flow(FlowEvaluation, FlowFitting):
 
     @property
     def takes_context(self):
-        takers = (*self.bijections, self.base)
-        return any(getattr(taker, "takes_context", False) for taker in takers)
+        return any(getattr(b, "takes_context", False) for b in (*self.bijections, self.base))
 
     @property
     def version(self) -> int:
         return sum(bijection.version for bijection in self.bijections)
 
     def unbuilt_parts(self) -> list[str]:
-        base = self.base.unbuilt_parts() if isinstance(self.base, Base) else []
-        return [name for b in self.bijections for name in b.unbuilt_parts()] + base
+        parts = [*self.bijections, self.base] if isinstance(self.base, Base) else self.bijections
+        return [name for part in parts for name in part.unbuilt_parts()]
 
     @property
     def needs_initialization(self) -> bool:

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from snf_tf import ops
 from snf_tf.flow.checking import FlowChecking
-from snf_tf.flow.estimation import LogProbEstimate, bound, estimate
+from snf_tf.flow.estimation import LogProbEstimate, bound, check_draws, estimate
 
 if TYPE_CHECKING:
     from tensorflow_probability.distributions import TransformedDistribution
@@ -77,7 +77,7 @@ class FlowInference(FlowChecking):
             ValueError: As `log_prob`, or if draws is not positive.
         """
         self.require_no_bound("estimate_log_prob")
-        _check_draws(draws)
+        check_draws(draws)
 
         def by_draws(x, context, seed, version):
             return self._estimates(x, context, seed, tf.constant(draws), version)
@@ -112,7 +112,7 @@ class FlowInference(FlowChecking):
             ValueError: As `log_prob`, but for bounds; or if draws is not positive.
         """
         self.require_no_estimate("log_prob_bound")
-        _check_draws(draws)
+        check_draws(draws)
 
         def by_draws(x, context, seed, version):
             return self._bounds(x, context, seed, tf.constant(draws), version)
@@ -299,8 +299,3 @@ class FlowInference(FlowChecking):
 
 def _rows(context, first, count):
     return None if context is None else context[first : first + count]
-
-
-def _check_draws(draws):
-    if not isinstance(draws, int) or isinstance(draws, bool) or draws < 1:
-        raise ValueError(f"draws must be an integer of at least 1. Received: draws={draws!r}")

@@ -218,7 +218,7 @@ class Flow(FlowEvaluation, FlowFitting):
         return sum(bijection.version for bijection in self.bijections)
 
     def unbuilt_parts(self) -> list[str]:
-        parts = [*self.bijections, self.base] if isinstance(self.base, Base) else self.bijections
+        parts: list[Any] = [*self.bijections, *([self.base] if isinstance(self.base, Base) else [])]
         return [name for part in parts for name in part.unbuilt_parts()]
 
     @property
@@ -264,12 +264,11 @@ class Flow(FlowEvaluation, FlowFitting):
     # Serialization.
 
     def get_config(self) -> dict[str, Any]:
+        serialize = keras.saving.serialize_keras_object
         return super().get_config() | {
-            "bijections": [
-                keras.saving.serialize_keras_object(bijection) for bijection in self.bijections
-            ],
+            "bijections": [serialize(bijection) for bijection in self.bijections],
             "event_shape": self.event_shape,
-            "base": None if self.base is None else keras.saving.serialize_keras_object(self.base),
+            "base": None if self.base is None else serialize(self.base),
             "seed": self.seed,
         }
 

@@ -98,6 +98,3 @@ class Affine(Transform):
     def inverse(self, z: tf.Tensor, parameters: tf.Tensor) -> tf.Tensor:
         shift, h = tf.unstack(parameters, axis=-1)
         return z * tf.exp(-self.scale(h)) - shift
-
-
-TRANSFORMS: Mapping[str, type] = {"affine": Affine, "additive": Additive}

@@ -83,6 +83,13 @@ def test_a_stopped_run_ends_like_one_that_was_not(run, tmp_path, stop_at, step, 
                 "residual_flow.widths=(8, 8)",
                 "train.steps_per_epoch=10",
             ),
+            "toy2d_pairs": (
+                'learned_pairs.log_det="russian_roulette"',
+                'learned_pairs.penalty="geco"',
+                "learned_pairs.pairs=2",
+                "ResidualNetwork.widths=(8,)",
+                "train.steps_per_epoch=10",
+            ),
         }.items()
     ],
 )

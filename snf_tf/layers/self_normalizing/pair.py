@@ -11,8 +11,10 @@ from snf_tf import ops
 from snf_tf.layers.flow_layer import FlowLayer
 from snf_tf.layers.log_det_estimators import (
     LOG_DET_ESTIMATORS,
+    BruteForce,
     LogDetEstimator,
     NotTrained,
+    RussianRoulette,
 )
 from snf_tf.layers.options import deserialized, resolve
 from snf_tf.layers.residual_map import PROBES
@@ -123,8 +125,8 @@ class SelfNormalizingPair(FlowLayer):
         self.penalty = resolve(penalty, PENALTIES, "penalty")
         self.jacobian_penalty, self.noise, self.prior_weight = numbers.values()
         self.conditional = bool(conditional)
-        # XLA cannot differentiate a series of an unknown number of terms.
-        self.supports_jit = False
+        # XLA cannot differentiate a series of an unknown number of terms, or LU on every device.
+        self.supports_jit = not isinstance(self.log_det, RussianRoulette | BruteForce)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         super().build(input_shape)

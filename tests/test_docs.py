@@ -1,4 +1,4 @@
-"""The code of docs/data.md runs, and its recipe for missing values is right."""
+"""The code of pages under docs/ runs, and the recipe for missing values is right."""
 
 import re
 from pathlib import Path
@@ -7,14 +7,26 @@ import gin
 import numpy as np
 from scipy import stats
 
-PAGE = Path(__file__).parents[1] / "docs/data.md"
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def run(page):
+    """Runs the blocks of a page one after the other, and returns their names."""
+    names = {"__name__": "docs"}
+    for block in re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), re.DOTALL):
+        exec(block, names)
+    return names
+
+
+def test_learned_inverses():
+    flow = run("learned_inverses.md")["flow"]
+    assert flow.event_shape == (64,)
+    assert flow.log_det_kind == "exact"
 
 
 def test_the_recipe_for_missing_values():
-    names = {"__name__": "docs"}
     gin.clear_config()
-    for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL):
-        exec(block, names)
+    names = run("data.md")
     assert names["line"]().sizes == {"train": 200, "validation": 50, "test": 50}
     # Of a normal the density of what is observed is that of a marginal.
     x, missing = names["x"], names["missing"]

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*_*.gin"))
 RESIDUAL = re.compile("residual_flow|i_resnet|densenet|monotone")
 RESIDUAL_CONFIGS = [c for c in CONFIGS if RESIDUAL.search(c) and "hybrid" not in c]
-QUICK = ("mnist_fc", "cifar10_glow", "toy2d_residual_flow_learned")
+QUICK = ("mnist_fc", "cifar10_glow", "toy2d_residual_flow_learned", "toy2d_pairs")
 EVENT_SHAPES = {
     "mnist": (28, 28, 1),
     "cifar10": (32, 32, 3),

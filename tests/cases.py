@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 
@@ -314,3 +315,36 @@ CASES = {
     ),
     "Logit": Case(layers.Logit, (3, 5), draw=lambda shape: np.random.uniform(0, 1, shape)),
 }
+
+
+# Layers that have another case, or share most of their code with one.
+_VARIANTS = (
+    "HouseholderConv1x1-2",
+    "EmergingConv2D-5",
+    "ConvolutionExponential-norm-3",
+    "SelfNormalizingConv2D-5x1-1x3",
+    "AffineCoupling-exp",
+    "AffineCoupling-tanh",
+    "Coupling-checkerboard",
+    "Coupling-circular",
+    "Autoregressive-additive",
+    "Bounded-none",
+    "Bounded-low",
+    "FactorOut-unconditional",
+    "SmoothLeakyReLU-3",
+    "SmoothTanh-steep",
+    "SplineActivation-8",
+    "ResidualBlock-krylov",
+    "SelfNormalizingPair-attention",
+    "VariationalDequantize-images",
+    "Standardize-images",
+)
+
+
+def parameters(chosen: Callable[[layers.FlowLayer], bool] = lambda layer: True) -> list:
+    """Names of the cases whose layers are chosen; those of variants are slow tests."""
+    return [
+        pytest.param(name, marks=[pytest.mark.slow] if name in _VARIANTS else [])
+        for name, case in CASES.items()
+        if chosen(case.make())
+    ]

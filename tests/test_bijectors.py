@@ -13,15 +13,13 @@ import tensorflow_probability as tfp
 import snf_tf
 from snf_tf import layers
 from snf_tf.bijectors import as_bijector, as_distribution
-from tests.cases import CASES
+from tests.cases import CASES, parameters
 from tests.flows import D, image_flow, images, vector_flow
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 
-BIJECTIONS = [name for name, case in CASES.items() if case.make().is_bijection]
 
-
-@pytest.fixture(params=BIJECTIONS)
+@pytest.fixture(params=parameters(lambda layer: layer.is_bijection))
 def case(request):
     return CASES[request.param]
 

@@ -9,12 +9,12 @@ import tensorflow as tf
 
 from snf_tf import layers
 from snf_tf.testing import check_bijection
-from tests.cases import CASES
+from tests.cases import CASES, parameters
 
 pytestmark = pytest.mark.usefixtures("float64")
 
 
-@pytest.fixture(params=CASES)
+@pytest.fixture(params=parameters())
 def case(request):
     return CASES[request.param]
 
@@ -30,6 +30,8 @@ def test_every_public_layer_is_listed():
     assert {c for c in public if issubclass(c, layers.Bijection)} - {
         layers.Bijection,
         layers.FlowLayer,
+        # Its inverse does not return the noise: test_variational_pair.py.
+        layers.VariationalPair,
     } == listed
 
 

@@ -15,6 +15,7 @@ class Beside:
         conditional_on: "label" or "context", what the flow gets as its context; None: nothing.
 
     Attributes:
+        is_label: Whether the context is labels.
         name: "y" or "context", as an element of data names it; None where x stands alone.
 
     Raises:
@@ -28,12 +29,19 @@ class Beside:
                 f"conditional_on must be one of {', '.join(map(repr, kinds))}. "
                 f"Received: conditional_on={conditional_on!r}"
             )
+        classes = flow.context_classes, dataset.classes
+        if conditional_on == "label" and None not in classes and classes[0] != classes[1]:
+            raise ValueError(
+                "A flow conditional on labels must have as many classes as the data set. "
+                f"Received: {classes[0]} classes, and {classes[1]} in {dataset.name}"
+            )
         if conditional_on is not None and (flow.takes_labels or not flow.takes_context):
             raise ValueError(
                 "conditional_on needs a flow that takes a context, and no HybridFlow. "
                 f"Received: conditional_on={conditional_on!r}"
             )
         self.name = "y" if flow.takes_labels else "context" if conditional_on else None
+        self.is_label = conditional_on == "label"
         self._kind = "context" if conditional_on == "context" else "labels"
         self._dataset = dataset
         if self.name is not None and self.of("train") is None:

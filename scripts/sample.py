@@ -20,7 +20,7 @@ _SAVED_MODEL = flags.DEFINE_string(
     "saved_model", None, "Directory that scripts/export.py has written, instead."
 )
 _GIN_BINDINGS = flags.DEFINE_multi_string(
-    "gin_bindings", [], "Settings of load_dataset, for --interpolate and contexts; by default the run's."
+    "gin_bindings", [], "Settings of load_dataset, for test examples; by default the run's."
 )
 _OUTPUT = flags.DEFINE_string(
     "output", "samples.png", "PNG file; the numbers go beside it, to NAME.npy."

@@ -80,8 +80,8 @@ class Coupling(FlowLayer):
         if isinstance(self.conditioner, Conditioner) and self.conditioner.outputs is None:
             self.conditioner.outputs = outputs
         x1 = keras.KerasTensor((None, *x1_shape), self.log_det_dtype)
-        if self.context_shape is not None:
-            context = keras.KerasTensor((None, *self._conditioned_shape), self.log_det_dtype)
+        if (vector := self._conditioned_shape) is not None:
+            context = keras.KerasTensor((None, *vector), self.log_det_dtype)
             self.conditioner([x1, context])
         self._waits_for_context = not _is_built(self.conditioner) and not _build(
             self.conditioner, x1

@@ -16,6 +16,7 @@ class Beside:
 
     Attributes:
         is_label: Whether the context is labels.
+        classes: Number of classes; 0 where there are no labels.
         name: "y" or "context", as an element of data names it; None where x stands alone.
 
     Raises:
@@ -42,6 +43,7 @@ class Beside:
             )
         self.name = "y" if flow.takes_labels else "context" if conditional_on else None
         self.is_label = conditional_on == "label"
+        self.classes = dataset.classes or 0
         self._kind = "context" if conditional_on == "context" else "labels"
         self._dataset = dataset
         if self.name is not None and self.of("train") is None:
@@ -55,6 +57,12 @@ class Beside:
     def of(self, split: str) -> np.ndarray | None:
         """Returns what goes with the examples of "train", "validation" or "test"."""
         return None if self.name is None else getattr(self._dataset, f"{split}_{self._kind}")
+
+    def required(self, split: str) -> np.ndarray:
+        """Returns what `of` returns; there must be something."""
+        found = self.of(split)
+        assert found is not None
+        return found
 
     def context_of(self, split: str, count: int | None = None) -> np.ndarray | None:
         """Returns the context of the first examples of a split; None where there is none."""

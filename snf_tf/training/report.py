@@ -64,7 +64,7 @@ def write_report(
         "parameters": sum(int(np.prod(weight.shape)) for weight in flow.trainable_variables),
     }
     if beside.is_label and flow.log_det_kind == "exact":
-        results |= _bayes(flow, dataset)
+        results |= _bayes(flow, dataset, beside)
     if dataset.entropy is not None:
         results["entropy"] = dataset.entropy
     if flow.has_learned_inverse:
@@ -76,7 +76,7 @@ def write_report(
     if len(dataset.event_shape) == 3 and dataset.event_shape[2] in (1, 3):
         of_samples = context
         if beside.is_label:
-            of_samples = np.repeat(np.arange(dataset.classes, dtype=np.int32), _COLUMNS)
+            of_samples = np.repeat(np.arange(beside.classes, dtype=np.int32), _COLUMNS)
         _draw(directory.path / "samples", flow, examples, context, of_samples)
     elif dataset.event_shape == (2,) and context is None and flow.log_det_kind != "bound":
         save_density(directory.path / "samples/density.png", flow, dataset.test)
@@ -84,13 +84,13 @@ def write_report(
     return results
 
 
-def _bayes(flow: Flow, dataset: Dataset) -> dict[str, float]:
+def _bayes(flow: Flow, dataset: Dataset, beside: Beside) -> dict[str, float]:
     def log_prob(labels):
         # Without a seed the noise is that of evaluate, for every class.
         return flow.log_prob(dataset.test, context=labels, batch_size=_EVALUATION_BATCH).numpy()
 
-    counts = np.bincount(dataset.train_labels, minlength=dataset.classes)
-    scores = bayes_scores(log_prob, dataset.test_labels, counts)
+    counts = np.bincount(beside.required("train"), minlength=beside.classes)
+    scores = bayes_scores(log_prob, beside.required("test"), counts)
     return {f"test_{name}": value for name, value in scores.items()}
 
 

@@ -12,8 +12,16 @@ from snf_tf.models.fully_connected import fully_connected
 from snf_tf.models.glow import glow
 from snf_tf.models.learned_pairs import learned_pairs
 from snf_tf.models.residual_flow import residual_flow
+from snf_tf.models.tabular import tabular
 
-__all__ = ["convolutional", "fully_connected", "glow", "learned_pairs", "residual_flow"]
+__all__ = [
+    "convolutional",
+    "fully_connected",
+    "glow",
+    "learned_pairs",
+    "residual_flow",
+    "tabular",
+]
 
 for _name in _layers.__all__:
     _gin.external_configurable(getattr(_layers, _name), module="snf_tf.layers")

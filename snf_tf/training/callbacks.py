@@ -115,6 +115,7 @@ class RunState(keras.callbacks.Callback):
         batch: Number of steps done in the next one.
         history: The logs of every finished epoch.
         diagnose: As given.
+        criterion: Name of what is least at the best weights.
 
     Raises:
         ValueError: If there are checkpoints and none can be read, workers do not find the same one,
@@ -139,7 +140,7 @@ class RunState(keras.callbacks.Callback):
         self._checkpoint_seconds = checkpoint_seconds
         self.diagnose = diagnose
         self._val_nll = nll_name(flow, "val_")
-        self._criterion = criterion_name(flow, "val_")
+        self.criterion = criterion_name(flow, "val_")
         self.epoch, self.batch = 0, 0
         self._metrics: list[float] = []
         self._seconds = 0.0
@@ -161,7 +162,7 @@ class RunState(keras.callbacks.Callback):
     @property
     def best(self) -> float:
         """The lowest `criterion_name` of validation so far; infinite before the first epoch."""
-        return min((row[self._criterion] for row in self.history.rows), default=math.inf)
+        return min((row[self.criterion] for row in self.history.rows), default=math.inf)
 
     def load_best(self) -> None:
         """Gives the flow the weights of the best epoch."""
@@ -194,7 +195,7 @@ class RunState(keras.callbacks.Callback):
                 "checkpoint stays as it was. A lower learning rate or a larger "
                 "reconstruction_weight may help."
             )
-        if logs[self._criterion] < self.best:
+        if logs[self.criterion] < self.best:
             with averaged_weights(self.model):
                 self._checkpoints.keep_best()
         step_seconds = (self._last_step - self._start) / self.batch

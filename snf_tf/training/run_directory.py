@@ -14,6 +14,7 @@ import keras
 # What may differ when a run is started again.
 _FREE = (
     "train.epochs",
+    "train.patience",
     "train.devices",
     "train.checkpoint_seconds",
     "train.verbose",
@@ -28,7 +29,7 @@ class RunDirectory:
     Args:
         path: The directory; made where there is none.
         config: The configuration of the run, as text. Kept in `config.gin`; a run that is started
-            again must have the same, but for `train.epochs`, `train.devices`,
+            again must have the same, but for `train.epochs`, `train.patience`, `train.devices`,
             `train.checkpoint_seconds`, `train.verbose`, `load_dataset.data_dir` and
             `load_dataset.path`.
         writes: Whether this process is the one, of several workers of the run, that writes; the

@@ -15,6 +15,7 @@ from snf_tf.flow.elements import unpack
 from snf_tf.training.beside import Beside
 from snf_tf.training.build import build_flow
 from snf_tf.training.callbacks import EpochEvaluation, Progress, RunState
+from snf_tf.training.early_stopping import EarlyStopping
 from snf_tf.training.health import diagnose
 from snf_tf.training.interruption import StopSignals
 from snf_tf.training.optimizer import make_optimizer
@@ -30,6 +31,7 @@ _NOT_SETTINGS = (
     "dataset",
     "augmentation",
     "epochs",
+    "patience",
     "devices",
     "checkpoint_seconds",
     "verbose",
@@ -66,6 +68,7 @@ def train(
     verbose: int | None = None,
     dataset: Callable[[], Dataset] | None = None,
     conditional_on: str | None = None,
+    patience: int | None = None,
 ) -> dict:
     """Trains a flow, keeps the weights of the best validation nll, and tests those.
 
@@ -78,7 +81,7 @@ def train(
     Nothing is written before configuration, data and model have been found to fit. Called again
     with the same run_dir it goes on from its last checkpoint, and on one CPU device ends with the
     weights and the history, bit for bit but for times, of a run that was never stopped. Only
-    epochs, devices, checkpoint_seconds, verbose and the directory of the data may then differ.
+    epochs, patience, devices, checkpoint_seconds, verbose and the data's directory may then differ.
 
     Args:
         run_dir: Directory of the run. In the end it holds `results.json`, `history.csv`,
@@ -121,6 +124,7 @@ def train(
             configuration imports.
         conditional_on: What a flow that takes a context gets: "label" or "context", those of the
             data. None: nothing.
+        patience: Epochs without a better validation after which the run ends; None: all epochs.
 
     Returns:
         The content of `results.json`.
@@ -136,6 +140,7 @@ def train(
     counts = {
         "steps_per_epoch": steps_per_epoch,
         "gradient_accumulation_steps": gradient_accumulation_steps,
+        "patience": patience,
     }
     _check_counts(
         epochs=epochs,
@@ -230,17 +235,19 @@ def train(
                     f"This run has done {state.epoch} epochs already. Received: epochs={epochs}"
                 )
             flow.initialize(first_x, first_context)
+            early_stopping = EarlyStopping(state, patience)
             callbacks = [
                 EpochEvaluation(loaded, beside, statistics_epochs, directory),
                 Progress(),
                 state,
+                early_stopping,
             ]
             if directory.writes:
                 directory.write("operative_config.gin", gin.operative_config_str())
                 callbacks.append(
                     keras.callbacks.TensorBoard(run_dir / "tensorboard", write_graph=False)
                 )
-            while state.epoch < epochs:
+            while state.epoch < epochs and not early_stopping.is_due:
                 _fit(flow, strategy, data, state, callbacks, batch_size, steps, epochs, verbose)
         state.load_best()
         return write_report(directory, flow, loaded, beside, state.history.rows)

@@ -124,6 +124,11 @@ def test_a_checkpoint_does_not_grow(run, tmp_path):
         ),
         (["train.epochs = 0"], ValueError, "epochs must be an integer of at least 1"),
         (
+            ["train.epochs = 2", "train.patience = 0"],
+            ValueError,
+            "patience must be an integer of at least 1",
+        ),
+        (
             ["train.epochs = 2", "train.steps_per_epoch = 0"],
             ValueError,
             "steps_per_epoch must be an integer of at least 1",

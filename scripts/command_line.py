@@ -93,6 +93,28 @@ def _without_stderr():
         os.close(stderr)
 
 
+def context_of(model, dataset, split: str):
+    """Returns what a model takes beside the examples of a split: contexts, labels or None.
+
+    Args:
+        model: `snf_tf.serving.Endpoints`, or a loaded SavedModel.
+        dataset: Its data.
+        split: "train", "validation" or "test".
+    """
+    from snf_tf.serving import context_kind
+
+    kind = context_kind(model)
+    if kind is None:
+        return None
+    found = getattr(dataset, f"{split}_{'labels' if kind == 'label' else 'context'}")
+    if found is None:
+        raise ValueError(
+            f"This flow needs a {kind} for every example. Received: {dataset.name} from "
+            f"{dataset.source}, which has none"
+        )
+    return found
+
+
 def likelihood_kind(results: Mapping, name: str) -> str:
     """Returns what the name of a likelihood ends in: nothing where it is exact."""
     return next(kind for kind in ("", "_estimate", "_bound") if f"{name}{kind}" in results)
@@ -108,5 +130,12 @@ def test_likelihood(results: dict) -> str:
         + (f" +- {error:.2f}" if error is not None else "")
         + f" nats, {results[f'test_bits_per_dim{kind}']:.4f} bits/dim; "
         f"best validation nll{words} {results[f'best_val_nll{kind}']:.2f} nats"
-        + (f"; accuracy {results['test_accuracy']:.4f}" if "test_accuracy" in results else "")
+        + "".join(
+            f"; {words} {results[name]:.4f}"
+            for name, words in (
+                ("test_accuracy", "accuracy"),
+                ("test_bayes_accuracy", "accuracy by Bayes' rule"),
+            )
+            if name in results
+        )
     )

@@ -39,12 +39,13 @@ _EXAMPLES = 100
 
 def main(_) -> None:
     start = time.perf_counter()
+    import numpy as np
     import tensorflow as tf
     from tqdm import tqdm
 
     from snf_tf import serving
     from snf_tf.flow import diagnostics, likelihood
-    from snf_tf.flow.classification import class_scores
+    from snf_tf.flow.classification import bayes_scores, class_scores
     from snf_tf.training import load_data, load_run
 
     if _GRADIENT_ANGLE.value and _RUN_DIR.value is None:
@@ -58,28 +59,37 @@ def main(_) -> None:
     dataset = load_data()
     examples = getattr(dataset, _SPLIT.value)
     progress = functools.partial(tqdm, unit="batch")
-    results = likelihood.likelihoods(model, examples, _SEED.value, _DRAWS.value, progress=progress)
+    context = command_line.context_of(model, dataset, _SPLIT.value)
+    results = likelihood.likelihoods(
+        model, examples, _SEED.value, _DRAWS.value, progress=progress, context=context
+    )
     labels = getattr(dataset, f"{_SPLIT.value}_labels")
     if hasattr(model, "classify") and labels is not None:
         results |= class_scores(model, examples, labels, _SEED.value)
-    first = examples[:_EXAMPLES]
+    if serving.context_kind(model) == "label" and "nll" in results:
+        counts = np.bincount(dataset.train_labels, minlength=dataset.classes)
+        results |= bayes_scores(
+            lambda y: likelihood.log_probs(model, examples, _SEED.value, y), labels, counts
+        )
+    first, given = examples[:_EXAMPLES], None if context is None else context[:_EXAMPLES]
     if flow is None:
         results["distance_of_decoded_from_data"] = likelihood.distance_of_decoded(
-            model, first, _SEED.value
+            model, first, _SEED.value, given
         )
     else:
-        results["round_trip_error"] = likelihood.round_trip_error(flow, first)
+        results["round_trip_error"] = likelihood.round_trip_error(flow, first, context=given)
         if flow.has_learned_inverse:
             results["learned_round_trip_error"] = likelihood.round_trip_error(
-                flow, first, exact=False
+                flow, first, exact=False, context=given
             )
-            results["reconstruction_error"] = flow.evaluate(first, seed=_SEED.value)[
+            results["reconstruction_error"] = flow.evaluate(first, seed=_SEED.value, context=given)[
                 "reconstruction_error"
             ]
-        _print_layers(diagnostics.layer_statistics(flow, tf.constant(first)))
+        tensors = [tf.constant(part) for part in (first, given) if part is not None]
+        _print_layers(diagnostics.layer_statistics(flow, *tensors))
         if _GRADIENT_ANGLE.value:
             print("Angle of the gradient of log|det| to the exact one, in degrees, by inverse:")
-            _print_layers(diagnostics.inverse_angles(flow, tf.constant(first)))
+            _print_layers(diagnostics.inverse_angles(flow, *tensors))
     for name, value in results.items():
         print(f"{name:54s} {value:.6g}")
     kind = command_line.likelihood_kind(results, "nll")

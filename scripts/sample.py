@@ -2,6 +2,10 @@
 
 python scripts/sample.py --run_dir=runs/mnist_fc --n=64 --temperature=0.8 --output=samples.png
 python scripts/sample.py --run_dir=runs/mnist_fc --interpolate=3,7 --n=10 --output=between.png
+python scripts/sample.py --run_dir=runs/mnist_glow_class --n=8 --labels=3,7
+
+Of a flow that is conditional on labels, --n samples of every class are drawn, a row a class. Of one
+that is conditional on contexts, a sample has the context of a test example.
 """
 
 import math
@@ -16,12 +20,13 @@ _SAVED_MODEL = flags.DEFINE_string(
     "saved_model", None, "Directory that scripts/export.py has written, instead."
 )
 _GIN_BINDINGS = flags.DEFINE_multi_string(
-    "gin_bindings", [], "Settings of load_dataset, for --interpolate; by default the run's."
+    "gin_bindings", [], "Settings of load_dataset, for test examples; by default the run's."
 )
 _OUTPUT = flags.DEFINE_string(
     "output", "samples.png", "PNG file; the numbers go beside it, to NAME.npy."
 )
-_N = flags.DEFINE_integer("n", 64, "How many.", lower_bound=1)
+_N = flags.DEFINE_integer("n", 64, "How many; conditional on labels, of each.", lower_bound=1)
+_LABELS = flags.DEFINE_list("labels", None, "I,J,...: the classes to draw; by default all.")
 _INVERSE = flags.DEFINE_enum(
     "inverse", "learned", ["learned", "exact"], "Which inverses to sample by."
 )
@@ -55,9 +60,19 @@ def main(_) -> None:
         model, values = serving.Endpoints(flow), pixel_values(flow)
     else:
         model, values = tf.saved_model.load(_SAVED_MODEL.value), _PIXEL_VALUES.value
-        if _INTERPOLATE.value:
+    kind = serving.context_kind(model)
+    if _INTERPOLATE.value or kind == "context":
+        if _SAVED_MODEL.value:
             command_line.data_of_saved_model(_GIN_BINDINGS.value)
-    samples = _interpolate(model, load_data().test) if _INTERPOLATE.value else _sample(model)
+        data = load_data()
+    if _INTERPOLATE.value:
+        if kind is not None:
+            raise ValueError("--interpolate is for flows without a context.")
+        samples = _interpolate(model, data.test)
+    elif kind == "context":
+        samples = _sample(model, command_line.context_of(model, data, "test")[: _N.value])
+    else:
+        samples = _sample(model, _labels(model) if kind == "label" else None)
     output = Path(_OUTPUT.value).with_suffix(".png")
     output.parent.mkdir(parents=True, exist_ok=True)
     np.save(output.with_suffix(".npy"), samples)
@@ -66,7 +81,9 @@ def main(_) -> None:
         save_grid(
             output,
             samples,
-            columns=len(samples) if _INTERPOLATE.value else math.ceil(math.sqrt(len(samples))),
+            columns=_N.value
+            if _INTERPOLATE.value or kind == "label"
+            else math.ceil(math.sqrt(len(samples))),
             values=values,
         )
     written = (
@@ -78,14 +95,29 @@ def main(_) -> None:
     )
 
 
-def _sample(model):
+def _labels(model):
+    """Returns the labels of all samples, row by row of the grid."""
+    import numpy as np
+
+    classes = int(model.context_classes)
+    names = range(classes) if _LABELS.value is None else _LABELS.value
+    if not all(str(name).isdecimal() and int(name) < classes for name in names):
+        raise ValueError(
+            f"--labels takes numbers of classes, I,J,..., each from 0 to {classes - 1}. "
+            f"Received: --labels={','.join(_LABELS.value)}"
+        )
+    return np.repeat(np.array([int(name) for name in names], np.int64), _N.value)
+
+
+def _sample(model, context=None):
     import numpy as np
     import tensorflow as tf
     from tqdm import tqdm
 
     draw = model.sample if _INVERSE.value == "learned" else model.sample_exact
     parts = []
-    for index, first in enumerate(tqdm(range(0, _N.value, _BATCH), unit="batch")):
+    total = _N.value if context is None else len(context)
+    for index, first in enumerate(tqdm(range(0, total, _BATCH), unit="batch")):
         # The first batch has the seed itself, the others have seeds derived from seed and index.
         derived = (
             np.random.SeedSequence([_SEED.value % 2**64, index]).generate_state(1, np.uint64)[0]
@@ -94,10 +126,11 @@ def _sample(model):
         seed = int(derived) if index else _SEED.value
         # As tensors: for new Python numbers TensorFlow would trace anew.
         count, seed = (
-            tf.constant(min(_BATCH, _N.value - first), tf.int64),
+            tf.constant(min(_BATCH, total - first), tf.int64),
             tf.constant(seed, tf.int64),
         )
-        parts.append(draw(count, seed, _TEMPERATURE.value).numpy())
+        rows = {} if context is None else {"context": context[first : first + _BATCH]}
+        parts.append(draw(count, seed, _TEMPERATURE.value, **rows).numpy())
     return np.concatenate(parts)
 
 

@@ -43,7 +43,7 @@ def check_bijection(layer: FlowLayer, x: tf.Tensor, context: tf.Tensor | None = 
     if not layer.built:
         layer.build((None, *x.shape[1:]))
     if layer.needs_initialization:
-        layer.initialize(x)
+        layer.initialize(x, context)
     if x.dtype.is_floating:
         x = tf.cast(x, layer.log_det_dtype)
     problems: list[str] = []

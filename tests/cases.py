@@ -12,6 +12,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from snf_tf import Flow, layers, networks
+from tests.given_context import GivenContext
 
 tfb = tfp.bijectors
 
@@ -213,6 +214,28 @@ CASES = {
     ),
     "FactorOut-unconditional": Case(
         lambda: layers.FactorOut(inner_flow(), conditional=False), (2, 4, 4), jit=False
+    ),
+    "FactorOut-context": Case(
+        lambda: GivenContext(
+            layers.FactorOut(
+                layers.AffineCoupling(width=3, context_shape=(2,)), context_shape=(2,)
+            ),
+            [0.5, -2.0],
+        ),
+        (3, 2, 4),
+        weight=_small,
+    ),
+    "FactorOut-labels": Case(
+        lambda: GivenContext(layers.FactorOut(layers.SmoothTanh(), context_classes=3), 2),
+        (2, 3, 4),
+        weight=_small,
+    ),
+    "Coupling-labels": Case(
+        lambda: GivenContext(
+            layers.Coupling("affine", "alternate", networks.ResidualMLP(4), context_classes=3), 1
+        ),
+        (5,),
+        weight=_small,
     ),
     "LeakyReLU": Case(layers.LeakyReLU, (4, 3)),
     "SmoothLeakyReLU": Case(layers.SmoothLeakyReLU, (4, 3)),

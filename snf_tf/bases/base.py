@@ -15,6 +15,8 @@ class Base(keras.layers.Layer):
     Attributes:
         dims: D; set in build, which the flow calls.
         takes_context: Whether `log_prob` and `sample` take the context of the flow.
+        context_shape: As in `snf_tf.layers.Bijection`.
+        context_classes: As there.
 
     Example:
         >>> @keras.saving.register_keras_serializable("example")
@@ -31,6 +33,8 @@ class Base(keras.layers.Layer):
     """
 
     takes_context = False
+    context_shape: tuple[int, ...] | None = None
+    context_classes: int | None = None
     dims: int
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:

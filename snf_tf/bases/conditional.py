@@ -1,6 +1,7 @@
 """Normal distributions whose mean and deviation depend on the context."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, Self
 
 import keras
@@ -75,6 +76,7 @@ class ClassConditionalNormal(_Normal):
         if not 0 <= spread < math.inf:
             raise ValueError(f"spread must not be negative. Received: spread={spread!r}")
         self.classes, self.spread, self.seed = classes, spread, seed
+        self.context_shape, self.context_classes = (), classes
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         super().build(input_shape)
@@ -85,16 +87,6 @@ class ClassConditionalNormal(_Normal):
             initializer=keras.initializers.RandomNormal(stddev=self.spread, seed=self.seed),
         )
         self.log_scale = self.add_weight(name="log_scale", shape=shape, initializer="zeros")
-
-    def check_context(self, context: tf.Tensor) -> tf.Tensor:
-        if not context.dtype.is_integer or context.shape.rank != 1:
-            raise ValueError(
-                "The context of ClassConditionalNormal is labels, integers of shape (batch,). "
-                f"Received: a context of shape {context.shape} and dtype {context.dtype.name}"
-            )
-        wide = tf.cast(context, tf.int64)
-        valid = tf.reduce_all((wide >= 0) & (wide < self.classes))
-        return ops.require(valid, context, f"Labels must be in 0..{self.classes - 1}.")
 
     def moments(self, context: tf.Tensor, dtype: tf.DType) -> tuple[tf.Tensor, tf.Tensor]:
         location, log_scale = (
@@ -118,23 +110,36 @@ class ConditionalNormal(_Normal):
     Args:
         network: A Keras layer or model that maps contexts `(batch, ...)` to `(batch, 2 D)`, D means
             and then D logs of deviations.
+        context_shape: Shape of one context, for which the network is then built; None: the first
+            call builds it.
         **kwargs: As in `keras.layers.Layer`.
 
     Raises:
         ValueError: If network is no Keras layer, or makes another shape.
 
     Example:
-        >>> base = snf_tf.bases.ConditionalNormal(keras.layers.Dense(4))
+        >>> base = snf_tf.bases.ConditionalNormal(keras.layers.Dense(4), context_shape=(5,))
         >>> flow = snf_tf.Flow([snf_tf.layers.ExactDense()], event_shape=(2,), base=base)
         >>> flow.log_prob(tf.zeros((3, 2)), context=tf.zeros((3, 5))).shape
         TensorShape([3])
     """
 
-    def __init__(self, network: keras.layers.Layer, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        network: keras.layers.Layer,
+        context_shape: Sequence[int] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if not isinstance(network, keras.layers.Layer):
             raise ValueError(f"network must be a Keras layer. Received: network={network!r}")
         self.network = network
+        self.context_shape = None if context_shape is None else tuple(context_shape)
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        super().build(input_shape)
+        if self.context_shape is not None:
+            self.network(keras.KerasTensor((None, *self.context_shape), self.sample_dtype))
 
     def unbuilt_parts(self) -> list[str]:
         return [] if self.network.built else [self.network.name]
@@ -150,7 +155,10 @@ class ConditionalNormal(_Normal):
         return location, log_scale
 
     def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"network": keras.saving.serialize_keras_object(self.network)}
+        return super().get_config() | {
+            "network": keras.saving.serialize_keras_object(self.network),
+            "context_shape": self.context_shape,
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:

@@ -67,7 +67,8 @@ def load_dataset(
       last tenth is for the test, and the tenth before for validation. TFDS does not download it.
     - "natural_patches": patches of two photographs, 32 x 32 x 3, 6100/500/500.
     - "toy2d/NAME": a density on the plane, 10000/2000/5000. NAME is gaussian, banana, funnel,
-      swissroll, circles, rings, moons, 8gaussians, pinwheel, 2spirals, checkerboard, line or cos.
+      swissroll, circles, rings, moons, 8gaussians, pinwheel, 2spirals, checkerboard, line or cos;
+      or conditional, a normal whose moments depend on a context `(1,)`.
     - "tabular/power", `(6,)`, 1659917/184435/204928; "tabular/gas", `(8,)`, 852174/94685/105206;
       "tabular/hepmass", `(21,)`, 315123/35013/174987; "tabular/miniboone", `(43,)`,
       29556/3284/3648; "tabular/bsds300", `(63,)`, 1000000/50000/250000: the tables of Papamakarios

@@ -143,3 +143,27 @@ def _sources(draw: Callable, entropy: float | None) -> Sources:
 
 
 TOY2D = {f"toy2d/{name}": _sources(*parts) for name, parts in DENSITIES.items()}
+
+
+def _conditional(random, n: int) -> Split:
+    """Draws c uniformly from [-1, 1], and x from the normal about 2 (cos pi c, sin pi c) with axes
+    turned by pi c / 2, of deviations exp(c) / 2 and 1/4.
+    """
+    c = random.uniform(-1.0, 1.0, n)
+    axis = _direction(math.pi * c / 2)
+    e1, e2 = random.standard_normal((2, n, 1))
+    other = np.stack([-axis[:, 1], axis[:, 0]], axis=1)
+    x = 2 * _direction(math.pi * c) + 0.5 * np.exp(c)[:, None] * e1 * axis + 0.25 * e2 * other
+    return Split(x.astype(np.float32), context=c[:, None].astype(np.float32))
+
+
+def _conditional_splits() -> Splits:
+    random = np.random.default_rng(0)
+    train, validation, test = (_conditional(random, n) for n in _SIZES)
+    return train, validation, test
+
+
+# The mean of c is 0, and the entropy that of x given c.
+TOY2D["toy2d/conditional"] = Sources(
+    embedded=_conditional_splits, entropy=2 * _NORMAL_ENTROPY - math.log(8.0)
+)

@@ -19,6 +19,18 @@ class FlowChecking(Bijection):
     takes_labels = False
     trains_likelihood = True
 
+    @property
+    def takes_context(self) -> bool:  # type: ignore[override]
+        return any(self._said("takes_context"))
+
+    @property
+    def context_shape(self) -> tuple[int, ...] | None:  # type: ignore[override]
+        return next((shape for shape in self._said("context_shape") if shape is not None), None)
+
+    @property
+    def context_classes(self) -> int | None:  # type: ignore[override]
+        return next((count for count in self._said("context_classes") if count is not None), None)
+
     def check_data(self, x: Any) -> tf.Tensor:
         """Returns data as a tensor after checking that this flow accepts them.
 
@@ -47,9 +59,14 @@ class FlowChecking(Bijection):
         """Returns a context as a tensor after checking that it goes with x.
 
         Raises:
-            ValueError: If neither a layer nor the base takes a context, its number of rows is not
-                that of x, or the base does not accept it.
+            ValueError: If none is given where one is due. If neither a layer nor the base takes a
+                context, its number of rows is not that of x, or its values are not accepted.
         """
+        if context is None and self.context_shape is not None:
+            raise ValueError(
+                f"This Flow takes a context of shape (batch,) + {self.context_shape}: give "
+                "context=. Received: no context"
+            )
         if context is None:
             return None
         context = tf.convert_to_tensor(context)
@@ -68,6 +85,8 @@ class FlowChecking(Bijection):
         if context.shape[0] is None or x.shape[0] is None:
             same = tf.equal(tf.shape(context)[0], tf.shape(x)[0])
             context = ops.require(same, context, "The context must have as many rows as x.")
+        if self.context_classes is not None:
+            context = ops.require_labels(context, self.context_classes)
         return self.base.check_context(context) if isinstance(self.base, Base) else context
 
     def check_weight(self, weight: Any, x: Any) -> tf.Tensor | None:
@@ -128,6 +147,10 @@ class FlowChecking(Bijection):
                 f"{action} is exact, and this flow can only estimate log-determinants: {advice} "
                 f'ResidualBlock(..., log_det="brute_force"). Received: estimates in {names}'
             )
+
+    def _said(self, name):
+        """Returns an attribute of every layer and the base, where they have it."""
+        return [getattr(part, name, None) for part in (*self.bijections, self.base)]
 
     def _leaves_of(self, kind):
         return ", ".join(leaf.name for leaf in self.leaves() if leaf.log_det_kind == kind)

@@ -1,5 +1,6 @@
 """Scores of a classifier, of a batch and over data sets."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -47,9 +48,49 @@ def class_scores(
         # As tensors: for new Python numbers TensorFlow would trace anew.
         seeds = tf.constant(seed, tf.int64), tf.constant(first, tf.int64)
         parts.append(scores(model.classify(examples[rows], *seeds), tf.constant(labels[rows])))
+    hits, losses = (np.concatenate(values) for values in zip(*parts, strict=True))
+    return _with_errors(accuracy=hits, classifier_nll=losses)
+
+
+def bayes_scores(
+    log_prob: Callable[[np.ndarray], np.ndarray], labels: np.ndarray, counts: np.ndarray
+) -> dict[str, float]:
+    """Computes how well a flow p(x|y) classifies by Bayes' rule: p(y|x) ~ p(x|y) p(y).
+
+    Args:
+        log_prob: Maps labels `(N,)` to log p(x|y) of the N examples, `(N,)`, with the same noise
+            for all labels.
+        labels: The true ones, `(N,)`, N > 1.
+        counts: `(classes,)`, examples of training in every class, which make p(y).
+
+    Returns:
+        `bayes_accuracy`, `bayes_classifier_nll`, the mean of -log p(y|x) in nats, and of each its
+        `_standard_error`.
+
+    Example:
+        >>> x, labels = np.array([0.1, -0.2, 4.9]), np.array([0, 0, 1])
+        >>> bayes_scores(lambda y: -0.5 * (x - 5.0 * y) ** 2, labels, counts=[2, 1])[
+        ...     "bayes_accuracy"
+        ... ]
+        1.0
+    """
+    with np.errstate(divide="ignore"):
+        log_prior = np.log(np.asarray(counts, np.float64) / np.sum(counts))
+    classes = range(len(log_prior))
+    found = [np.asarray(log_prob(np.full_like(labels, y)), np.float64) for y in classes]
+    joint = np.stack(found, axis=1) + log_prior
+    log_probs = joint - np.logaddexp.reduce(joint, axis=1, keepdims=True)
+    losses = -log_probs[np.arange(len(labels)), labels]
+    return _with_errors(
+        bayes_accuracy=np.argmax(joint, axis=1) == labels, bayes_classifier_nll=losses
+    )
+
+
+def _with_errors(**values: np.ndarray) -> dict[str, float]:
+    """Returns the mean of every array, and its standard error."""
     results: dict[str, float] = {}
-    for name, values in zip(("accuracy", "classifier_nll"), zip(*parts, strict=True), strict=True):
-        value = np.concatenate(values).astype(np.float64)
+    for name, array in values.items():
+        value = array.astype(np.float64)
         results[name] = float(np.mean(value))
         error = np.std(value, ddof=1) / np.sqrt(len(value))
         results[f"{name}_standard_error"] = float(error)

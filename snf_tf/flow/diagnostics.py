@@ -43,12 +43,15 @@ def layer_statistics(
     }
 
 
-def inverse_angles(flow: Flow, x: tf.Tensor) -> dict[str, tf.Tensor]:
+def inverse_angles(
+    flow: Flow, x: tf.Tensor, context: tf.Tensor | None = None
+) -> dict[str, tf.Tensor]:
     """Compares inverses by the angle between their gradient of log|det| and the exact one.
 
     Args:
         flow: A Flow.
         x: A batch of data, `(batch,) + event_shape`.
+        context: As in `flow.log_prob`.
 
     Returns:
         Angles in degrees, under `INDEX.CLASS/NAME`, for every layer that keeps an inverse. NAME is
@@ -59,7 +62,7 @@ def inverse_angles(flow: Flow, x: tf.Tensor) -> dict[str, tf.Tensor]:
     """
     return {
         f"{index}.{type(layer).__name__}/{name}": angle
-        for index, (layer, h, z, _) in enumerate(flow.steps(x))
+        for index, (layer, h, z, _) in enumerate(flow.steps(x, context))
         for name, angle in layer.inverse_angles(h, z).items()
     }
 

@@ -70,7 +70,7 @@ def bound(
 
     def draw(k, total):
         z, log_det = flow.forward(x, context, seed=seed + tf.stack([k, 0, 0]))
-        log_weight = tf.cast(flow.base_log_prob(z) + log_det, dtype)
+        log_weight = tf.cast(flow.base_log_prob(z, context) + log_det, dtype)
         return k + 1, tf.reduce_logsumexp(tf.stack([total, log_weight]), axis=0)
 
     nothing = tf.fill(tf.shape(x)[:1], tf.constant(-math.inf, dtype))

@@ -210,10 +210,6 @@ class Flow(FlowEvaluation, FlowFitting):
         return any(bijection.has_approximate_inverse for bijection in self.bijections)
 
     @property
-    def takes_context(self):
-        return any(getattr(b, "takes_context", False) for b in (*self.bijections, self.base))
-
-    @property
     def version(self) -> int:
         return sum(bijection.version for bijection in self.bijections)
 

@@ -195,10 +195,11 @@ class FlowInference(FlowChecking):
         n, seed = tf.convert_to_tensor(n), tf.cast(seed, tf.int64)
         if context is not None:
             context = tf.convert_to_tensor(context)
-            if context.shape[0] == 1:
-                context = tf.repeat(context, n, axis=0)
-            # Something of n rows.
-            context = self.check_context(context, tf.zeros((n, 0)))
+            # One row goes to all samples.
+            rows = tf.shape(context)[:1]
+            context = tf.repeat(context, tf.where(rows == 1, tf.cast(n, tf.int32), 1), axis=0)
+        # Something of n rows.
+        context = self.check_context(context, tf.zeros((n, 0)))
         z = self._latents(n, temperature, seed, *self._of_base(context))
         if batch_size is None:
             return self._decode(z, context, exact, self.version)

@@ -95,6 +95,7 @@ def likelihoods(
     draws: int = 1,
     batch_size: int = 500,
     progress: Callable[[list], Iterable] = iter,
+    context: np.ndarray | None = None,
 ) -> dict[str, float]:
     """Computes exact likelihoods of examples, with their standard errors.
 
@@ -105,6 +106,7 @@ def likelihoods(
         draws: K, draws of noise for the importance weighted bound. Draw k has the seed `seed + k`.
         batch_size: Rows that are evaluated at once.
         progress: Wraps the list of batches, to show progress, such as `tqdm.tqdm`.
+        context: `(N, ...)`, where the model takes one.
 
     Returns:
         `nll`: mean of -log p(x + u), in nats; `bits_per_dim`; and of each its `_standard_error`
@@ -131,7 +133,7 @@ def likelihoods(
         rows = slice(first, first + batch_size)
         # As tensors: for new Python numbers TensorFlow would trace anew.
         seeds = tf.constant(seed + draw, tf.int64), tf.constant(first, tf.int64)
-        found = getattr(model, method)(examples[rows], *seeds)
+        found = getattr(model, method)(examples[rows], *seeds, **_context_of(context, rows))
         log_probs[draw, rows] = found["mean"] if own_name == "nll_estimate" else found
     values = {own_name: -log_probs[0]}
     if draws > 1:
@@ -149,6 +151,26 @@ def likelihoods(
     return results
 
 
+def log_probs(
+    model: Any,
+    examples: np.ndarray,
+    seed: int = 0,
+    context: np.ndarray | None = None,
+    batch_size: int = 500,
+) -> np.ndarray:
+    """Computes exact log-densities, `(N,)`; arguments are those of `likelihoods`."""
+    parts = []
+    for first in range(0, len(examples), batch_size):
+        rows = slice(first, first + batch_size)
+        seeds = tf.constant(seed, tf.int64), tf.constant(first, tf.int64)
+        parts.append(model.log_prob(examples[rows], *seeds, **_context_of(context, rows)))
+    return np.concatenate(parts)
+
+
+def _context_of(context, rows):
+    return {} if context is None else {"context": context[rows]}
+
+
 @tf.function
 def constant_log_dets(flow: FlowInference) -> tf.Tensor:
     """Sums all log-dets that do not depend on the data: a scalar in float64."""
@@ -157,14 +179,18 @@ def constant_log_dets(flow: FlowInference) -> tf.Tensor:
 
 
 def exact_log_prob(
-    flow: FlowInference, x: tf.Tensor, seed: tf.Tensor, constant: tf.Tensor
+    flow: FlowInference,
+    x: tf.Tensor,
+    seed: tf.Tensor,
+    constant: tf.Tensor,
+    context: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """Computes `flow.log_prob(x)` in a graph, from the known sum of constant log-dets.
 
     Returns:
         `(batch,)`, in nats, in float64.
     """
-    return _log_prob_and_error(flow, x, seed, constant, None)[0]
+    return _log_prob_and_error(flow, x, seed, constant, context)[0]
 
 
 def _log_prob_and_error(flow, x, seed, constant, context):
@@ -221,7 +247,9 @@ def round_trip_error(
     return float(tf.reduce_max(tf.abs(tf.reshape(z, tf.shape(start)) - start)))
 
 
-def distance_of_decoded(model: Any, x: np.ndarray, seed: int = 0) -> float:
+def distance_of_decoded(
+    model: Any, x: np.ndarray, seed: int = 0, context: np.ndarray | None = None
+) -> float:
     """Computes the largest distance of decoded latents from the data that were encoded.
 
     Integers are dequantized: their distance is that from the interval [x, x + 1].
@@ -230,8 +258,10 @@ def distance_of_decoded(model: Any, x: np.ndarray, seed: int = 0) -> float:
         model: `snf_tf.serving.Endpoints`, or a loaded SavedModel.
         x: `(batch,) + event_shape`.
         seed: Seed of the noise.
+        context: `(batch, ...)`, where the model takes one.
     """
-    decoded = model.decode(model.encode(x, seed)).numpy()
+    given = _context_of(context, slice(None))
+    decoded = model.decode(model.encode(x, seed, **given), **given).numpy()
     return float(
         np.abs(
             decoded - (np.clip(decoded, x, x + 1.0) if np.issubdtype(x.dtype, np.integer) else x)

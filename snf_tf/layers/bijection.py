@@ -37,6 +37,8 @@ class Bijection(keras.layers.Layer):
         latent_shape: Shape of one z; set in build.
         takes_context: Whether the context may matter. A flow refuses a context if none of its
             layers takes one.
+        context_shape: Shape of one context that every call takes. None: a call may do without.
+        context_classes: Number of classes, where the context is labels `(batch,)`.
         takes_seed: Whether `call` takes `seed=`, a row seed of `snf_tf.ops.row_seed`.
         is_bijection: Whether z determines x. False for dequantizers.
         log_det_kind: For the call with `training=False`: "exact"; "estimate", by random probes; or
@@ -49,6 +51,8 @@ class Bijection(keras.layers.Layer):
     event_shape: tuple[int, ...]
     latent_shape: tuple[int, ...]
     takes_context = True
+    context_shape: tuple[int, ...] | None = None
+    context_classes: int | None = None
     takes_seed = False
     is_bijection = True
     log_det_kind = "exact"

@@ -32,6 +32,8 @@ class Coupling(FlowLayer):
         context_shape: Shape of one context. The conditioner is then built on `[x1, context]`, and
             every call takes a context. None: a given conditioner that needs a context is built by
             the first call; the default one takes none.
+        context_classes: Number of classes, where the context is labels `(batch,)`, integers. The
+            conditioner gets `[x1, context]` with one-hot vectors `(batch, classes)`.
         **kwargs: As in `keras.layers.Layer`.
 
     Raises:
@@ -51,6 +53,7 @@ class Coupling(FlowLayer):
         conditioner: keras.layers.Layer | None = None,
         width: int = 512,
         context_shape: Sequence[int] | None = None,
+        context_classes: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -64,7 +67,7 @@ class Coupling(FlowLayer):
         self.mask = resolve(mask, MASKS, "mask")
         self.given_conditioner = conditioner
         self.width = width
-        self.context_shape = None if context_shape is None else tuple(context_shape)
+        self.context_shape, self.context_classes = checked_context(context_shape, context_classes)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         super().build(input_shape)
@@ -72,13 +75,13 @@ class Coupling(FlowLayer):
         outputs = x2_shape[-1] * self.transform.count_of_parameters
         self._parameters_shape = (*x2_shape[:-1], outputs)
         self.conditioner = self.given_conditioner or default_conditioner(
-            x1_shape, outputs, self.width, self.dtype_policy, self.context_shape
+            x1_shape, outputs, self.width, self.dtype_policy, self._conditioned_shape
         )
         if isinstance(self.conditioner, Conditioner) and self.conditioner.outputs is None:
             self.conditioner.outputs = outputs
         x1 = keras.KerasTensor((None, *x1_shape), self.log_det_dtype)
-        if self.context_shape is not None:
-            context = keras.KerasTensor((None, *self.context_shape), self.log_det_dtype)
+        if (vector := self._conditioned_shape) is not None:
+            context = keras.KerasTensor((None, *vector), self.log_det_dtype)
             self.conditioner([x1, context])
         self._waits_for_context = not _is_built(self.conditioner) and not _build(
             self.conditioner, x1
@@ -119,7 +122,8 @@ class Coupling(FlowLayer):
             "mask": keras.saving.serialize_keras_object(self.mask),
             "conditioner": given and keras.saving.serialize_keras_object(given),
             "width": self.width,
-            "context_shape": self.context_shape,
+            "context_shape": None if self.context_classes else self.context_shape,
+            "context_classes": self.context_classes,
         }
 
     @classmethod
@@ -129,6 +133,8 @@ class Coupling(FlowLayer):
     def _parameters(self, x1: tf.Tensor, context: tf.Tensor | None, training: bool) -> tf.Tensor:
         """Computes the parameters, which have the shape of x2 and one more axis, the last."""
         self._check_context(context)
+        if self.context_classes is not None and context is not None:
+            context = tf.one_hot(tf.cast(context, tf.int32), self.context_classes)
         inputs = x1 if context is None else [x1, self.widen(context)]
         try:
             h = self.conditioner(inputs, training=training)
@@ -148,6 +154,11 @@ class Coupling(FlowLayer):
         count = self.transform.count_of_parameters
         shape = (-1, *self._parameters_shape[:-1], count, self._parameters_shape[-1] // count)
         return tf.linalg.matrix_transpose(tf.reshape(self.widen(h), shape))
+
+    @property
+    def _conditioned_shape(self) -> tuple[int, ...] | None:
+        """Returns the shape of one context as the conditioner gets it."""
+        return context_vector(self.context_shape, self.context_classes)
 
     def _check_context(self, context: tf.Tensor | None) -> None:
         received = "no context" if context is None else f"a context of shape {context.shape}"
@@ -178,6 +189,7 @@ class AffineCoupling(Coupling):
         scale: As in `Affine`: "sigmoid": `scale = sigmoid(h + 2)`; "tanh": `exp(2 tanh(h / 2))`;
             "exp": `exp(h)`; or an object.
         context_shape: As in `Coupling`.
+        context_classes: As there.
         **kwargs: As in `keras.layers.Layer`.
 
     Raises:
@@ -195,14 +207,43 @@ class AffineCoupling(Coupling):
         width: int = 512,
         scale: str | LogScale = "sigmoid",
         context_shape: Sequence[int] | None = None,
+        context_classes: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(Affine(scale), Channels(), conditioner, width, context_shape, **kwargs)
+        transform, context = Affine(scale), (context_shape, context_classes)
+        super().__init__(transform, Channels(), conditioner, width, *context, **kwargs)
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         del config["transform"], config["mask"]
         return config | {"scale": keras.saving.serialize_keras_object(self.transform.scale)}
+
+
+def checked_context(
+    shape: Sequence[int] | None, classes: int | None
+) -> tuple[tuple[int, ...] | None, int | None]:
+    """Returns the arguments context_shape and context_classes of a layer.
+
+    Raises:
+        ValueError: If both are given, or classes is no positive integer.
+    """
+    if classes is None:
+        return None if shape is None else tuple(shape), None
+    if (
+        shape is not None
+        or isinstance(classes, bool)
+        or not (isinstance(classes, int) and classes >= 1)
+    ):
+        raise ValueError(
+            "context_classes must be an integer of at least 1, and stands in the place of "
+            f"context_shape. Received: context_classes={classes!r}, context_shape={shape}"
+        )
+    return (), classes
+
+
+def context_vector(shape: tuple[int, ...] | None, classes: int | None) -> tuple[int, ...] | None:
+    """Returns the shape of one context for a network: labels are one-hot vectors."""
+    return shape if classes is None else (classes,)
 
 
 def _is_built(network: Any) -> bool:

@@ -1,16 +1,17 @@
 """The split of multi-scale flows, as one layer."""
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any, Self
 
 import keras
 import tensorflow as tf
 
 from snf_tf.layers.bijection import Bijection, Step, follow
-from snf_tf.layers.coupling import AffineCoupling
+from snf_tf.layers.coupling import AffineCoupling, checked_context, context_vector
 from snf_tf.layers.flow_layer import FlowLayer
 from snf_tf.networks import ZeroConv2D
+from snf_tf.networks.conditioners import on_context
 
 
 @keras.saving.register_keras_serializable("snf_tf")
@@ -20,11 +21,14 @@ class FactorOut(FlowLayer):
     The layer maps images `(batch, H, W, C)` to vectors `(batch, HWC)`. With x1 and x2 the halves of
     the channels, `z = concat(inner(x1), (x2 - mu(x1)) / sigma(x1))`, both flattened. The
     half x2 has a Gaussian prior: one convolution maps x1 to mean and standard deviation, at first 0
-    and 1 (Glow's code). A context goes to inner alone.
+    and 1 (Glow's code). With context_shape or context_classes it maps x1 and the context;
+    otherwise a context goes to inner alone.
 
     Args:
         inner: The rest of the flow, a `Flow` or a layer for events of shape `(H, W, C / 2)`.
         conditional: Whether x2 is normalized; otherwise x2 stays unchanged.
+        context_shape: Shape of one context that the prior takes; None: it takes none.
+        context_classes: Number of classes, where this context is labels `(batch,)`.
         **kwargs: As in `keras.layers.Layer`.
 
     Attributes:
@@ -43,7 +47,14 @@ class FactorOut(FlowLayer):
         TensorShape([3, 64])
     """
 
-    def __init__(self, inner: Bijection, conditional: bool = True, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        inner: Bijection,
+        conditional: bool = True,
+        context_shape: Sequence[int] | None = None,
+        context_classes: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if not isinstance(inner, Bijection):
             raise ValueError(
@@ -56,10 +67,25 @@ class FactorOut(FlowLayer):
             )
         self.inner = inner
         self.conditional = conditional
+        self._prior_shape, self._prior_classes = checked_context(context_shape, context_classes)
+        if self._prior_shape is not None and not conditional:
+            raise ValueError(
+                "Only a prior takes a context: conditional=True. "
+                f"Received: conditional={conditional}, context_shape={context_shape}, "
+                f"context_classes={context_classes}"
+            )
 
     @property
     def takes_context(self) -> bool:  # type: ignore[override]
-        return self.inner.takes_context
+        return self._prior_shape is not None or self.inner.takes_context
+
+    @property
+    def context_shape(self) -> tuple[int, ...] | None:  # type: ignore[override]
+        return self.inner.context_shape if self._prior_shape is None else self._prior_shape
+
+    @property
+    def context_classes(self) -> int | None:  # type: ignore[override]
+        return self.inner.context_classes if self._prior_shape is None else self._prior_classes
 
     @property
     def version(self) -> int:
@@ -101,8 +127,16 @@ class FactorOut(FlowLayer):
             )
         self.prior = None
         if self.conditional:
+            network = ZeroConv2D(channels, dtype=self.dtype_policy)
+            vector = context_vector(self._prior_shape, self._prior_classes)
+            if vector is not None:
+                network = on_context(network, half, vector, self.dtype_policy)
             self.prior = AffineCoupling(
-                ZeroConv2D(channels, dtype=self.dtype_policy), scale="exp", dtype=self.dtype_policy
+                network,
+                scale="exp",
+                context_shape=None if self._prior_classes else self._prior_shape,
+                context_classes=self._prior_classes,
+                dtype=self.dtype_policy,
             )
             self.prior.build((None, *self.event_shape))
 
@@ -136,7 +170,7 @@ class FactorOut(FlowLayer):
             [tf.reshape(self.widen(half), (-1, height, width, channels // 2)) for half in (x1, x2)],
             axis=-1,
         )
-        return x if self.prior is None else self.prior.inverse(x)
+        return x if self.prior is None else self.prior.inverse(x, self._of_prior(context))
 
     def steps(
         self,
@@ -147,7 +181,7 @@ class FactorOut(FlowLayer):
     ) -> Generator[Step, None, tf.Tensor]:
         x = tf.cast(x, self.call_dtype(training))
         if self.prior is not None:
-            x = yield from self.prior.steps(x, None, training)
+            x = yield from self.prior.steps(x, self._of_prior(context), training)
         x1, x2 = tf.split(x, 2, axis=-1)
         z1 = yield from self.inner.steps(x1, context, training, seed)
         flat = (-1, self.latent_shape[0] // 2)
@@ -163,7 +197,7 @@ class FactorOut(FlowLayer):
         self, x: tf.Tensor, context: tf.Tensor | None = None, seed: int | tf.Tensor | None = None
     ) -> None:
         if self.prior is not None:
-            x, _ = self.prior(x)
+            x, _ = self.prior(x, context=self._of_prior(context))
         noise = {"seed": seed} if self.takes_seed else {}
         self.inner.initialize(tf.split(x, 2, axis=-1)[0], context, **noise)
 
@@ -171,8 +205,13 @@ class FactorOut(FlowLayer):
         return super().get_config() | {
             "inner": keras.saving.serialize_keras_object(self.inner),
             "conditional": self.conditional,
+            "context_shape": None if self._prior_classes else self._prior_shape,
+            "context_classes": self._prior_classes,
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**config | {"inner": keras.saving.deserialize_keras_object(config.get("inner"))})
+
+    def _of_prior(self, context: tf.Tensor | None) -> tf.Tensor | None:
+        return None if self._prior_shape is None else context

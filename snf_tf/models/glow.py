@@ -1,5 +1,6 @@
 """Glow, with any mixing layer in the place of its 1 x 1 convolution."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import gin
@@ -7,6 +8,7 @@ import gin
 from snf_tf import layers
 from snf_tf.flow import Flow
 from snf_tf.layers.transforms import LogScale
+from snf_tf.models.conditional import class_base, context_options
 from snf_tf.models.mixing import GLOW, Maker, make_layers
 from snf_tf.models.preprocessing import image_preprocessing
 
@@ -20,6 +22,9 @@ def glow(
     coupling_width: int = 512,
     coupling_scale: str | LogScale = "tanh",
     conditional: bool = True,
+    conditional_on: str | None = None,
+    classes: int = 10,
+    context_shape: Sequence[int] | None = None,
     preprocess: bool = True,
     seed: int = 0,
     **options: Any,
@@ -39,6 +44,12 @@ def glow(
         coupling_width: Hidden channels of the couplings' networks.
         coupling_scale: "tanh", as in the published runs of SNF, or "sigmoid", that of Glow's code.
         conditional: Whether a learned Gaussian normalizes the factored-out channels.
+        conditional_on: "label": the flow is p(x | label), and its context labels `(batch,)`.
+            Couplings and learned Gaussians get one-hot vectors, and the base has a mean and a
+            deviation for every class. "context": couplings and Gaussians get the context. None: the
+            flow takes no context.
+        classes: Number of classes of labels.
+        context_shape: Shape of one context: `(C,)`.
         preprocess: Whether the data are integers in 0..255, to be dequantized, scaled and taken to
             logits first.
         seed: Seed of the dequantization noise in training.
@@ -50,8 +61,8 @@ def glow(
         A Flow.
 
     Raises:
-        ValueError: If a name is unknown, levels or steps are not positive, or the images cannot be
-            halved often enough.
+        ValueError: If a name is unknown, a context has no shape, levels or steps are not positive,
+            or the images cannot be halved often enough.
 
     Example:
         >>> flow = snf_tf.models.glow(event_shape=(8, 8, 1), steps=1, coupling_width=4)
@@ -75,6 +86,13 @@ def glow(
             f"multiples of {2**levels}. Received: event_shape={event_shape}"
         )
 
+    if conditional_on == "context" and len(context_shape or ()) > 1:
+        raise ValueError(
+            "The levels have images of several sizes: a context must be a vector, (C,). "
+            f"Received: context_shape={context_shape}"
+        )
+    context = context_options(conditional_on, classes, context_shape)
+
     def level(index: int) -> list[layers.Bijection]:
         """Returns the bijections of a level and of all later levels."""
         bijections = [layers.Squeeze()]
@@ -82,18 +100,19 @@ def glow(
             bijections += [
                 layers.ActNorm(),
                 *make_layers(mixing, GLOW, "mixing", **options),
-                layers.AffineCoupling(width=coupling_width, scale=coupling_scale),
+                layers.AffineCoupling(width=coupling_width, scale=coupling_scale, **context),
             ]
         if index < levels - 1:
             factor = 2 ** (index + 1)
             inner = (height // factor, width // factor, channels * 2 ** (index + 1))
-            bijections.append(
-                layers.FactorOut(Flow(level(index + 1), event_shape=inner), conditional)
-            )
+            rest = Flow(level(index + 1), event_shape=inner)
+            of_prior = context if conditional else {}
+            bijections.append(layers.FactorOut(rest, conditional, **of_prior))
         return bijections
 
     return Flow(
         [*(image_preprocessing() if preprocess else []), *level(0)],
         event_shape=event_shape,
+        base=class_base(conditional_on, classes),
         seed=seed,
     )

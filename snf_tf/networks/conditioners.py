@@ -46,10 +46,26 @@ def default_conditioner(
         ]
     if context_shape is None:
         return keras.Sequential(layers, name="conditioner")
+    return on_context(keras.Sequential(layers), event_shape, context_shape, dtype)
+
+
+def on_context(
+    network: keras.layers.Layer,
+    event_shape: tuple[int, ...],
+    context_shape: tuple[int, ...],
+    dtype: Any = None,
+) -> keras.Model:
+    """Makes a network of one input one of [x1, context], which `JoinContext` joins.
+
+    Args:
+        network: Any Keras layer, not built.
+        event_shape: Shape of one x1.
+        context_shape: Shape of one context.
+        dtype: Dtype policy of the inputs.
+    """
     wide = keras.dtype_policies.get(dtype).variable_dtype
     inputs = [keras.Input(shape, dtype=wide) for shape in (event_shape, context_shape)]
-    h = JoinContext(dtype=dtype)(inputs)
-    return keras.Model(inputs, keras.Sequential(layers)(h), name="conditioner")
+    return keras.Model(inputs, network(JoinContext(dtype=dtype)(inputs)), name="conditioner")
 
 
 @keras.saving.register_keras_serializable("snf_tf")

@@ -10,7 +10,7 @@ from snf_tf.ops.activations import (
 )
 from snf_tf.ops.banded import conv2d_exact_log_det_gradient, conv2d_log_det, conv2d_solve
 from snf_tf.ops.brute_force import brute_force_log_det
-from snf_tf.ops.checks import finite_or_stop, require
+from snf_tf.ops.checks import finite_or_stop, require, require_labels
 from snf_tf.ops.conv import (
     affine_conv2d,
     conv2d,
@@ -185,6 +185,7 @@ __all__ = [
     "relative_gradient_matmul",
     "replica_rows",
     "require",
+    "require_labels",
     "residual_inverse",
     "resize_kernel",
     "row_seed",

@@ -21,6 +21,22 @@ def finite_or_stop(loss: tf.Tensor) -> tuple:
     return checked, grad
 
 
+def require_labels(labels: tf.Tensor, classes: int) -> tf.Tensor:
+    """Returns labels if they are integers in 0..classes - 1 of shape `(batch,)`.
+
+    Raises:
+        ValueError: If they are not; in a graph values are checked when it runs, see `require`.
+    """
+    if not labels.dtype.is_integer or labels.shape.rank != 1:
+        raise ValueError(
+            "The context of this flow is labels, integers of shape (batch,). "
+            f"Received: a context of shape {labels.shape} and dtype {labels.dtype.name}"
+        )
+    wide = tf.cast(labels, tf.int64)
+    valid = tf.reduce_all((wide >= 0) & (wide < classes))
+    return require(valid, labels, f"Labels must be in 0..{classes - 1}.")
+
+
 def require(valid: tf.Tensor, x: tf.Tensor, message: str) -> tf.Tensor:
     """Returns x if it is valid.
 

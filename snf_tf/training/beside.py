@@ -15,6 +15,8 @@ class Beside:
         conditional_on: "label" or "context", what the flow gets as its context; None: nothing.
 
     Attributes:
+        is_label: Whether the context is labels.
+        classes: Number of classes; 0 where there are no labels.
         name: "y" or "context", as an element of data names it; None where x stands alone.
 
     Raises:
@@ -28,12 +30,20 @@ class Beside:
                 f"conditional_on must be one of {', '.join(map(repr, kinds))}. "
                 f"Received: conditional_on={conditional_on!r}"
             )
+        classes = flow.context_classes, dataset.classes
+        if conditional_on == "label" and None not in classes and classes[0] != classes[1]:
+            raise ValueError(
+                "A flow conditional on labels must have as many classes as the data set. "
+                f"Received: {classes[0]} classes, and {classes[1]} in {dataset.name}"
+            )
         if conditional_on is not None and (flow.takes_labels or not flow.takes_context):
             raise ValueError(
                 "conditional_on needs a flow that takes a context, and no HybridFlow. "
                 f"Received: conditional_on={conditional_on!r}"
             )
         self.name = "y" if flow.takes_labels else "context" if conditional_on else None
+        self.is_label = conditional_on == "label"
+        self.classes = dataset.classes or 0
         self._kind = "context" if conditional_on == "context" else "labels"
         self._dataset = dataset
         if self.name is not None and self.of("train") is None:
@@ -47,6 +57,12 @@ class Beside:
     def of(self, split: str) -> np.ndarray | None:
         """Returns what goes with the examples of "train", "validation" or "test"."""
         return None if self.name is None else getattr(self._dataset, f"{split}_{self._kind}")
+
+    def required(self, split: str) -> np.ndarray:
+        """Returns what `of` returns; there must be something."""
+        found = self.of(split)
+        assert found is not None
+        return found
 
     def context_of(self, split: str, count: int | None = None) -> np.ndarray | None:
         """Returns the context of the first examples of a split; None where there is none."""

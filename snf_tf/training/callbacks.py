@@ -72,7 +72,8 @@ class EpochEvaluation(keras.callbacks.Callback):
             }
             name = nll_name(self.model)
             logs[f"train_{name}"] = self.model.evaluate(self._train_subset)[name]
-            if takes_statistics and self._is_plane and self._directory.writes:
+            is_drawn = self._is_plane and self.model.log_det_kind != "bound"
+            if takes_statistics and is_drawn and self._directory.writes:
                 self._draw(epoch)
         # With several workers and without a warm-up, a variable of TensorFlow.
         logs["learning_rate"] = float(tf.convert_to_tensor(self.model.optimizer.learning_rate))

@@ -8,6 +8,7 @@ import numpy as np
 
 from snf_tf.data import Dataset, batches
 from snf_tf.flow import Flow
+from snf_tf.flow.classification import bayes_scores
 from snf_tf.flow.likelihood import criterion_name, nll_name, round_trip_error
 from snf_tf.training.beside import Beside
 from snf_tf.training.density import save_density
@@ -15,7 +16,7 @@ from snf_tf.training.plotting import pixel_values, plot_history, plot_images
 from snf_tf.training.run_directory import RunDirectory
 from snf_tf.training.strategy import device_names
 
-_GRID = 64
+_GRID, _COLUMNS = 64, 8
 _EVALUATION_BATCH = 500
 
 
@@ -33,12 +34,14 @@ def write_report(
         directory: The directory of the run.
         flow: With the weights to be tested.
         dataset: Its test split is used, and what it says of itself.
-        beside: What goes with the examples. Samples have the contexts of the first test examples.
+        beside: What goes with the examples. Samples have the contexts of the first test examples;
+            where these are labels, there is one row of samples for every class.
         history: One mapping an epoch, with `val_nll`, `seconds` and `step_seconds`.
 
     Returns:
         The content of `results.json`; likelihoods are exact, in nats, or estimates in name. A flow
-        that takes labels has `test_accuracy` and `test_classifier_nll`.
+        that takes labels has `test_accuracy` and `test_classifier_nll`; one that is conditional on
+        labels, and exact, `test_bayes_accuracy` and `test_bayes_classifier_nll`.
     """
     test = flow.evaluate(batches(dataset.test, _EVALUATION_BATCH, beside.of("test")))
     # Where only classes are trained, the nll of the weights that are tested is not the best.
@@ -60,6 +63,8 @@ def write_report(
         "seconds_per_step": float(np.median([row["step_seconds"] for row in history])),
         "parameters": sum(int(np.prod(weight.shape)) for weight in flow.trainable_variables),
     }
+    if beside.is_label and flow.log_det_kind == "exact":
+        results |= _bayes(flow, dataset, beside)
     if dataset.entropy is not None:
         results["entropy"] = dataset.entropy
     if flow.has_learned_inverse:
@@ -69,25 +74,47 @@ def write_report(
     directory.write_weights(flow)
     plot_history(directory.path / "nll.png", history)
     if len(dataset.event_shape) == 3 and dataset.event_shape[2] in (1, 3):
-        _draw(directory.path / "samples", flow, examples, context)
-    elif dataset.event_shape == (2,) and context is None:
+        of_samples = context
+        if beside.is_label:
+            of_samples = np.repeat(np.arange(beside.classes, dtype=np.int32), _COLUMNS)
+        _draw(directory.path / "samples", flow, examples, context, of_samples)
+    elif dataset.event_shape == (2,) and context is None and flow.log_det_kind != "bound":
         save_density(directory.path / "samples/density.png", flow, dataset.test)
     directory.write_results(results)
     return results
 
 
-def _draw(directory: Path, flow: Flow, examples: np.ndarray, context: np.ndarray | None) -> None:
+def _bayes(flow: Flow, dataset: Dataset, beside: Beside) -> dict[str, float]:
+    def log_prob(labels):
+        # Without a seed the noise is that of evaluate, for every class.
+        return flow.log_prob(dataset.test, context=labels, batch_size=_EVALUATION_BATCH).numpy()
+
+    counts = np.bincount(beside.required("train"), minlength=beside.classes)
+    scores = bayes_scores(log_prob, beside.required("test"), counts)
+    return {f"test_{name}": value for name, value in scores.items()}
+
+
+def _draw(
+    directory: Path,
+    flow: Flow,
+    examples: np.ndarray,
+    context: np.ndarray | None,
+    of_samples: np.ndarray | None,
+) -> None:
     inverses = ({"learned inverse": False} if flow.has_learned_inverse else {}) | {
         "exact inverse": True
     }
     samples = {
         title: flow.sample(
-            _GRID if context is None else len(context), context=context, exact=exact, seed=0
+            _GRID if of_samples is None else len(of_samples),
+            context=of_samples,
+            exact=exact,
+            seed=0,
         ).numpy()
         for title, exact in inverses.items()
     }
     values = pixel_values(flow)
-    plot_images(directory / "samples.png", samples, values=values)
+    plot_images(directory / "samples.png", samples, _COLUMNS, values)
     latents = flow.encode(examples, context=context)
     decoded = {
         title: flow.decode(latents, context=context, exact=exact).numpy()

@@ -132,6 +132,23 @@ def test_entropies_in_closed_form(name):
     np.testing.assert_allclose(data.entropy, -log_density.mean(), atol=tolerance)
 
 
+def test_conditional():
+    """Moments given c, by whitening; the entropy."""
+    data = load_dataset("toy2d/conditional")
+    assert (data.train_context.shape, data.train_context.dtype) == ((10_000, 1), np.float32)
+    c = data.train_context[:, 0].astype(float)
+    turn = np.exp(1j * np.pi * c)
+    e = ((data.train @ [1, 1j]) - 2 * turn) / np.sqrt(turn)
+    # A square root of a turn has two signs, which change no second moment.
+    e1, e2 = e.real / (0.5 * np.exp(c)), e.imag / 0.25
+    for values, expected in ((e1**2, 1), (e2**2, 1), (e1 * e2, 0), (c, 0), (c**2, 1 / 3)):
+        assert abs(values.mean() - expected) < 4.5 * values.std() / 100
+    log_density = norm.logpdf(e1) + norm.logpdf(e2) - np.log(0.125) - c
+    tolerance = 4 * log_density.std() / 100
+    np.testing.assert_allclose(data.entropy, -log_density.mean(), atol=tolerance)
+    assert len(np.unique(c)) == 10_000
+
+
 def test_checkerboard():
     data = load_dataset("toy2d/checkerboard")
     squares, counts = np.unique(np.floor(data.train / 2), axis=0, return_counts=True)

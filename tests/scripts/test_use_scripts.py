@@ -86,6 +86,40 @@ def test_sample(trained):
     assert imread(directory / "pictures/d.png").shape[:2] == (28, 5 * 28)
 
 
+@pytest.mark.slow
+def test_a_run_that_is_conditional_on_labels(tmp_path):
+    data = [
+        '--gin_bindings=load_dataset.source="files"',
+        f'--gin_bindings=load_dataset.data_dir="{write_mnist(tmp_path)}"',
+    ]
+    smoke = ["--gin_bindings=include 'smoke.gin'", *data, "--run_dir=run"]
+    results = {}
+    for name, script, arguments in (
+        ("train", "train.py", [f"--gin_file={ROOT}/configs/mnist_glow_class.gin", *smoke]),
+        ("export", "export.py", ["--run_dir=run", "--output=exported"]),
+        ("run", "evaluate.py", ["--run_dir=run"]),
+        ("model", "evaluate.py", ["--saved_model=exported", *data]),
+        ("all", "sample.py", ["--run_dir=run", "--n=3", "--output=all.png"]),
+        ("some", "sample.py", ["--saved_model=exported", "--n=3", "--labels=7,0,7"]),
+        ("none", "sample.py", ["--run_dir=run", "--labels=10"]),
+        ("between", "sample.py", ["--run_dir=run", "--interpolate=0,1"]),
+    ):
+        results[name] = done = call(script, *arguments, cwd=tmp_path)
+        assert done.returncode == (name in ("none", "between")), done.stderr
+    assert "accuracy by Bayes' rule 0." in results["train"].stdout
+    first, second = (
+        {line.split()[0]: line.split()[-1] for line in results[name].stdout.splitlines() if line}
+        for name in ("run", "model")
+    )
+    assert first["nll"] == second["nll"]
+    assert first["bayes_accuracy"] == second["bayes_accuracy"]
+    assert np.load(tmp_path / "all.npy").shape == (30, 28, 28, 1)
+    assert imread(tmp_path / "all.png").shape[:2] == (10 * 28, 3 * 28)
+    assert imread(tmp_path / "samples.png").shape[:2] == (3 * 28, 3 * 28)
+    assert "--labels takes numbers of classes" in results["none"].stderr
+    assert "--interpolate is for flows without a context" in results["between"].stderr
+
+
 @pytest.mark.parametrize(
     ("script", "arguments", "message"),
     [

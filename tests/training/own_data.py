@@ -37,3 +37,10 @@ def ring(radius=1.0):
     x = np.stack([np.cos(angle), np.sin(angle)], 1) + 0.1 * random.randn(120, 2)
     x = (radius * x + 7.0).astype("float32")
     return snf_tf.data.Dataset("ring", "drawn", x[:80], x[80:100], x[100:])
+
+
+@gin.configurable(module="own_data")
+def class_means(event_shape, seed, classes=10):
+    bijections = [snf_tf.layers.Dequantize(), snf_tf.layers.Flatten(), snf_tf.layers.ActNorm()]
+    base = snf_tf.bases.ClassConditionalNormal(classes, spread=0.1)
+    return snf_tf.Flow(bijections, event_shape, base=base, seed=seed)

@@ -114,6 +114,8 @@ def test_conditional_runs(run, tmp_path, kind):
     )
     run("train.epochs = 1", *bindings)
     results = run("train.epochs = 3", *bindings)
+    # By Bayes' rule, two classes 8 standard deviations apart.
+    assert results.get("test_bayes_accuracy") == (1.0 if kind == "label" else None)
     # Without the classes it were more by log 2.
     assert results["test_nll"] < np.log(2 * np.pi * np.e) + 0.4
     flow = snf_tf.training.load_run(tmp_path / "run")

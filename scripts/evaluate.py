@@ -77,11 +77,13 @@ def main(_) -> None:
             model, first, _SEED.value, given
         )
     else:
-        results["round_trip_error"] = likelihood.round_trip_error(flow, first, context=given)
+        if likelihood.has_round_trip(flow):
+            results["round_trip_error"] = likelihood.round_trip_error(flow, first, context=given)
         if flow.has_learned_inverse:
-            results["learned_round_trip_error"] = likelihood.round_trip_error(
-                flow, first, exact=False, context=given
-            )
+            if likelihood.has_round_trip(flow):
+                results["learned_round_trip_error"] = likelihood.round_trip_error(
+                    flow, first, exact=False, context=given
+                )
             results["reconstruction_error"] = flow.evaluate(first, seed=_SEED.value, context=given)[
                 "reconstruction_error"
             ]

@@ -125,7 +125,7 @@ class Functions(tf.Module):
             self.log_prob_bound = by_draws(bounds_of, 1)
         self.decode, self.decode_approximate = decoded(exact=True), decoded(exact=False)
         self._dtype = dtype
-        self._data_dtype = dtype if flow.is_bijection else tf.uint8
+        self._data_dtype = tf.uint8 if flow.dequantizes else dtype
 
     def signatures(self) -> dict:
         """Traces every method for every dtype, and returns the signatures for servers.

@@ -197,6 +197,10 @@ class Flow(FlowEvaluation, FlowFitting):
         return all(bijection.is_bijection for bijection in self.bijections)
 
     @property
+    def dequantizes(self):
+        return self.bijections[0].dequantizes
+
+    @property
     def log_det_kind(self):
         kinds = {bijection.log_det_kind for bijection in self.bijections}
         return next(kind for kind in ("bound", "estimate", "exact") if kind in kinds)

@@ -225,6 +225,11 @@ def _batch_totals(flow, x, context, seed, constant, weight, version) -> tf.Tenso
     return tf.stack([tf.reduce_sum(tf.broadcast_to(part, tf.shape(weight))) for part in sums])
 
 
+def has_round_trip(flow: FlowInference) -> bool:
+    """Returns whether latents determine the data, or the dequantized data."""
+    return all(leaf.is_bijection or leaf.dequantizes for leaf in flow.leaves())
+
+
 def round_trip_error(
     flow: FlowInference, x: tf.Tensor, exact: bool = True, context: tf.Tensor | None = None
 ) -> float:
@@ -238,7 +243,7 @@ def round_trip_error(
     """
     flow.prepare()
     bijections = flow.bijections_after_noise()
-    z = start = tf.cast(x, flow.log_det_dtype) + (0.0 if flow.is_bijection else 0.5)
+    z = start = tf.cast(x, flow.log_det_dtype) + (0.5 if flow.dequantizes else 0.0)
     for bijection in bijections:
         z, _ = bijection(tf.reshape(z, (-1, *bijection.event_shape)), context=context)
     for bijection in reversed(bijections):

@@ -40,7 +40,8 @@ class Bijection(keras.layers.Layer):
         context_shape: Shape of one context that every call takes. None: a call may do without.
         context_classes: Number of classes, where the context is labels `(batch,)`.
         takes_seed: Whether `call` takes `seed=`, a row seed of `snf_tf.ops.row_seed`.
-        is_bijection: Whether z determines x. False for dequantizers.
+        is_bijection: Whether z determines x. False for what is random.
+        dequantizes: Whether the data are integers, to which the call adds noise.
         log_det_kind: For the call with `training=False`: "exact"; "estimate", by random probes; or
             "bound", where the sum with the log-density of z bounds log P(x) in the mean over noise.
         log_det_is_constant: Whether log|det| is the same for every x.
@@ -55,6 +56,7 @@ class Bijection(keras.layers.Layer):
     context_classes: int | None = None
     takes_seed = False
     is_bijection = True
+    dequantizes = False
     log_det_kind = "exact"
     log_det_is_constant = False
     has_approximate_inverse = False
@@ -145,9 +147,13 @@ class Bijection(keras.layers.Layer):
         """Returns the layers of this bijection without the dequantizer at the start.
 
         Raises:
-            ValueError: If a dequantizer comes later.
+            ValueError: If a layer that is random comes later.
         """
-        return [self] if self.is_bijection else []
+        if self.dequantizes:
+            return []
+        if not self.is_bijection:
+            raise ValueError(f"What is random is no bijection. Received: {self.name}")
+        return [self]
 
     def prepare(self) -> None:
         """Brings up to date what evaluation, sampling and export rely on, outside of a graph.

@@ -42,6 +42,7 @@ class Dequantize(FlowLayer):
 
     takes_seed = True
     is_bijection = False
+    dequantizes = True
     takes_context = False
     log_det_is_constant = True
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 @keras.saving.register_keras_serializable("snf_tf")
 class Shortcut(keras.layers.Layer):
-    """`x + network(x)`.
+    """`x + network(x)`, or `x + network([x, context])` of `[x, context]`.
 
     Args:
         network: A Keras layer or model that keeps the shape of x.
@@ -34,10 +34,12 @@ class Shortcut(keras.layers.Layer):
             self.network.build(input_shape)
 
     def compute_output_shape(self, input_shape: tuple[Any, ...]):
-        return input_shape
+        is_pair = isinstance(input_shape[0], list | tuple)
+        return tuple(input_shape[0] if is_pair else input_shape)
 
-    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
-        return x + self.network(x, training=training)
+    def call(self, x: tf.Tensor | list[tf.Tensor], training: bool = False) -> tf.Tensor:
+        change = self.network(x, training=training)
+        return change + (x[0] if isinstance(x, list | tuple) else x)
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {

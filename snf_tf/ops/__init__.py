@@ -55,6 +55,7 @@ from snf_tf.ops.jacobian_products import MONOTONE, RESIDUAL, forward_product, in
 from snf_tf.ops.krylov import KrylovEstimate, krylov_log_det, lanczos_log_det
 from snf_tf.ops.learned_pair import (
     LearnedPair,
+    beside,
     inverse_log_det,
     jacobian_error,
     learned_pair,
@@ -118,6 +119,7 @@ __all__ = [
     "aol_conv2d_kernel",
     "aol_dense_kernel",
     "batch_mean",
+    "beside",
     "bits_per_dim",
     "brute_force_log_det",
     "check_orders",

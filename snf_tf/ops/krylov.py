@@ -126,7 +126,10 @@ def lanczos_log_det(
     # Beyond a closed space H is 0 but for rounding errors: these directions have no share.
     values, vectors = tf.linalg.eigh(0.5 * (square + tf.linalg.matrix_transpose(square)))
     shares = tf.square(vectors[:, 0])
-    logs = tf.where(shares > 1e-14, tf.math.log(tf.maximum(values, 1e-300)), 0.0)
+    # Rounding errors of the products must not make a value of 0, or below, of a small one.
+    rounding = np.finfo(tf.as_dtype(x.dtype).as_numpy_dtype).eps
+    floor = rounding * tf.reduce_max(values, axis=1, keepdims=True)
+    logs = tf.where(shares > 1e-14, tf.math.log(tf.maximum(values, floor)), 0.0)
     value = 0.5 * tf.reduce_sum(shares * logs, axis=1)
     return tf.stop_gradient(tf.cast(value * tf.cast(length, tf.float64) ** 2, dtype))
 

@@ -54,6 +54,7 @@ def learned_pair(
     log_det: Estimator,
     probe: tf.Tensor | None = None,
     dtype: tf.DType | None = None,
+    context: tf.Tensor | None = None,
 ) -> LearnedPair:
     """Computes f(x) with the gradients of a self normalizing pair (SNF Eqs. 3 to 5).
 
@@ -64,10 +65,11 @@ def learned_pair(
         d inverse_values = 1/2 (-dx^T dg - dl v^T dG J v)
         dx               = J^T dz + dl d(v^T G J v) / dx         (not halved)
 
-    Without one, values get the whole gradient, and inverse_values that of the error alone.
+    A context gets the gradients of z and log_det, as x does. Without a probe values get the whole
+    gradient, and inverse_values that of the error alone.
 
     Args:
-        forward: Maps `(x, *values)` to z, of the shape of x.
+        forward: Maps `(x, *values)` to z, of the shape of x; or `([x, context], *values)`.
         inverse: Maps `(z, *inverse_values)` to about x.
         x: `(batch,) + event_shape`.
         values: What f is made of: tensors that receive gradients.
@@ -76,29 +78,36 @@ def learned_pair(
             `power_series`.
         probe: v of the gradient of g, of the shape of x.
         dtype: Of log_det and error; by default that of x.
+        context: `(batch, ...)`, or None.
 
     Returns:
         A `LearnedPair`, linear in the cotangents of every example.
     """
     x = tf.convert_to_tensor(x)
     dtype = dtype or x.dtype
-    count = len(values)
+    count, total = len(values), len(values) + len(inverse_values)
     share = 1.0 if probe is None else 0.5
 
+    given = [] if context is None else [tf.convert_to_tensor(context)]
+
     @tf.custom_gradient
-    def apply(x, *both):
+    def apply(x, *rest):
+        given, both = list(rest[: len(rest) - total]), rest[len(rest) - total :]
         own, others = list(both[:count]), list(both[count:])
 
         def f(x):
-            return forward(x, *own)
+            return forward(beside(x, *given), *own)
 
         def g(z):
-            return inverse(z, *others)
+            return inverse(beside(z, *given), *others)
+
+        def fixed_g(z):
+            return inverse(beside(z, *given), *map(tf.stop_gradient, others))
 
         with tf.GradientTape(persistent=True) as tape:
-            tape.watch([x, *both])
+            tape.watch([x, *rest])
             z = f(x)
-            surrogate = log_det(f, x, lambda z: inverse(z, *map(tf.stop_gradient, others)))
+            surrogate = log_det(f, x, fixed_g)
             back = g(z)
             difference = tf.cast(back, dtype) - tf.cast(tf.stop_gradient(x), dtype)
             error = inner(difference, difference, dtype)
@@ -109,20 +118,33 @@ def learned_pair(
             def gradient(of, cotangent, by):
                 return tape.gradient(of, by, cotangent, unconnected_gradients="zero")
 
-            dx = gradient(z, dz, x)
-            of_own = _sum(gradient(z, dz, own), gradient(surrogate, dl, own))
-            of_own = [share * part for part in of_own]
+            receivers = [x, *given, *own]
+            of_z = gradient(z, dz, receivers)
+            dx, *of_inputs = _sum(of_z, gradient(surrogate, dl, receivers))
+            of_given = of_inputs[: len(given)]
+            of_own = [share * part for part in of_inputs[len(given) :]]
             of_others = [tf.zeros_like(part) for part in others]
             if probe is not None:
-                of_others = _sum(gradient(back, -dx, others), gradient(opposite, -dl, others))
+                of_others = _sum(gradient(back, -of_z[0], others), gradient(opposite, -dl, others))
                 of_others = [share * part for part in of_others]
             of_error = gradient(error, de, [*own, *others])
-            dx += gradient(surrogate, dl, x)
-            return dx, *_sum([*of_own, *of_others], of_error)
+            return dx, *of_given, *_sum([*of_own, *of_others], of_error)
 
         return (tf.identity(z), tf.zeros_like(error), tf.identity(error)), grad
 
-    return LearnedPair(*apply(x, *map(tf.convert_to_tensor, [*values, *inverse_values])))
+    weights = map(tf.convert_to_tensor, [*values, *inverse_values])
+    return LearnedPair(*apply(x, *given, *weights))
+
+
+def beside(x: tf.Tensor, context: tf.Tensor | None = None) -> tf.Tensor | list[tf.Tensor]:
+    """Returns `[x, context]`, or x where there is no context.
+
+    Of an x of more rows, copies of every row follow each other, as in the whole Jacobian.
+    """
+    if context is None:
+        return x
+    copies = tf.shape(x)[0] // tf.maximum(tf.shape(context)[0], 1)
+    return [x, tf.repeat(context, copies, axis=0)]
 
 
 def pair_inverse(
@@ -197,17 +219,25 @@ def pair_inverse(
 def _solve(product, y):
     """Solves a linear system to rounding errors, by Krylov spaces one after the other."""
     dtype = y.dtype
-    size = inner(y, y, dtype)
     relative = _TOLERANCE * np.finfo(dtype.as_numpy_dtype).eps
+    # Of length 1: squares of small numbers vanish.
+    size = tf.reshape(
+        tf.reduce_max(tf.abs(y), axis=list(range(1, y.shape.rank))), [-1] + [1] * (y.shape.rank - 1)
+    )
+    y = tf.math.divide_no_nan(y, size)
+    length = inner(y, y, dtype)
 
     def goes_on(step, x, left):
-        return (step < _RESTARTS) & tf.reduce_any(inner(left, left, dtype) > relative**2 * size)
+        return (step < _RESTARTS) & tf.reduce_any(inner(left, left, dtype) > relative**2 * length)
 
     def advance(step, x, left):
         x += least_residual(product, left, 0.1 * relative).value
         return step + 1, x, y - product(x)
 
-    return tf.while_loop(goes_on, advance, (tf.constant(0), tf.zeros_like(y), y))[1]
+    _, x, left = tf.while_loop(goes_on, advance, (tf.constant(0), tf.zeros_like(y), y))
+    # What is not solved, or was NaN, is no gradient.
+    solved = inner(left, left, dtype) <= relative * length
+    return tf.where(tf.reshape(solved, tf.shape(size)), size * x, np.nan)
 
 
 def inverse_log_det(

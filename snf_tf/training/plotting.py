@@ -40,7 +40,7 @@ def pixel_values(flow: Flow) -> int:
         32
     """
     first = flow.leaves()[0]
-    return 256 if first.is_bijection else getattr(first, "bins", 256)
+    return getattr(first, "bins", 256) if first.dequantizes else 256
 
 
 def save_grid(path: Path, images: np.ndarray, columns: int = 8, values: int = 256) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from snf_tf.data import Dataset, batches
 from snf_tf.flow import Flow
 from snf_tf.flow.classification import bayes_scores
-from snf_tf.flow.likelihood import criterion_name, nll_name, round_trip_error
+from snf_tf.flow.likelihood import criterion_name, has_round_trip, nll_name, round_trip_error
 from snf_tf.training.beside import Beside
 from snf_tf.training.density import save_density
 from snf_tf.training.plotting import pixel_values, plot_history, plot_images
@@ -54,7 +54,6 @@ def write_report(
         "sizes": dataset.sizes,
         "event_shape": list(dataset.event_shape),
         **{f"test_{name}": value for name, value in test.items()},
-        "test_round_trip_error": round_trip_error(flow, examples, True, context),
         **{f"best_{name}": min(row[name] for row in history) for name in bests},
         "devices": device_names(flow.distribute_strategy),
         "replicas": flow.distribute_strategy.num_replicas_in_sync,
@@ -67,8 +66,11 @@ def write_report(
         results |= _bayes(flow, dataset, beside)
     if dataset.entropy is not None:
         results["entropy"] = dataset.entropy
-    if flow.has_learned_inverse:
-        results["test_learned_round_trip_error"] = round_trip_error(flow, examples, False, context)
+    if has_round_trip(flow):
+        results["test_round_trip_error"] = round_trip_error(flow, examples, True, context)
+        if flow.has_learned_inverse:
+            learned = round_trip_error(flow, examples, False, context)
+            results["test_learned_round_trip_error"] = learned
     if not directory.writes:
         return results
     directory.write_weights(flow)

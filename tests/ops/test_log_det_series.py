@@ -288,3 +288,26 @@ def test_float32_agrees_with_float64():
 def test_mistakes(call, message):
     with pytest.raises(ValueError, match=message):
         call(tf.ones((2, 3)))
+
+
+@pytest.mark.usefixtures("float64")
+def test_lanczos_of_a_map_far_from_the_identity():
+    """As many steps as dimensions: the sum over basis probes is exact; fewer are close."""
+    random = np.random.RandomState(0)
+    first, second = random.randn(6, 6), random.randn(6, 6)
+
+    def f(x):
+        return tf.matmul(tf.matmul(x, first) + 0.5 * tf.sin(x), second)
+
+    x = tf.constant(random.randn(1, 6))
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        z = f(x)
+    expected = np.linalg.slogdet(tape.batch_jacobian(z, x)[0])[1]
+
+    def total(steps):
+        probes = [tf.constant(unit[None]) for unit in np.eye(6)]
+        return sum(float(ops.lanczos_log_det(f, x, probe, steps)[0]) for probe in probes)
+
+    assert abs(total(6) - expected) < 1e-9
+    assert 1e-6 < abs(total(5) - expected) < 1.0

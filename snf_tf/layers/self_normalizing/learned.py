@@ -50,7 +50,6 @@ class LearnedInverse(InverseMethod):
     """
 
     trains_inverse = True
-    shares_gradient = True
     is_exact = False
 
     def __init__(
@@ -66,6 +65,11 @@ class LearnedInverse(InverseMethod):
         self.untold = ("probe_calls",)
         if not self.penalty.adapts:
             self.untold += ("reconstruction_weight",)
+
+    @property
+    def shares_gradient(self) -> bool:  # type: ignore[override]
+        # A corrected gradient is that of f alone.
+        return self.terms == 0
 
     @property
     def has_default_penalties(self) -> bool:

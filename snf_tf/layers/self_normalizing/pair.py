@@ -12,6 +12,7 @@ from snf_tf.layers.flow_layer import FlowLayer
 from snf_tf.layers.log_det_estimators import (
     LOG_DET_ESTIMATORS,
     BruteForce,
+    Krylov,
     LogDetEstimator,
     NotTrained,
     RussianRoulette,
@@ -87,8 +88,6 @@ class SelfNormalizingPair(FlowLayer):
 
     takes_seed = True
     has_approximate_inverse = True
-    # Beyond, the series of I - G J diverges.
-    largest_inverse_error = 1.0
 
     def __init__(
         self,
@@ -107,8 +106,9 @@ class SelfNormalizingPair(FlowLayer):
         for network in (forward, inverse):
             if not isinstance(network, keras.layers.Layer):
                 raise ValueError(f"forward and inverse must be Keras layers. Received: {network!r}")
-        if forward is inverse:
-            raise ValueError("forward and inverse must be two networks. Received: one, twice")
+        layers = ([n, *n._flatten_layers()] for n in (forward, inverse))
+        if not set(map(id, next(layers))).isdisjoint(map(id, next(layers))):
+            raise ValueError("forward and inverse must be two networks. Received: common layers")
         if probe not in PROBES:
             raise ValueError(f'probe must be "rademacher" or "normal". Received: probe={probe!r}')
         numbers = dict(jacobian_penalty=jacobian_penalty, noise=noise, prior_weight=prior_weight)
@@ -116,7 +116,7 @@ class SelfNormalizingPair(FlowLayer):
             check_number(name, value)
         self.forward, self.inverse_network = forward, inverse
         self.log_det = resolve(log_det, ESTIMATORS, "log_det")
-        if self.log_det.shares_gradient and not self.log_det.has_default_penalties:
+        if isinstance(self.log_det, LearnedInverse) and not self.log_det.has_default_penalties:
             raise ValueError(
                 "A pair takes penalty and jacobian_penalty itself: leave them out of log_det. "
                 f"Received: log_det with {self.log_det.get_config()}"
@@ -161,6 +161,16 @@ class SelfNormalizingPair(FlowLayer):
 
     def unbuilt_parts(self) -> list[str]:
         return [self.name] if self._waits_for_context else []
+
+    @property
+    def largest_inverse_error(self) -> float:  # type: ignore[override]
+        # Beyond 1 the series of I - G J diverges; other gradients need no series.
+        needs_no_series = self.log_det.is_exact or isinstance(self.log_det, Krylov)
+        return float("inf") if needs_no_series else 1.0
+
+    @property
+    def training_only_weights(self) -> tuple[keras.Variable, ...]:
+        return tuple(self.inverse_network.trainable_weights)
 
     @property
     def reconstruction_weight(self) -> keras.Variable:
@@ -233,10 +243,11 @@ class SelfNormalizingPair(FlowLayer):
         maps = self._maps(context)
         if not exact:
             return maps.g(z)
-        root = ops.pair_inverse(maps.forward, maps.g, z, maps.values)
+        root = maps.solve(z)
         message = (
-            f"{self.name} must find an x with f(x) = z: is the pair invertible there, and trained? "
-            "|f(x) - z| must be at most 100 rounding errors of sqrt(1 + |z|^2 + |g(z)|^2)."
+            f"{self.name} must find an x with f(x) = z. The pair may not be invertible there, or "
+            "not trained enough. |f(x) - z| must be at most 100 rounding errors of "
+            "sqrt(1 + |z|^2 + |g(z)|^2)."
         )
         checked = ops.require(root.converged, root.residual, message)
         with tf.control_dependencies([checked]):

@@ -23,12 +23,14 @@ class PairMaps(NamedTuple):
         inverse: Maps `(z, *inverse_values)` to about x.
         values: Those of the trained variables of forward.
         inverse_values: Those of inverse.
+        context: What both maps depend on beside x, or None.
     """
 
     forward: Callable[..., tf.Tensor]
     inverse: Callable[..., tf.Tensor]
     values: list[tf.Tensor]
     inverse_values: list[tf.Tensor]
+    context: tf.Tensor | None = None
 
     @classmethod
     def of(
@@ -37,21 +39,32 @@ class PairMaps(NamedTuple):
         inverse: keras.layers.Layer,
         context: tf.Tensor | None = None,
     ) -> Self:
-        """Reads the values of two networks; `context` as in `snf_tf.networks.as_function`."""
+        """Reads the values of two networks."""
         return cls(
-            networks.as_function(forward, context),
-            networks.as_function(inverse, context),
+            networks.as_function(forward),
+            networks.as_function(inverse),
             [tf.convert_to_tensor(v) for v in forward.trainable_variables],
             [tf.convert_to_tensor(v) for v in inverse.trainable_variables],
+            context,
         )
 
     def f(self, x: tf.Tensor) -> tf.Tensor:
         """Computes z from x."""
-        return self.forward(x, *self.values)
+        return self.forward(ops.beside(x, self.context), *self.values)
 
     def g(self, z: tf.Tensor) -> tf.Tensor:
         """Computes about x from z."""
-        return self.inverse(z, *self.inverse_values)
+        return self.inverse(ops.beside(z, self.context), *self.inverse_values)
+
+    def solve(self, z: tf.Tensor) -> ops.Root:
+        """Solves f(x) = z; see `snf_tf.ops.pair_inverse`."""
+        if self.context is None:
+            return ops.pair_inverse(self.forward, self.g, z, self.values)
+
+        def forward(x: tf.Tensor, context: tf.Tensor, *values: tf.Tensor) -> tf.Tensor:
+            return self.forward(ops.beside(x, context), *values)
+
+        return ops.pair_inverse(forward, self.g, z, [self.context, *self.values])
 
     def train(
         self,
@@ -77,7 +90,7 @@ class PairMaps(NamedTuple):
 
         halves = probe if share else None
         maps = self.forward, self.inverse, x, self.values, self.inverse_values
-        return ops.learned_pair(*maps, log_det, halves, probe.dtype)
+        return ops.learned_pair(*maps, log_det, halves, probe.dtype, self.context)
 
     def exact_log_det(self, x: tf.Tensor, dtype: str) -> tf.Tensor:
         """Computes log|det J| by the whole Jacobian, `(batch,)`."""

@@ -1,5 +1,6 @@
 """Penalties on the reconstruction error of a learned inverse (SNF Eq. 3, A.5)."""
 
+import numbers
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -10,8 +11,9 @@ from snf_tf import ops
 from snf_tf.layers.options import Option
 from snf_tf.layers.self_normalizing.inverse_method import StateWeight
 
-# A weight that adapts itself stays a number whose products do not overflow.
-_LARGEST = 1e12
+# A weight that adapts itself stays a number whose products do not overflow. One that is multiplied
+# must not vanish.
+_LARGEST, _SMALLEST = 1e12, 1e-12
 
 
 class Penalized(NamedTuple):
@@ -141,7 +143,7 @@ class GECO(Penalty):
             for name in ("momentum", "rate", "tolerance")
         )
         constraint = tf.where(before < 0.0, mean, momentum * before + (1.0 - momentum) * mean)
-        new = weight * tf.exp(rate * (constraint - tolerance))
+        new = tf.maximum(weight * tf.exp(rate * (constraint - tolerance)), _SMALLEST)
         return Penalized(
             weight * ops.batch_mean(error),
             _if_finite(mean, state, reconstruction_weight=new, constraint=constraint),
@@ -153,7 +155,8 @@ class MDMM(Penalty):
     """Tunes lambda as a multiplier of `e <= tolerance`: the modified differential method of
     multipliers (Platt and Barr 1988).
 
-    With the mean e of the errors of the global batch, the loss has the gradient of::
+    With the mean e of the errors of the global batch, the loss is this product, whose first factor
+    is held constant::
 
         max(0, lambda + damping (e - tolerance)) e
         lambda <- max(0, lambda + rate (e - tolerance))        after the call
@@ -222,5 +225,8 @@ def _if_finite(
 
 def check_number(name: str, value: Any) -> None:
     """Raises a ValueError for what is no number of at least 0, or too large a one."""
-    if isinstance(value, bool) or not (isinstance(value, int | float) and 0 <= value < _LARGEST):
-        raise ValueError(f"{name} must not be negative. Received: {name}={value!r}")
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not (is_number and 0 <= value < _LARGEST):
+        raise ValueError(
+            f"{name} must not be negative, and below {_LARGEST:g}. Received: {name}={value!r}"
+        )

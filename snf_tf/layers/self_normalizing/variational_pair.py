@@ -105,7 +105,8 @@ class VariationalPair(SelfNormalizingPair):
         # The noise and the error cancel where g is exact: their difference is squared, not they.
         rest = (self.widen(maps.g(z)) - self.widen(x)) / self.sigma
         wide = tf.as_dtype(dtype)
-        decoder = 0.5 * (ops.inner(noise, noise, wide) - ops.inner(rest, rest, wide))
+        # The difference of two squares: noise and error cancel where g is exact.
+        decoder = 0.5 * ops.inner(noise - rest, noise + rest, wide)
         return z, log_det + decoder
 
     def get_config(self) -> dict[str, Any]:

@@ -63,6 +63,23 @@ def test_half_precision(policy):
     assert np.linalg.norm(found - expected) < 3e-2 * np.linalg.norm(expected)
 
 
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_exact_numbers_are_those_of_float32(policy):
+    """Whatever half precision trains in: z, log-determinants and inverses."""
+    keras.config.set_dtype_policy(policy)
+    try:
+        half = pair("russian_roulette")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    wide = pair("russian_roulette")
+    wide.set_weights(half.get_weights())
+    x = tf.random.normal((50, D))
+    for found, expected in zip(half(x), wide(x), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(half.inverse(half(x)[0]), x, atol=1e-5)
+    assert half(tf.cast(x, half.compute_dtype), training=True)[0].dtype == half.compute_dtype
+
+
 def test_a_trained_pair_is_a_flow(tmp_path):
     """Density of the exact Jacobian; inverses of data and samples, after loading, too."""
     flow = snf_tf.Flow([pair("russian_roulette", jacobian_penalty=0.1)], event_shape=(D,))
@@ -120,6 +137,19 @@ def test_conditional_pairs(shape, tmp_path):
     np.testing.assert_allclose(*found, rtol=1e-5)
     with pytest.raises(ValueError, match=r"is conditional: give a context"):
         made(x)
+    # What computes the context may be trained, too: by f, log-determinants and inverses.
+    given, small = tf.constant(context[:3]), tf.constant(x[:3])
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(given)
+        y = made.forward([small, given])
+        z, log_det = made(small, context=given, training=True, seed=1)
+        back = made.inverse(tf.stop_gradient(y), context=given)
+        again = made.forward([back, given])
+    expected, found = tape.gradient(y, given), tape.gradient(z, given)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    assert tf.norm(tape.gradient(log_det, given)) > 0.0
+    # f(inverse(y)) = y, whatever the context.
+    np.testing.assert_allclose(tape.gradient(again, given), tf.zeros_like(given), atol=1e-3)
 
 
 def test_inverses_by_newton():
@@ -157,6 +187,7 @@ def test_a_map_without_an_inverse_is_refused():
 
 def test_fit_warns_and_stops():
     made = pair(spread=2.0)
+    assert pair("brute_force").largest_inverse_error == float("inf")
     flow = snf_tf.Flow([made], event_shape=(D,))
     flow.compile(keras.optimizers.SGD(0.0))
     x = np.random.randn(20, D).astype("float32")
@@ -178,6 +209,7 @@ NETWORKS = networks.ResidualNetwork((4,)), networks.ResidualNetwork((4,))
             "forward and inverse must be Keras",
         ),
         (lambda: layers.SelfNormalizingPair(NETWORKS[0], NETWORKS[0]), "must be two networks"),
+        (lambda: layers.SelfNormalizingResidualBlock(*NETWORKS[:1] * 2), "must be two networks"),
         (lambda: layers.SelfNormalizingPair(*NETWORKS, "exact"), "log_det must be one of"),
         (lambda: layers.SelfNormalizingPair(*NETWORKS, probe="uniform"), "probe must be"),
         (lambda: layers.SelfNormalizingPair(*NETWORKS, penalty="l1"), "penalty must be one of"),

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import snf_tf
 from snf_tf import layers, networks
+from snf_tf.flow.likelihood import has_round_trip
 
 
 def linear(matrix):
@@ -115,6 +116,12 @@ def test_training_by_the_bound(tmp_path):
     assert flow.evaluate(x, verbose=0)["nll_bound"] < before - 0.2
     z = flow.encode(x)
     assert np.isfinite(flow.decode(z, exact=False)).all()
+    assert not has_round_trip(flow)
+    with pytest.raises(ValueError, match="What is random is no bijection"):
+        flow.bijector.forward(z)
+    snf_tf.serving.export(flow, tmp_path / "exported")
+    exported = tf.saved_model.load(str(tmp_path / "exported"))
+    assert exported.log_prob_bound(x[:3], 4, 1).shape == (3,)
     flow.save(tmp_path / "flow.keras")
     loaded = keras.saving.load_model(tmp_path / "flow.keras")
     found = (model.log_prob_bound(x, seed=3) for model in (loaded, flow))

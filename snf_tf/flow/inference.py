@@ -198,8 +198,7 @@ class FlowInference(FlowChecking):
             # One row goes to all samples.
             rows = tf.shape(context)[:1]
             context = tf.repeat(context, tf.where(rows == 1, tf.cast(n, tf.int32), 1), axis=0)
-        # Something of n rows.
-        context = self.check_context(context, tf.zeros((n, 0)))
+        context = self.check_context(context, tf.zeros((n, 0)))  # Of n rows.
         z = self._latents(n, temperature, seed, *self._of_base(context))
         if batch_size is None:
             return self._decode(z, context, exact, self.version)
@@ -210,7 +209,6 @@ class FlowInference(FlowChecking):
         return tf.concat(parts, axis=0)
 
     # TensorFlow Probability takes seconds to import, and only these two need it.
-
     @property
     def bijector(self) -> "FlowBijector":
         """Returns the flow as a TFP bijector; see `snf_tf.bijectors.as_bijector`."""

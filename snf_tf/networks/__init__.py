@@ -1,6 +1,6 @@
 """Networks inside bijections: plain Keras layers that are no bijections themselves."""
 
-from snf_tf.networks.as_function import as_function
+from snf_tf.networks.as_function import as_function, stored_values
 from snf_tf.networks.attention_network import AttentionNetwork
 from snf_tf.networks.conditioners import ZeroConv2D, default_conditioner
 from snf_tf.networks.context import Conditioner, JoinContext
@@ -50,4 +50,5 @@ __all__ = [
     "lipschitz_bound",
     "lipschitz_parts",
     "nominal_bound",
+    "stored_values",
 ]

@@ -310,4 +310,4 @@ def test_lanczos_of_a_map_far_from_the_identity():
         return sum(float(ops.lanczos_log_det(f, x, probe, steps)[0]) for probe in probes)
 
     assert abs(total(6) - expected) < 1e-9
-    assert 1e-6 < abs(total(5) - expected) < 1.0
+    assert 1e-6 < abs(total(5) - expected) < 2.0

@@ -43,8 +43,8 @@ class PairMaps(NamedTuple):
         return cls(
             networks.as_function(forward),
             networks.as_function(inverse),
-            [tf.convert_to_tensor(v) for v in forward.trainable_variables],
-            [tf.convert_to_tensor(v) for v in inverse.trainable_variables],
+            networks.stored_values(forward.trainable_variables),
+            networks.stored_values(inverse.trainable_variables),
             context,
         )
 

@@ -358,6 +358,8 @@ _VARIANTS = (
     "SmoothTanh-steep",
     "SplineActivation-8",
     "ResidualBlock-krylov",
+    "ResidualBlock-brute-force",
+    "ResidualBlock-monotone",
     "SelfNormalizingPair-attention",
     "VariationalDequantize-images",
     "Standardize-images",

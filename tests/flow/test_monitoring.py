@@ -52,6 +52,7 @@ def test_a_loss_that_is_not_finite_is_found(jit_compile):
         flow.fit(X, batch_size=10, epochs=3, verbose=0)
 
 
+@pytest.mark.slow
 def test_a_useless_learned_inverse_is_told():
     flow = Flow([layers.SelfNormalizingDense()], event_shape=(2,))
     flow.compile(optimizer=keras.optimizers.Adam(1e-2))

@@ -56,7 +56,7 @@ def results(replicas, method, rows):
     [
         (2, "learned", 16),
         (2, "geco", 15),
-        (2, "pair", 15),
+        pytest.param(2, "pair", 15, marks=pytest.mark.slow),
         pytest.param(2, "mdmm", 15, marks=pytest.mark.slow),
         pytest.param(2, "projected", 15, marks=pytest.mark.slow),
         pytest.param(4, "learned", 14, marks=pytest.mark.slow),

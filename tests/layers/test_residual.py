@@ -59,7 +59,7 @@ def test_a_block_of_given_weights():
     ("log_det", "monotone", "early"),
     [
         (layers.TruncatedSeries(200), False, True),
-        (layers.TruncatedSeries(200), True, False),
+        pytest.param(layers.TruncatedSeries(200), True, False, marks=pytest.mark.slow),
         pytest.param(layers.Krylov(D), True, True, marks=pytest.mark.slow),
         (layers.Krylov(D), False, False),
     ],

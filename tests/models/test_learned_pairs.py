@@ -15,10 +15,11 @@ DENSE = functools.partial(networks.ResidualNetwork, (6,))
     [
         ((3,), DENSE, {}),
         ((4, 4, 1), DENSE, {"bins": 17}),
-        (
+        pytest.param(
             (4, 4, 1),
             functools.partial(networks.AttentionNetwork, 2, 4, 2),
             {"flatten": False, "penalty": "geco"},
+            marks=pytest.mark.slow,
         ),
     ],
 )

@@ -33,10 +33,11 @@ def log_prob(flow, x):
             layers.ExactDense,
             layers.Autoregressive,
         ),
-        (
+        pytest.param(
             {"coupling": "autoregressive_rational_quadratic", "mixing": "projected"},
             layers.SelfNormalizingDense,
             layers.Autoregressive,
+            marks=pytest.mark.slow,
         ),
         (
             {"mixing": "self_normalizing", "coupling": "affine"},

@@ -22,7 +22,7 @@ RESIDUAL_CONFIGS = [c for c in CONFIGS if RESIDUAL.search(c) and "hybrid" not in
 PUBLISHED_TABLES = [
     f"tabular_{name}" for name in ("power", "gas", "hepmass", "miniboone", "bsds300")
 ]
-QUICK = ("mnist_fc", "cifar10_glow", "toy2d_residual_flow_learned", "toy2d_pairs")
+QUICK = ("mnist_fc", "cifar10_glow")
 EVENT_SHAPES = {
     "mnist": (28, 28, 1),
     "cifar10": (32, 32, 3),
@@ -165,6 +165,7 @@ def test_every_config_runs_in_smoke_mode(config, tmp_path):
     assert f"smoke/samples/{picture}.png" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_table_in_the_format_of_power(tmp_path):
     (tmp_path / "power").mkdir()
     random = np.random.RandomState(0)

@@ -29,6 +29,7 @@ def hybrid(run):
     return hybrid
 
 
+@pytest.mark.slow
 def test_a_run_reports_and_continues(hybrid, tmp_path):
     settings = "residual_flow.likelihood_weight = '1/D'", "train.augmentation = @flip_and_shift"
     whole = hybrid("train.epochs = 2", *settings, run_dir=tmp_path / "whole")

@@ -104,6 +104,7 @@ def _jacobians(network, x):
     return tape.batch_jacobian(y, x)
 
 
+@pytest.mark.slow
 def test_a_picture_of_the_density(residual_run, tmp_path):
     residual_run("train.epochs = 1")
     assert (tmp_path / "run/samples/density.png").read_bytes().startswith(b"\x89PNG")

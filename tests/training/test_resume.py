@@ -36,9 +36,9 @@ def interrupt(_):
     ("step", "equipment"),
     [
         (4, []),
-        (7, []),
+        pytest.param(7, [], marks=pytest.mark.slow),
         (2, EVERYTHING),
-        (4, ['fully_connected.inverse_method = "projected"']),
+        pytest.param(4, ['fully_connected.inverse_method = "projected"'], marks=pytest.mark.slow),
         pytest.param(
             4, ['fully_connected.inverse_method = "newton_schulz"'], marks=pytest.mark.slow
         ),

@@ -16,7 +16,9 @@ def history(run_dir):
         return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize("model", ["fully_connected", "convolutional"])
+@pytest.mark.parametrize(
+    "model", ["fully_connected", pytest.param("convolutional", marks=pytest.mark.slow)]
+)
 def test_what_a_run_leaves(run, tmp_path, model):
     results = run("train.epochs = 2", model=model)
     run_dir = tmp_path / "run"

@@ -77,6 +77,7 @@ def finish(processes):
         assert process.returncode == 0, output
 
 
+@pytest.mark.slow
 def test_two_workers_end_like_one_process(tmp_path):
     data_dir = write_mnist(tmp_path)
     bindings = ["train.epochs=4", 'train.dtype_policy="float64"']

@@ -77,11 +77,10 @@ class VariationalPair(SelfNormalizingPair):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         super().build(input_shape)
-        size = math.prod(self.event_shape)
-        if not self.is_small:
+        if not self.has_exact_log_det:
             raise ValueError(
                 "The bound of a VariationalPair needs exact log-determinants: take events of up to "
-                f"1024 dimensions. Received: {size} dimensions"
+                f"1024 dimensions. Received: {math.prod(self.event_shape)} dimensions"
             )
 
     def call(
@@ -102,7 +101,6 @@ class VariationalPair(SelfNormalizingPair):
             self._judge(tf.stop_gradient(noisy), context, probe)
         else:
             z, log_det = maps.f(noisy), maps.exact_log_det(noisy, dtype)
-        # The noise and the error cancel where g is exact: their difference is squared, not they.
         rest = (self.widen(maps.g(z)) - self.widen(x)) / self.sigma
         wide = tf.as_dtype(dtype)
         # The difference of two squares: noise and error cancel where g is exact.

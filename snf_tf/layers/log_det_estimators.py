@@ -44,10 +44,14 @@ class LogDetEstimator(Option):
     Attributes:
         is_exact: Whether the value is no estimate.
         shares_gradient: Whether a map and its learned inverse share the gradient by halves.
+        needs_contraction: Whether it is of no use where the series diverges.
+        supports_jit: Whether XLA compiles it, and its gradient, on every device.
     """
 
     is_exact = False
     shares_gradient = False
+    needs_contraction = True
+    supports_jit = True
 
     def __call__(self, problem: LogDetProblem) -> tf.Tensor:
         """Returns `(batch,)` in the dtype of the probe, in nats, with its gradient."""
@@ -88,6 +92,9 @@ class RussianRoulette(LogDetEstimator):
         >>> roulette.coefficients(4, lipschitz=0.9).tolist()
         [1.0, 1.0, 1.0, 2.0]
     """
+
+    # XLA cannot differentiate a series of an unknown number of terms.
+    supports_jit = False
 
     def __init__(
         self, exact_terms: int = 2, distribution: str | TermDistribution = "geometric"
@@ -171,6 +178,8 @@ class Krylov(LogDetEstimator):
         ValueError: If products is not a positive integer.
     """
 
+    needs_contraction = False
+
     def __init__(self, products: int = 4) -> None:
         super().__init__(products=_positive(products, "products"))
 
@@ -191,6 +200,8 @@ class BruteForce(LogDetEstimator):
     """
 
     is_exact = True
+    needs_contraction = False
+    supports_jit = False
 
     def __init__(self) -> None:
         super().__init__()

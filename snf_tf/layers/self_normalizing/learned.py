@@ -51,6 +51,8 @@ class LearnedInverse(InverseMethod):
 
     trains_inverse = True
     is_exact = False
+    needs_contraction = True
+    supports_jit = True
 
     def __init__(
         self, penalty: str | Penalty = "fixed", jacobian_penalty: float = 0.0, terms: int = 0

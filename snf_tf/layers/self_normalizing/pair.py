@@ -11,11 +11,8 @@ from snf_tf import ops
 from snf_tf.layers.flow_layer import FlowLayer
 from snf_tf.layers.log_det_estimators import (
     LOG_DET_ESTIMATORS,
-    BruteForce,
-    Krylov,
     LogDetEstimator,
     NotTrained,
-    RussianRoulette,
 )
 from snf_tf.layers.options import deserialized, resolve
 from snf_tf.layers.residual_map import PROBES
@@ -125,8 +122,7 @@ class SelfNormalizingPair(FlowLayer):
         self.penalty = resolve(penalty, PENALTIES, "penalty")
         self.jacobian_penalty, self.noise, self.prior_weight = numbers.values()
         self.conditional = bool(conditional)
-        # XLA cannot differentiate a series of an unknown number of terms, or LU on every device.
-        self.supports_jit = not isinstance(self.log_det, RussianRoulette | BruteForce)
+        self.supports_jit = self.log_det.supports_jit
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         super().build(input_shape)
@@ -164,9 +160,8 @@ class SelfNormalizingPair(FlowLayer):
 
     @property
     def largest_inverse_error(self) -> float:  # type: ignore[override]
-        # Beyond 1 the series of I - G J diverges; other gradients need no series.
-        needs_no_series = self.log_det.is_exact or isinstance(self.log_det, Krylov)
-        return float("inf") if needs_no_series else 1.0
+        # Beyond 1 the series of I - G J diverges.
+        return 1.0 if self.log_det.needs_contraction else float("inf")
 
     @property
     def training_only_weights(self) -> tuple[keras.Variable, ...]:
@@ -179,10 +174,10 @@ class SelfNormalizingPair(FlowLayer):
 
     @property
     def log_det_kind(self) -> str:  # type: ignore[override]
-        return "exact" if self.is_small else "estimate"
+        return "exact" if self.has_exact_log_det else "estimate"
 
     @property
-    def is_small(self) -> bool:
+    def has_exact_log_det(self) -> bool:
         """Returns whether the log-determinant in evaluation is exact."""
         return math.prod(self.event_shape) <= _SMALL
 
@@ -200,13 +195,11 @@ class SelfNormalizingPair(FlowLayer):
         x = tf.cast(x, self.call_dtype(training))
         if training:
             return self._train(x, context, self.next_seed() if seed is None else seed)
-        maps = self._maps(context)
-        return maps.f(x), self._evaluated_log_det(x, maps, ops.row_seed(seed))
-
-    def _evaluated_log_det(self, x: tf.Tensor, maps: PairMaps, seed: tf.Tensor) -> tf.Tensor:
-        if self.is_small:
-            return maps.exact_log_det(x, self.log_det_dtype)
-        return maps.log_det_estimate(x, self._draw(self.probe, x, seed, 0), self.log_det_dtype)
+        maps, dtype = self._maps(context), self.log_det_dtype
+        if self.has_exact_log_det:
+            return maps.f(x), maps.exact_log_det(x, dtype)
+        probe = self._draw(self.probe, x, ops.row_seed(seed), 0)
+        return maps.f(x), maps.log_det_estimate(x, probe, dtype)
 
     def _train(
         self, x: tf.Tensor, context: tf.Tensor | None, seed: tf.Tensor | int

@@ -47,32 +47,30 @@ def test_gradients_are_linear_in_the_cotangents(log_det):
     assert np.abs(whole).max() > 1e-3
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-def test_half_precision(policy):
-    keras.config.set_dtype_policy(policy)
+@pytest.fixture(params=["mixed_float16", "mixed_bfloat16"])
+def half_and_wide(request):
+    """Pairs of the same weights, in half precision and in float32."""
+    keras.config.set_dtype_policy(request.param)
     try:
         half = pair("russian_roulette")
     finally:
         keras.config.set_dtype_policy("float32")
     wide = pair("russian_roulette")
     wide.set_weights(half.get_weights())
+    return half, wide
+
+
+def test_half_precision(half_and_wide):
     x = tf.random.normal((50, D))
     found, expected = (
-        gradients(one, x, np.ones(50) / 50, dtype=tf.float32) for one in (half, wide)
+        gradients(one, x, np.ones(50) / 50, dtype=tf.float32) for one in half_and_wide
     )
     assert np.linalg.norm(found - expected) < 3e-2 * np.linalg.norm(expected)
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-def test_exact_numbers_are_those_of_float32(policy):
+def test_exact_numbers_are_those_of_float32(half_and_wide):
     """Whatever half precision trains in: z, log-determinants and inverses."""
-    keras.config.set_dtype_policy(policy)
-    try:
-        half = pair("russian_roulette")
-    finally:
-        keras.config.set_dtype_policy("float32")
-    wide = pair("russian_roulette")
-    wide.set_weights(half.get_weights())
+    half, wide = half_and_wide
     x = tf.random.normal((50, D))
     for found, expected in zip(half(x), wide(x), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-6)

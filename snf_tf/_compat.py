@@ -4,8 +4,9 @@ Keras has no public name for what is done here. All was seen to work with keras 
 2.21 and tensorflow-probability 0.25; `tests/test_compat.py` tells when a new version changes it.
 """
 
+import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import keras
 import tensorflow as tf
@@ -145,3 +146,49 @@ def separate_losses(model: keras.Model) -> None:
     for layer in model._flatten_layers():
         if not isinstance(layer._losses, _LossesOfThread):
             layer._losses = _LossesOfThread()
+
+
+@contextlib.contextmanager
+def stored_precision(variables: Sequence[keras.Variable]) -> Iterator[None]:
+    """Lets no layer around round the values of variables to half precision.
+
+    Seen with keras 3.15.1: `_autocast` of a variable, which its values and its dtype follow.
+    """
+    kept = [variable._autocast for variable in variables]
+    try:
+        for variable in variables:
+            variable._autocast = False
+        yield
+    finally:
+        for variable, autocast in zip(variables, kept, strict=True):
+            variable._autocast = autocast
+
+
+_PRECISION = ("_dtype_policy", "_functional", "_dtype")
+
+
+@contextlib.contextmanager
+def no_narrower_than(dtype: tf.DType, network: keras.layers.Layer) -> Iterator[None]:
+    """Lets layers of half precision compute in float32, where x has it.
+
+    Seen with keras 3.15.1: `_dtype_policy` is what a layer computes in. A Sequential also casts x
+    to the dtype that it was built with: `_dtype` of its input, and that of `_functional`.
+    """
+    half = [
+        layer
+        for layer in network._flatten_layers()
+        if tf.as_dtype(layer.compute_dtype).size < min(dtype.size, 4)
+    ]
+    kept = [{n: layer.__dict__[n] for n in _PRECISION if n in layer.__dict__} for layer in half]
+    try:
+        for layer in half:
+            layer._dtype_policy = keras.DTypePolicy("float32")
+            if isinstance(layer, keras.Sequential):
+                layer._functional = None
+            if isinstance(layer, keras.layers.InputLayer):
+                layer._dtype = "float32"
+        yield
+    finally:
+        for layer, attributes in zip(half, kept, strict=True):
+            for name, value in attributes.items():
+                setattr(layer, name, value)

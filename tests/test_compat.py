@@ -142,3 +142,23 @@ def test_losses_of_threads_are_separate():
         thread.join()
     assert found == [8.0, 18.0]
     assert float(sum(model.losses)) == 2.0
+
+
+def test_float32_inside_half_precision():
+    """Of a Sequential that was built in half precision; afterwards all is as before."""
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        half = keras.Sequential([keras.layers.Dense(4, "tanh"), keras.layers.Dense(3)])
+        half.build((None, 3))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    wide = keras.Sequential([keras.layers.Dense(4, "tanh"), keras.layers.Dense(3)])
+    wide.build((None, 3))
+    wide.set_weights(half.get_weights())
+    x = tf.random.stateless_normal((5, 3), (1, 2))
+    before = half(x)
+    with _compat.no_narrower_than(tf.float32, half):
+        found = half(x)
+    np.testing.assert_allclose(found, wide(x), atol=1e-6)
+    assert np.abs(tf.cast(before, tf.float32) - wide(x)).max() > 1e-4
+    np.testing.assert_array_equal(tf.cast(half(x), tf.float32), tf.cast(before, tf.float32))

@@ -8,9 +8,10 @@ All cases, those whose names match (and their floors), and whether a step slows 
 
 The floor of a case is the work that the case cannot avoid, timed in the same run. This work is
 matrix products or convolutions at TensorFlow's own rate, and the bytes that Adam moves.
-`benchmark_cases.py`, `benchmark_residual.py` and `benchmark_pairs.py` define the cases.
-`benchmark_peers.py` defines those of other libraries, timed where they are installed:
-`pip install '.[benchmark]'`. All use float32, and a GPU if TensorFlow or PyTorch find one.
+`benchmark_cases.py`, `benchmark_couplings.py`, `benchmark_residual.py` and `benchmark_pairs.py`
+define the cases. `benchmark_peers.py` defines those of other libraries, timed where they are
+installed: `pip install '.[benchmark]'`. All use float32, and a GPU if TensorFlow or PyTorch find
+one.
 
 Prints a line of JSON for each case, then a Markdown table. Times are medians. Cases take turns, a
 block of calls each: noise of the machine meets all alike. `first_call_s` is the time of tracing,
@@ -27,6 +28,7 @@ with contextlib.suppress(ImportError):
     import torch._dynamo  # noqa: F401
 
 import benchmark_cases
+import benchmark_couplings
 import benchmark_pairs
 import benchmark_peers
 import benchmark_residual
@@ -50,6 +52,7 @@ def main(_) -> None:
     batch = _BATCH.value
     own, peers = benchmark_cases.cases(batch), benchmark_peers.cases(batch)
     cases = own | benchmark_residual.cases() | benchmark_pairs.cases() | peers
+    cases |= benchmark_couplings.cases()
     chosen = _choose(cases)
     calls, times, rows = {}, {name: [] for name in chosen}, {}
     for name in tqdm(chosen, desc="first calls", disable=None):

@@ -6,6 +6,9 @@
 
 --draws=K adds the importance weighted bound over K draws of dequantization noise.
 
+--reference=validation tests whether the examples are typical, against that split. Likelihood alone
+misleads about data from elsewhere: see `snf_tf.flow.typicality`.
+
 --gradient_angle concerns layers that keep an inverse. It compares their gradient of log|det| with
 the exact gradient, and does the same for the inverses that other methods would keep.
 """
@@ -30,6 +33,12 @@ _SPLIT = flags.DEFINE_enum(
 _DRAWS = flags.DEFINE_integer(
     "draws", 1, "Draws of noise for the importance weighted bound.", lower_bound=1
 )
+_REFERENCE = flags.DEFINE_enum(
+    "reference", None, ["test", "validation", "train"], "Split that is typical. Needs a run."
+)
+_GROUP_SIZE = flags.DEFINE_integer(
+    "group_size", 10, "Examples that are tested together against --reference.", lower_bound=1
+)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the noise.")
 _GRADIENT_ANGLE = flags.DEFINE_bool(
     "gradient_angle", False, "Compare ways to the layers' inverses. Needs a run."
@@ -48,6 +57,8 @@ def main(_) -> None:
     from snf_tf.flow.classification import bayes_scores, class_scores
     from snf_tf.training import load_data, load_run
 
+    if _REFERENCE.value and _RUN_DIR.value is None:
+        sys.exit("evaluate.py: --reference needs --run_dir.")
     if _GRADIENT_ANGLE.value and _RUN_DIR.value is None:
         sys.exit("evaluate.py: --gradient_angle needs --run_dir; a SavedModel keeps no inverse.")
     if command_line.one_of(run_dir=_RUN_DIR.value, saved_model=_SAVED_MODEL.value) == "run_dir":
@@ -87,6 +98,8 @@ def main(_) -> None:
             results["reconstruction_error"] = flow.evaluate(first, seed=_SEED.value, context=given)[
                 "reconstruction_error"
             ]
+        if _REFERENCE.value:
+            results |= _typical(flow, model, dataset, examples, context)
         tensors = [tf.constant(part) for part in (first, given) if part is not None]
         _print_layers(diagnostics.layer_statistics(flow, *tensors))
         if _GRADIENT_ANGLE.value:
@@ -104,6 +117,29 @@ def main(_) -> None:
         f"{results[f'{bits}_standard_error']:.4f} bits/dim; "
         f"{time.perf_counter() - start:.0f} s."
     )
+
+
+def _typical(flow, model, dataset, examples, context):
+    """Returns the shares of groups whose p-value is small."""
+    from snf_tf.flow import typicality
+
+    size = _GROUP_SIZE.value
+    # Groups are whole; of too few examples none is.
+    rows = len(examples) // size * size
+    if not rows:
+        sys.exit(f"evaluate.py: --group_size={size} is more than the {len(examples)} examples.")
+    found = typicality(
+        flow,
+        examples[:rows],
+        getattr(dataset, _REFERENCE.value),
+        size,
+        None if context is None else context[:rows],
+        command_line.context_of(model, dataset, _REFERENCE.value),
+    )
+    return {
+        f"share_of_groups_with_p_below_{level}": float((found.p_value < level).mean())
+        for level in (0.05, 0.01)
+    }
 
 
 def _print_layers(statistics):

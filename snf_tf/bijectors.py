@@ -49,7 +49,9 @@ def as_bijector(layer: Bijection, name: str | None = None) -> "FlowBijector":
 def as_distribution(flow: Any) -> tfp.distributions.TransformedDistribution:
     """Turns a flow into the TFP distribution of its x, or of the dequantized x.
 
-    log_prob and samples are exact.
+    log_prob and samples are exact. Of a flow that takes a context, they take it, too:
+    `distribution.log_prob(x, context=context)`, and `distribution.sample(n, context=context)` with
+    n contexts.
 
     Raises:
         ValueError: If the base of the flow is no TFP distribution.
@@ -118,6 +120,11 @@ class _FlowDistribution(tfp.distributions.TransformedDistribution.__bases__[0]):
 
     TFP's own class takes it at the latents: a flow would pay with an exact inverse and its errors.
     """
+
+    def sample(self, sample_shape=(), seed=None, name="sample", context=None, **kwargs):
+        if context is not None:
+            kwargs["bijector_kwargs"] = {"context": context}
+        return super().sample(sample_shape, seed=seed, name=name, **kwargs)
 
     def _log_prob(self, x, context=None):
         z, log_det = (

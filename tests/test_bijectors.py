@@ -205,6 +205,14 @@ def test_a_context_reaches_every_layer():
     z = flow.bijector.inverse(x, context=context)
     np.testing.assert_allclose(z, 2 * (x + context), rtol=1e-6)
     np.testing.assert_allclose(flow.bijector.forward(z, context=context), x, rtol=1e-5, atol=1e-6)
+    x, context = x[0], context[0]
+    distribution = flow.distribution
+    log_prob = distribution.log_prob(x, context=context)
+    np.testing.assert_allclose(log_prob, flow.log_prob(x, context=context), rtol=1e-6)
+    samples = distribution.sample(5, seed=(3, 4), context=context)
+    np.testing.assert_allclose(
+        samples + context, distribution.sample(5, seed=(3, 4), context=tf.zeros((5, 3))), rtol=1e-5
+    )
 
 
 def test_what_is_no_bijector_is_refused():

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from snf_tf import ops
+from snf_tf.layers.context import checked_context, context_vector, network_context
 from snf_tf.layers.flow_layer import FlowLayer, sum_event
 from snf_tf.layers.options import deserialized, resolve
 from snf_tf.layers.transforms import TRANSFORMS, Transform
@@ -36,6 +37,8 @@ class Autoregressive(FlowLayer):
         seed: Of a random order; layers of a flow need seeds of their own.
         widths: Of the default network.
         context_shape: Shape of one context; None: the layer takes no context.
+        context_classes: Number of classes, where the context is labels `(batch,)`, integers. The
+            network gets one-hot vectors `(batch, classes)`.
         **kwargs: As in `keras.layers.Layer`.
 
     Attributes:
@@ -63,6 +66,7 @@ class Autoregressive(FlowLayer):
         seed: int = 0,
         widths: Sequence[int] = (128, 128),
         context_shape: Sequence[int] | None = None,
+        context_classes: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -78,7 +82,7 @@ class Autoregressive(FlowLayer):
         self.given_network = network
         self.direction = direction
         self.order, self.seed, self.widths = order, seed, tuple(widths)
-        self.context_shape = None if context_shape is None else tuple(context_shape)
+        self.context_shape, self.context_classes = checked_context(context_shape, context_classes)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         super().build(input_shape)
@@ -94,10 +98,11 @@ class Autoregressive(FlowLayer):
         if isinstance(self.network, MADE) and self.network.outputs is None:
             self.network.outputs = count
         x = keras.KerasTensor((None, *self.event_shape), self.log_det_dtype)
-        if self.context_shape is None:
+        vector = context_vector(self.context_shape, self.context_classes)
+        if vector is None:
             output = self.network(x)
         else:
-            context = keras.KerasTensor((None, *self.context_shape), self.log_det_dtype)
+            context = keras.KerasTensor((None, *vector), self.log_det_dtype)
             output = self.network([x, context])
         if tuple(output.shape[1:]) != (*self.event_shape, count):
             raise ValueError(
@@ -147,7 +152,8 @@ class Autoregressive(FlowLayer):
             "order": self.order,
             "seed": self.seed,
             "widths": self.widths,
-            "context_shape": self.context_shape,
+            "context_shape": None if self.context_classes else self.context_shape,
+            "context_classes": self.context_classes,
         }
 
     @classmethod
@@ -176,16 +182,15 @@ class Autoregressive(FlowLayer):
     def _parameters(self, x: tf.Tensor, context: tf.Tensor | None, training: bool) -> tf.Tensor:
         if self.context_shape is None:
             return self.widen(self.network(x, training=training))
-        if context is None or tuple(context.shape[1:]) != self.context_shape:
-            received = "none" if context is None else f"a context of shape {context.shape}"
-            raise ValueError(
-                f"{self.name} takes a context of shape (batch,) + {self.context_shape}. "
-                f"Received: {received}"
-            )
-        return self.widen(self.network([x, self.widen(context)], training=training))
+        inputs = [x, network_context(self, context)]
+        return self.widen(self.network(inputs, training=training))
 
     def _require_autoregressive(self) -> None:
-        depends = dependences(self.network, self.event_shape, self.context_shape)
+        depends = dependences(
+            self.network,
+            self.event_shape,
+            context_vector(self.context_shape, self.context_classes),
+        )
         cyclic = in_cycles(depends)
         if cyclic.size:
             raise ValueError(

@@ -6,6 +6,7 @@ from typing import Any, Self
 import keras
 import tensorflow as tf
 
+from snf_tf.layers.context import checked_context, context_vector, network_context
 from snf_tf.layers.flow_layer import FlowLayer, sum_event
 from snf_tf.layers.masks import MASKS, Channels, Mask
 from snf_tf.layers.options import deserialized, resolve
@@ -132,9 +133,13 @@ class Coupling(FlowLayer):
 
     def _parameters(self, x1: tf.Tensor, context: tf.Tensor | None, training: bool) -> tf.Tensor:
         """Computes the parameters, which have the shape of x2 and one more axis, the last."""
-        self._check_context(context)
-        if self.context_classes is not None and context is not None:
-            context = tf.one_hot(tf.cast(context, tf.int32), self.context_classes)
+        if context is not None and not self.takes_context:
+            raise ValueError(
+                f"The default conditioner of {self.name} takes no context: give the coupling its "
+                f"context_shape. Received: a context of shape {context.shape}"
+            )
+        if self.context_shape is not None:
+            context = network_context(self, context)
         inputs = x1 if context is None else [x1, self.widen(context)]
         try:
             h = self.conditioner(inputs, training=training)
@@ -159,21 +164,6 @@ class Coupling(FlowLayer):
     def _conditioned_shape(self) -> tuple[int, ...] | None:
         """Returns the shape of one context as the conditioner gets it."""
         return context_vector(self.context_shape, self.context_classes)
-
-    def _check_context(self, context: tf.Tensor | None) -> None:
-        received = "no context" if context is None else f"a context of shape {context.shape}"
-        if self.context_shape is not None and (
-            context is None or tuple(context.shape[1:]) != self.context_shape
-        ):
-            raise ValueError(
-                f"{self.name} takes a context of shape (batch,) + {self.context_shape} in every "
-                f"call. Received: {received}"
-            )
-        if context is not None and not self.takes_context:
-            raise ValueError(
-                f"The default conditioner of {self.name} takes no context: give the coupling its "
-                f"context_shape. Received: {received}"
-            )
 
 
 @keras.saving.register_keras_serializable("snf_tf")
@@ -217,33 +207,6 @@ class AffineCoupling(Coupling):
         config = super().get_config()
         del config["transform"], config["mask"]
         return config | {"scale": keras.saving.serialize_keras_object(self.transform.scale)}
-
-
-def checked_context(
-    shape: Sequence[int] | None, classes: int | None
-) -> tuple[tuple[int, ...] | None, int | None]:
-    """Returns the arguments context_shape and context_classes of a layer.
-
-    Raises:
-        ValueError: If both are given, or classes is no positive integer.
-    """
-    if classes is None:
-        return None if shape is None else tuple(shape), None
-    if (
-        shape is not None
-        or isinstance(classes, bool)
-        or not (isinstance(classes, int) and classes >= 1)
-    ):
-        raise ValueError(
-            "context_classes must be an integer of at least 1, and stands in the place of "
-            f"context_shape. Received: context_classes={classes!r}, context_shape={shape}"
-        )
-    return (), classes
-
-
-def context_vector(shape: tuple[int, ...] | None, classes: int | None) -> tuple[int, ...] | None:
-    """Returns the shape of one context for a network: labels are one-hot vectors."""
-    return shape if classes is None else (classes,)
 
 
 def _is_built(network: Any) -> bool:

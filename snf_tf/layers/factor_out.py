@@ -8,7 +8,8 @@ import keras
 import tensorflow as tf
 
 from snf_tf.layers.bijection import Bijection, Step, follow
-from snf_tf.layers.coupling import AffineCoupling, checked_context, context_vector
+from snf_tf.layers.context import checked_context, context_vector
+from snf_tf.layers.coupling import AffineCoupling
 from snf_tf.layers.flow_layer import FlowLayer
 from snf_tf.networks import ZeroConv2D
 from snf_tf.networks.conditioners import on_context

@@ -8,19 +8,27 @@ import gin as _gin
 from snf_tf import layers as _layers
 from snf_tf import networks as _networks
 from snf_tf.models.convolutional import convolutional
+from snf_tf.models.coupling_flow import coupling_flow
+from snf_tf.models.ffjord import ffjord
 from snf_tf.models.fully_connected import fully_connected
 from snf_tf.models.glow import glow
 from snf_tf.models.learned_pairs import learned_pairs
+from snf_tf.models.nice import nice
+from snf_tf.models.preprocessing import variational_dequantize
 from snf_tf.models.residual_flow import residual_flow
 from snf_tf.models.tabular import tabular
 
 __all__ = [
     "convolutional",
+    "coupling_flow",
+    "ffjord",
     "fully_connected",
     "glow",
     "learned_pairs",
+    "nice",
     "residual_flow",
     "tabular",
+    "variational_dequantize",
 ]
 
 for _name in _layers.__all__:

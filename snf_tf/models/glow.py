@@ -10,7 +10,7 @@ from snf_tf.flow import Flow
 from snf_tf.layers.transforms import LogScale
 from snf_tf.models.conditional import class_base, context_options
 from snf_tf.models.mixing import GLOW, Maker, make_layers
-from snf_tf.models.preprocessing import image_preprocessing
+from snf_tf.models.preprocessing import image_preprocessing, make_dequantize
 
 
 @gin.configurable
@@ -26,6 +26,7 @@ def glow(
     classes: int = 10,
     context_shape: Sequence[int] | None = None,
     preprocess: bool = True,
+    dequantization: str = "uniform",
     seed: int = 0,
     **options: Any,
 ) -> Flow:
@@ -52,6 +53,8 @@ def glow(
         context_shape: Shape of one context: `(C,)`.
         preprocess: Whether the data are integers in 0..255, to be dequantized, scaled and taken to
             logits first.
+        dequantization: "uniform", or "variational", of `variational_dequantize`: likelihoods are
+            then bounds.
         seed: Seed of the dequantization noise in training.
         **options: Arguments of mixing, such as `kernel_size` (by default 3 for "emerging" and
             "exponential", else 1), and `reconstruction_weight`, `inverse_kernel_size` and
@@ -110,8 +113,11 @@ def glow(
             bijections.append(layers.FactorOut(rest, conditional, **of_prior))
         return bijections
 
+    first = []
+    if preprocess:
+        first = image_preprocessing(dequantize=make_dequantize(dequantization, event_shape))
     return Flow(
-        [*(image_preprocessing() if preprocess else []), *level(0)],
+        [*first, *level(0)],
         event_shape=event_shape,
         base=class_base(conditional_on, classes),
         seed=seed,

@@ -8,6 +8,7 @@ import gin
 
 from snf_tf import layers, networks
 from snf_tf.flow import Flow
+from snf_tf.models.conditional import class_base, context_options
 from snf_tf.models.mixing import Maker, make_layers
 from snf_tf.networks.context import check_sizes
 
@@ -27,6 +28,7 @@ _MIXING: Mapping[str, Maker] = {
 _COUPLINGS: Mapping[str, tuple[str, bool]] = {
     "rational_quadratic": ("rational_quadratic", False),
     "affine": ("affine", False),
+    "additive": ("additive", False),
     "autoregressive": ("affine", True),
     "autoregressive_rational_quadratic": ("rational_quadratic", True),
 }
@@ -42,6 +44,8 @@ def tabular(
     residual_blocks: int = 2,
     bins: int = 8,
     bound: float = 3.0,
+    conditional_on: str | None = None,
+    classes: int = 2,
     context_shape: Sequence[int] | None = None,
     seed: int = 0,
     **options: Any,
@@ -56,9 +60,10 @@ def tabular(
     Args:
         event_shape: `(D,)`, D at least 2.
         blocks: Number of couplings.
-        coupling: "rational_quadratic" (neural spline flows), "affine" (Real NVP), "autoregressive"
-            (MAF, Papamakarios et al. 2017) or "autoregressive_rational_quadratic". The last two
-            are fast in likelihoods and slow in sampling. All affine scales are bounded.
+        coupling: "rational_quadratic" (neural spline flows), "affine" (Real NVP), "additive"
+            (NICE), "autoregressive" (MAF, Papamakarios et al. 2017) or
+            "autoregressive_rational_quadratic". The last two are fast in likelihoods and slow in
+            sampling. All affine scales are bounded.
         mixing: "lu", "exact", "self_normalizing" (with a Jacobian penalty of 10), "projected", or
             "permute" (ActNorm: features meet by the random halves alone), or a function that makes
             a layer.
@@ -66,7 +71,11 @@ def tabular(
         residual_blocks: Residual blocks of each of them, of two layers.
         bins: Bins of the splines.
         bound: The splines are the identity outside [-bound, bound], in standard deviations.
-        context_shape: Shape of one context, which all couplings take; None: they take none.
+        conditional_on: "label": couplings get one-hot vectors, and the base has a mean and a
+            deviation for every class. "context": couplings get the context. None: the flow takes
+            no context.
+        classes: Number of classes of labels.
+        context_shape: Shape of one context: alone, it stands for `conditional_on="context"`.
         seed: Of the halves, the orders, and the noise in training.
         **options: Arguments of mixing, such as `inverse_method` of
             `snf_tf.layers.SelfNormalizingDense`.
@@ -75,7 +84,8 @@ def tabular(
         A Flow.
 
     Raises:
-        ValueError: If an argument is unknown, or event_shape is not `(D,)`.
+        ValueError: If an argument is unknown, event_shape is not `(D,)`, or a context has no
+            shape.
 
     Example:
         >>> flow = snf_tf.models.tabular((4,), blocks=2, width=16)
@@ -93,9 +103,15 @@ def tabular(
         raise ValueError(
             f"event_shape must be (D,) with D at least 2. Received: event_shape={event_shape}"
         )
+    if conditional_on is None and context_shape is not None:
+        conditional_on = "context"
+    context = context_options(conditional_on, classes, context_shape)
     name, is_autoregressive = _COUPLINGS[coupling]
-    spline = name == "rational_quadratic"
-    transform = layers.RationalQuadratic(bins, bound) if spline else layers.Affine("tanh")
+    transform = {
+        "rational_quadratic": layers.RationalQuadratic(bins, bound),
+        "affine": layers.Affine("tanh"),
+        "additive": layers.Additive(),
+    }[name]
 
     def mix():
         return make_layers(mixing, _MIXING, "mixing", **options)
@@ -107,12 +123,13 @@ def tabular(
             widths = (width,) * (1 + 2 * residual_blocks)
             order = ("natural", "reversed")[turn]
             network = networks.MADE(None, widths, order, residual=True)
-            return layers.Autoregressive(transform, network, context_shape=context_shape)
+            return layers.Autoregressive(transform, network, **context)
         mask = layers.RandomPermutation(seed + index // 2, flip=bool(turn))
         network = networks.ResidualMLP(width=width, blocks=residual_blocks)
-        return layers.Coupling(transform, mask, network, context_shape=context_shape)
+        return layers.Coupling(transform, mask, network, **context)
 
     bijections = [layers.Standardize()]
     for index in range(blocks):
         bijections += [*mix(), couple(index)]
-    return Flow([*bijections, *mix()], event_shape, seed=seed)
+    base = class_base(conditional_on, classes)
+    return Flow([*bijections, *mix()], event_shape, base=base, seed=seed)

@@ -1,5 +1,6 @@
 """The inputs of conditioners: one part of an event, and a context where there is one."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,8 @@ class JoinContext(keras.layers.Layer):
     """Appends a context to the channels of x1; x1 alone stays as it is.
 
     Vectors x1 take a context of any shape, flattened. To images x1, a context `(batch, C)` is
-    appended at every pixel, an image only if it has as many pixels.
+    appended at every pixel. A context that is an image must have the height and width of x1, or
+    multiples of them: every block of its pixels then becomes the channels of one pixel.
 
     Args:
         **kwargs: As in `keras.layers.Layer`.
@@ -23,6 +25,8 @@ class JoinContext(keras.layers.Layer):
     Example:
         >>> snf_tf.networks.JoinContext()([tf.ones((2, 4, 4, 3)), tf.ones((2, 10))]).shape
         TensorShape([2, 4, 4, 13])
+        >>> snf_tf.networks.JoinContext()([tf.ones((2, 4, 2, 3)), tf.ones((2, 8, 8, 1))]).shape
+        TensorShape([2, 4, 2, 11])
     """
 
     def build(self, input_shape: Any) -> None:
@@ -35,12 +39,7 @@ class JoinContext(keras.layers.Layer):
         x1, context = map(tuple, input_shape)
         if len(x1) == 2 and len(context) >= 2:
             return (*x1[:-1], x1[-1] + tf.TensorShape(context[1:]).num_elements())
-        if len(context) < 2 or (len(context) > 2 and context[1:-1] != x1[1:-1]):
-            raise ValueError(
-                "A context must be vectors (batch, C), or have the pixels of x1. "
-                f"Received: a context of shape {context}, x1 of shape {x1}"
-            )
-        return (*x1[:-1], x1[-1] + context[-1])
+        return (*x1[:-1], x1[-1] + math.prod(_blocks(context, x1)) * context[-1])
 
     def call(self, inputs: Any) -> tf.Tensor:
         if not isinstance(inputs, (list, tuple)):
@@ -53,7 +52,37 @@ class JoinContext(keras.layers.Layer):
             between = [1] * (x1.shape.rank - 2)
             context = tf.reshape(context, (-1, *between, context.shape[-1]))
             context = tf.broadcast_to(context, (*tf.unstack(tf.shape(x1))[:-1], context.shape[-1]))
+        else:
+            context = _fold(context, _blocks(context.shape, x1.shape))
         return tf.concat([x1, context], axis=-1)
+
+
+def _blocks(context: Sequence[int | None], x1: Sequence[int | None]) -> tuple[int, ...]:
+    """Returns the height and width of the blocks of the context's pixels; of vectors, ()."""
+    if len(context) == 2:
+        return ()
+    if len(context) == len(x1):
+        pairs = list(zip(context[1:-1], x1[1:-1], strict=True))
+        if all(size == target for size, target in pairs):
+            return (1,) * len(pairs)
+        if all(size and target and not size % target for size, target in pairs):
+            return tuple(size // target for size, target in pairs if size and target)
+    raise ValueError(
+        "A context must be vectors (batch, C), or an image with the height and width of x1, or "
+        f"multiples of them. Received: a context of shape {tuple(context)}, "
+        f"x1 of shape {tuple(x1)}"
+    )
+
+
+def _fold(image: tf.Tensor, blocks: tuple[int, ...]) -> tf.Tensor:
+    """Makes every block of pixels the channels of one pixel."""
+    if set(blocks) == {1}:
+        return image
+    _, height, width, channels = image.shape
+    rows, columns = blocks
+    image = tf.reshape(image, (-1, height // rows, rows, width // columns, columns, channels))
+    image = tf.transpose(image, (0, 1, 3, 2, 4, 5))
+    return tf.reshape(image, (-1, height // rows, width // columns, rows * columns * channels))
 
 
 class Conditioner(keras.layers.Layer):

@@ -295,7 +295,7 @@ X = np.zeros((2, 5), "float32")
         (lambda: networks.JoinContext()([X, X[:, 0]]), r"vectors \(batch, C\)"),
         (
             lambda: networks.JoinContext()([np.zeros((2, 4, 4, 1)), np.zeros((2, 2, 4, 1))]),
-            "have the pixels of x1",
+            "multiples of them",
         ),
     ],
 )

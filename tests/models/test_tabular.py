@@ -89,7 +89,8 @@ def test_every_feature_is_changed_by_others_and_by_the_context(coupling):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"coupling": "additive"}, "coupling must be one of"),
+        ({"coupling": "nice"}, "coupling must be one of"),
+        ({"conditional_on": "context"}, "needs context_shape"),
         ({"mixing": "svd"}, "mixing must be one of"),
         ({"blocks": 0}, "blocks must be an integer of at least 1"),
         ({"event_shape": (1,)}, r"event_shape must be \(D,\)"),
@@ -99,3 +100,25 @@ def test_every_feature_is_changed_by_others_and_by_the_context(coupling):
 def test_mistakes(options, message):
     with pytest.raises(ValueError, match=message):
         models.tabular(**options)
+
+
+@pytest.mark.parametrize("coupling", ["affine", "autoregressive", "additive"])
+def test_labels_are_one_hot_contexts(coupling):
+    """A flow of labels equals a flow of one-hot vectors with the same weights."""
+    small = {"blocks": 2, "width": 8, "residual_blocks": 1, "coupling": coupling}
+    of_labels = models.tabular((5,), conditional_on="label", classes=3, **small)
+    of_vectors = models.tabular((5,), context_shape=(3,), **small)
+    labels = np.arange(50) % 3
+    vectors = np.eye(3, dtype="float32")[labels]
+    of_labels.initialize(X, context=labels)
+    of_vectors.initialize(X, context=vectors)
+    assert (of_labels.context_classes, of_labels.context_shape) == (3, ())
+    of_labels.compile("adam")
+    of_labels.fit(X, context=labels, batch_size=50, epochs=3, verbose=0)
+    for ours, other in zip(of_labels.bijections, of_vectors.bijections, strict=True):
+        other.set_weights(ours.get_weights())
+    z = of_labels.encode(X, context=labels)
+    np.testing.assert_allclose(of_vectors.encode(X, context=vectors), z, atol=1e-5)
+    assert np.abs(of_labels.encode(X, context=(labels + 1) % 3) - z).max() > 1e-3
+    with pytest.raises(ValueError, match="context_classes must be"):
+        layers.Autoregressive(context_classes=0)

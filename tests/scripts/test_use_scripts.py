@@ -48,7 +48,8 @@ def trained(tmp_path_factory):
 
 def test_evaluate(trained):
     directory, data = trained
-    of_run = call("evaluate.py", "--run_dir=run", "--draws=2", cwd=directory)
+    typical = ("--reference=validation", "--group_size=2")
+    of_run = call("evaluate.py", "--run_dir=run", "--draws=2", *typical, cwd=directory)
     of_model = call("evaluate.py", "--saved_model=exported", *data, cwd=directory)
     assert (of_run.returncode, of_model.returncode) == (0, 0), of_run.stderr + of_model.stderr
     first, second = (
@@ -56,6 +57,7 @@ def test_evaluate(trained):
         for done in (of_run, of_model)
     )
     assert first["nll"] == second["nll"]
+    assert 0 <= float(first["share_of_groups_with_p_below_0.05"]) <= 1
     assert float(first["importance_weighted_nll_bound"]) < float(first["nll"])
     assert {
         "nll_standard_error",
@@ -112,6 +114,7 @@ def test_a_run_that_is_conditional_on_labels(tmp_path):
         for name in ("run", "model")
     )
     assert first["nll"] == second["nll"]
+    assert 0 <= float(first["share_of_groups_with_p_below_0.05"]) <= 1
     assert first["bayes_accuracy"] == second["bayes_accuracy"]
     assert np.load(tmp_path / "all.npy").shape == (30, 28, 28, 1)
     assert imread(tmp_path / "all.png").shape[:2] == (10 * 28, 3 * 28)
@@ -135,6 +138,7 @@ def test_a_run_that_is_conditional_on_labels(tmp_path):
             "no results.json and no best.weights.h5. Received: run_dir=nowhere",
         ),
         ("evaluate.py", ["--saved_model=nowhere"], "nowhere"),
+        ("evaluate.py", ["--saved_model=x", "--reference=test"], "--reference needs --run_dir"),
         ("evaluate.py", ["--saved_model=exported"], "A SavedModel does not know its data"),
         (
             "sample.py",

@@ -11,12 +11,16 @@ from pathlib import Path
 from absl import app, flags, logging
 
 
-def run(main: Callable[[list[str]], None]) -> None:
+def run(main: Callable[[list[str]], None], takes_arguments: bool = False) -> None:
     """Runs a script.
 
     Without --verbosity=1 tracebacks are hidden, and so is what TensorFlow prints at its start.
+
+    Args:
+        main: Called with the arguments, the script's name first.
+        takes_arguments: Whether there may be arguments beside flags.
     """
-    app.run(functools.partial(_guarded, main))
+    app.run(functools.partial(_guarded, main, takes_arguments))
 
 
 def one_of(**values):
@@ -28,6 +32,39 @@ def one_of(**values):
             "--help says more."
         )
     return given[0]
+
+
+def require_file(flag: str, path: str | Path, suffix: str = "") -> Path:
+    """Returns the path of a file to write, before work is done for it.
+
+    Args:
+        flag: Its flag, for messages.
+        path: As given.
+        suffix: That the file gets.
+
+    Raises:
+        ValueError: If it is a directory, or its directory cannot be made or written.
+    """
+    path = Path(path)
+    reason = None
+    if not path.name or path.is_dir():
+        reason = "it is a directory"
+    else:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = str(error)
+        else:
+            reason = None if os.access(path.parent, os.W_OK) else "its directory cannot be written"
+    if reason:
+        raise ValueError(f"{flag} must be a file to write. Received: {flag}={path}: {reason}")
+    return path.with_suffix(suffix) if suffix else path
+
+
+def message(error: BaseException) -> str:
+    """Returns the message of an error without what gin adds."""
+    lines = str(error).splitlines()
+    return "\n".join(line for line in lines if not line.startswith("  In call to configurable"))
 
 
 def data_of_saved_model(bindings):
@@ -42,19 +79,28 @@ def data_of_saved_model(bindings):
     gin.parse_config(bindings)
 
 
-def _guarded(main, arguments):
+def _guarded(main, takes_arguments, arguments):
     verbose = flags.FLAGS.verbosity > 0
+    if arguments[1:] and not takes_arguments:
+        sys.exit(f"{_script()}: takes flags alone. Received: {' '.join(arguments[1:])}")
     if not verbose:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         # gin reports every directory in which it does not find a file.
         logging.set_verbosity(logging.FATAL)
         warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
-    with contextlib.nullcontext() if verbose else _without_stderr():
-        import tensorflow as tf
-
-        import snf_tf.training  # noqa: F401
     try:
+        with contextlib.nullcontext() if verbose else _without_stderr():
+            import tensorflow as tf
+
+            import snf_tf.training  # noqa: F401
         main(arguments)
+    except KeyboardInterrupt:
+        print(
+            f"{_script()}: stopped by Ctrl-C. A run goes on if it is started again with the same "
+            "--run_dir.",
+            file=sys.stderr,
+        )
+        sys.exit(130)
     except (
         ValueError,
         TypeError,
@@ -66,11 +112,7 @@ def _guarded(main, arguments):
     ) as error:
         if verbose:
             raise
-        lines = [
-            line
-            for line in str(error).splitlines()
-            if not line.startswith("  In call to configurable")
-        ]
+        lines = [message(error)]
         if isinstance(error, SyntaxError):
             lines.append("Strings need quotes of their own: --gin_bindings='NAME=\"VALUE\"'.")
         sys.exit(f"{_script()}: " + "\n".join([*lines, "(--verbosity=1 shows where.)"]))

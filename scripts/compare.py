@@ -6,32 +6,29 @@ gradient in training and the exact gradient.
     python scripts/compare.py runs/A runs/B ... --output=comparison.png
 """
 
-import json
 import sys
 from pathlib import Path
 
 import command_line
 import pandas as pd
-from absl import app, flags
+from absl import flags
 from matplotlib.figure import Figure
 
 _OUTPUT = flags.DEFINE_string("output", "comparison.png", "PNG file of the curves.")
 
 
 def main(arguments) -> None:
+    from snf_tf.training.finished_run import read_results
+
     directories = [Path(name) for name in arguments[1:]]
     if not directories:
         sys.exit("compare.py: give the directories of the runs, such as runs/A runs/B.")
-    missing = [
-        str(directory) for directory in directories if not (directory / "results.json").is_file()
+    output = command_line.require_file("--output", _OUTPUT.value)
+    results = [read_results(directory, "history.csv") for directory in directories]
+    histories = [
+        _history(directory / "history.csv", result)
+        for directory, result in zip(directories, results, strict=True)
     ]
-    if missing:
-        sys.exit(
-            "compare.py: no results.json, of a run that has come to its end, in "
-            f"{', '.join(missing)}."
-        )
-    results = [json.loads((directory / "results.json").read_text()) for directory in directories]
-    histories = [pd.read_csv(directory / "history.csv") for directory in directories]
     table = pd.DataFrame(
         {
             "run": [str(directory) for directory in directories],
@@ -52,8 +49,26 @@ def main(arguments) -> None:
         }
     )
     print(table.to_string(index=False))
-    _plot(directories, histories)
-    print(f"Curves: {_OUTPUT.value}")
+    _plot(directories, histories, output)
+    print(f"Curves: {output}")
+
+
+def _history(path, result):
+    """Reads the history of a run, of as many epochs as its results have."""
+    try:
+        history = pd.read_csv(path)
+        epochs = list(history["epoch"].astype(int))
+    except (ValueError, KeyError) as error:
+        raise ValueError(
+            f"history.csv must have a row for every epoch, and is damaged. Received: {path}: "
+            f"{error}"
+        ) from None
+    if epochs != list(range(1, result["epochs"] + 1)):
+        raise ValueError(
+            f"history.csv must have rows of the epochs 1 to {result['epochs']}, as results.json "
+            f"says. Received: {path}, with {len(epochs)} rows"
+        )
+    return history
 
 
 def _accuracies(results):
@@ -88,7 +103,7 @@ def _angles(history):
     return history[columns].max(axis=1).dropna() if columns else pd.Series(dtype=float)
 
 
-def _plot(directories, histories):
+def _plot(directories, histories, output):
     figure = Figure(figsize=(16, 4.5), dpi=120, layout="tight")
     by_epochs, by_seconds, angles = figure.subplots(1, 3)
     for directory, history in zip(directories, histories, strict=True):
@@ -109,8 +124,8 @@ def _plot(directories, histories):
         axes.set_ylabel(y)
         axes.grid(alpha=0.3)
     by_epochs.legend()
-    figure.savefig(_OUTPUT.value)
+    figure.savefig(output)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main, takes_arguments=True)

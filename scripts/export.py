@@ -10,6 +10,7 @@ In Python then:
     model.decode(model.encode(x))
 """
 
+import os
 import time
 
 import command_line
@@ -31,6 +32,10 @@ def main(_) -> None:
     from snf_tf.serving import export
     from snf_tf.training import load_run
 
+    if os.path.exists(_OUTPUT.value):
+        raise FileExistsError(
+            f"The directory of a SavedModel must not exist yet. Received: --output={_OUTPUT.value}"
+        )
     flow = load_run(_RUN_DIR.value, _GIN_BINDINGS.value)
     print(f"Exporting {flow.count_params():,} parameters of {_RUN_DIR.value} ...", flush=True)
     export(flow, _OUTPUT.value)

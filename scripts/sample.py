@@ -10,7 +10,6 @@ that is conditional on contexts, a sample has the context of a test example.
 
 import math
 import time
-from pathlib import Path
 
 import command_line
 from absl import flags
@@ -55,6 +54,7 @@ def main(_) -> None:
     from snf_tf.training import load_data, load_run
     from snf_tf.training.plotting import pixel_values, save_grid
 
+    output = command_line.require_file("--output", _OUTPUT.value, ".png")
     if command_line.one_of(run_dir=_RUN_DIR.value, saved_model=_SAVED_MODEL.value) == "run_dir":
         flow = load_run(_RUN_DIR.value, _GIN_BINDINGS.value)
         model, values = serving.Endpoints(flow), pixel_values(flow)
@@ -73,8 +73,6 @@ def main(_) -> None:
         samples = _sample(model, command_line.context_of(model, data, "test")[: _N.value])
     else:
         samples = _sample(model, _labels(model) if kind == "label" else None)
-    output = Path(_OUTPUT.value).with_suffix(".png")
-    output.parent.mkdir(parents=True, exist_ok=True)
     np.save(output.with_suffix(".npy"), samples)
     is_images = samples.ndim == 4 and samples.shape[3] in (1, 3)
     if is_images:

@@ -44,7 +44,7 @@ def main(_) -> None:
     try:
         results = snf_tf.training.train(run_dir)
     except snf_tf.training.Interrupted as interrupted:
-        print(interrupted, file=sys.stderr)
+        print(command_line.message(interrupted), file=sys.stderr)
         sys.exit(128 + interrupted.signal_number)
     pictures = [Path(run_dir, f"samples/{name}.png") for name in ("samples", "density")]
     print(

@@ -1,6 +1,6 @@
 """The flow of a run: made for training, or found again when it is done."""
 
-import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,6 +9,12 @@ import keras
 
 from snf_tf.data import Dataset, load_dataset
 from snf_tf.flow import Flow
+from snf_tf.training.finished_run import read_results
+from snf_tf.training.stored_config import parse_stored_config
+from snf_tf.training.weights_file import load_with_weights
+
+_WEIGHTS = "best.weights.h5"
+_LARGEST_EVENT = 10_000_000
 
 
 def build_flow(
@@ -30,6 +36,9 @@ def load_run(run_dir: str | Path, gin_bindings: Sequence[str] = ()) -> Flow:
     """Loads the flow of a finished run. gin's configuration becomes that of the run: `load_data()`
     loads its data.
 
+    The directory may come from a stranger: its files are data, of which nothing is run. Modules of
+    your own, which the run's configuration imports, must be imported in `gin_bindings`.
+
     Args:
         run_dir: Directory of the run.
         gin_bindings: Settings that override those of the run, for example where its data are now.
@@ -39,24 +48,18 @@ def load_run(run_dir: str | Path, gin_bindings: Sequence[str] = ()) -> Flow:
 
     Raises:
         FileNotFoundError: If the run has not come to its end.
-        ValueError: If the run had settings that were not gin's.
+        ValueError: If a file is damaged, or holds what is no data. If the run had settings that
+            were not gin's.
     """
     run_dir = Path(run_dir)
-    missing = [
-        name for name in ("results.json", "best.weights.h5") if not (run_dir / name).is_file()
-    ]
-    if missing:
-        raise FileNotFoundError(
-            f"This is no directory of a run that has come to its end: there is no "
-            f"{' and no '.join(missing)}. "
-            f"Received: run_dir={run_dir}"
-        )
-    results = json.loads((run_dir / "results.json").read_text())
+    results = read_results(run_dir, _WEIGHTS)
     gin.clear_config()
-    gin.parse_config(results["config"])
+    # Twice: modules must be imported before, and settings must override.
+    gin.parse_config(gin_bindings)
+    parse_stored_config(results["config"], str(run_dir / "results.json"))
     if "dataset" not in gin.get_bindings("train"):
         # The source that was found, should it have been "auto".
-        gin.parse_config(f'load_dataset.source = "{results["source"]}"')
+        gin.bind_parameter("load_dataset.source", results.get("source"))
     gin.parse_config(gin_bindings)
     settings = gin.get_bindings("train")
     missing = [name for name in ("model", "seed", "dtype_policy") if name not in settings]
@@ -64,13 +67,19 @@ def load_run(run_dir: str | Path, gin_bindings: Sequence[str] = ()) -> Flow:
         raise ValueError(
             f"This run was started in Python, with {' and '.join(missing)} given in the call, "
             f"which its configuration does not "
-            f"hold: build the flow as then, and flow.load_weights('{run_dir}/best.weights.h5')"
+            f"hold: build the flow as then, and flow.load_weights('{run_dir / _WEIGHTS}')"
         )
-    flow = build_flow(
-        settings["model"], tuple(results["event_shape"]), settings["seed"], settings["dtype_policy"]
+    shape = tuple(results["event_shape"])
+    sizes = [isinstance(size, int) and not isinstance(size, bool) and size >= 1 for size in shape]
+    if not all(sizes) or math.prod(shape) > _LARGEST_EVENT:
+        raise ValueError(
+            f"event_shape in {run_dir / 'results.json'} must be positive integers, of at most "
+            f"{_LARGEST_EVENT} in all. Received: event_shape={list(shape)}"
+        )
+    return load_with_weights(
+        lambda: build_flow(settings["model"], shape, settings["seed"], settings["dtype_policy"]),
+        run_dir / _WEIGHTS,
     )
-    flow.load_weights(run_dir / "best.weights.h5")
-    return flow
 
 
 def load_data() -> Dataset:

@@ -16,6 +16,7 @@ from snf_tf.flow.likelihood import criterion_name, nll_name
 from snf_tf.training.beside import Beside
 from snf_tf.training.checkpoints import Checkpoints
 from snf_tf.training.density import log_density
+from snf_tf.training.health import warn_of_a_bad_inverse
 from snf_tf.training.history import History
 from snf_tf.training.interruption import Interrupted, StopSignals
 from snf_tf.training.optimizer import averaged_weights
@@ -147,6 +148,8 @@ class RunState(keras.callbacks.Callback):
         self._checkpoints = Checkpoints(directory.path / "checkpoints", flow)
         state = self._checkpoints.restore()
         if state is not None:
+            # Checkpoints of before have none.
+            directory.require_config(state.get("config", directory.config))
             self.epoch, self.batch = state["epoch"], state["batch"]
             self._metrics, self._seconds = state["metrics"], state["seconds"]
         found = gather_from_workers(flow.distribute_strategy, (self.epoch, self.batch))
@@ -156,7 +159,12 @@ class RunState(keras.callbacks.Callback):
                 "checkpoints there. Received: "
                 f"(epoch, step) {found.tolist()}, run_dir={directory.path}"
             )
-        self.history = History(directory.path / "history.csv", self.epoch, directory.writes)
+        self.history = History(
+            directory.path / "history.csv",
+            self.epoch,
+            directory.writes,
+            (state or {}).get("history"),
+        )
         self._saved = time.monotonic()
 
     @property
@@ -207,7 +215,7 @@ class RunState(keras.callbacks.Callback):
         }
         self.history.append(row | times)
         self.epoch, self.batch, self._metrics, self._seconds = epoch + 1, 0, [], 0.0
-        _warn_of_a_bad_inverse(self.history.rows)
+        warn_of_a_bad_inverse(self.history.rows)
         self._save()
         self._save_and_stop_at_a_signal()
 
@@ -256,6 +264,8 @@ class RunState(keras.callbacks.Callback):
                 "batch": self.batch,
                 "metrics": self._metrics,
                 "seconds": self._seconds,
+                "config": self._directory.config,
+                "history": self.history.digest(),
             }
         )
 
@@ -278,23 +288,3 @@ class RunState(keras.callbacks.Callback):
         if isinstance(self.model.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
             return []
         return [variable for metric in self.model.metrics for variable in metric.variables]
-
-
-def _warn_of_a_bad_inverse(history, epochs=3):
-    """A falling surrogate with a growing reconstruction error is how learned inverses fool their
-    users.
-    """
-    rows = history[-epochs - 1 :]
-    if len(rows) <= epochs or "val_reconstruction_error" not in rows[0]:
-        return
-    errors, surrogates = (
-        [row[name] for row in rows] for name in ("val_reconstruction_error", "surrogate")
-    )
-    if errors == sorted(set(errors)) and surrogates == sorted(set(surrogates), reverse=True):
-        warnings.warn(
-            f"The reconstruction error has grown for {epochs} epochs, to {errors[-1]:.4g}, while "
-            f"the surrogate fell: the learned "
-            "inverses are being left behind, and gradients with them. A larger "
-            "reconstruction_weight may help.",
-            stacklevel=2,
-        )

@@ -79,7 +79,7 @@ class Checkpoints:
             Its state; None if there is no checkpoint.
 
         Raises:
-            ValueError: If there are checkpoints and none can be read.
+            ValueError: If there are checkpoints and none can be read, or if they were deleted.
         """
         paths = self._paths()
         for path in reversed(paths):
@@ -98,7 +98,28 @@ class Checkpoints:
                 f"{', '.join(path.stem for path in paths)}. To begin anew, delete "
                 "the run's directory."
             )
+        self._require_a_new_run()
         return None
+
+    def _require_a_new_run(self) -> None:
+        """Refuses the directory of a run that had checkpoints.
+
+        A run that was killed before its first checkpoint was whole may have one row of history, and
+        the data of that checkpoint.
+        """
+        run = self._directory.parent
+        rows = (run / "history.csv").read_bytes().count(b"\n") if _exists(run, "history.csv") else 0
+        data = [path.name for path in self._directory.glob("checkpoint-*.data-*")]
+        traces = [name for name in ("results.json", "best.weights.h5") if _exists(run, name)]
+        if rows > 2:
+            traces.append(f"history.csv, of {rows - 1} epochs")
+        traces += [name for name in sorted(data) if not name.startswith("checkpoint-000001.")]
+        if traces:
+            raise ValueError(
+                "A run that was begun must have its checkpoints, and they are gone. Put the files "
+                f"checkpoint-*.index back, or take another run_dir. Received: {self._directory} "
+                f"without checkpoints, beside {', '.join(traces)}"
+            )
 
     def _paths(self) -> list[Path]:
         """The indices of all checkpoints, the oldest first."""
@@ -108,6 +129,10 @@ class Checkpoints:
             if re.fullmatch(r"checkpoint-\d+", path.stem)
         ]
         return sorted(paths, key=_number)
+
+
+def _exists(directory: Path, name: str) -> bool:
+    return (directory / name).is_file()
 
 
 def _number(path: Path) -> int:

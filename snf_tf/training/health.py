@@ -1,4 +1,6 @@
-"""What went wrong in a training step that is not finite."""
+"""What went wrong in a training step that is not finite, and what goes wrong in a run."""
+
+import warnings
 
 import keras
 import numpy as np
@@ -57,3 +59,23 @@ def _describe(values: np.ndarray) -> str:
         else "finite"
     )
     return f"{count}, |.| up to {np.abs(finite).max():.4g}" if finite.size else count
+
+
+def warn_of_a_bad_inverse(history, epochs=3):
+    """A falling surrogate with a growing reconstruction error is how learned inverses fool their
+    users.
+    """
+    rows = history[-epochs - 1 :]
+    if len(rows) <= epochs or "val_reconstruction_error" not in rows[0]:
+        return
+    errors, surrogates = (
+        [row[name] for row in rows] for name in ("val_reconstruction_error", "surrogate")
+    )
+    if errors == sorted(set(errors)) and surrogates == sorted(set(surrogates), reverse=True):
+        warnings.warn(
+            f"The reconstruction error has grown for {epochs} epochs, to {errors[-1]:.4g}, while "
+            f"the surrogate fell: the learned "
+            "inverses are being left behind, and gradients with them. A larger "
+            "reconstruction_weight may help.",
+            stacklevel=2,
+        )

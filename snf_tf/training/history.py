@@ -1,6 +1,7 @@
 """`history.csv`: a row for every epoch, appended when the epoch ends."""
 
 import csv
+import hashlib
 import io
 import os
 from collections.abc import Mapping
@@ -17,13 +18,14 @@ class History:
         path: The file, `history.csv`.
         epochs: Number of epochs that the checkpoint knows of.
         writes: Whether this process is the one, of several workers of the run, that writes.
+        digest: `digest()` of these epochs, as the checkpoint knows it; None: not known.
 
     Attributes:
         rows: What the file holds of every epoch, but for the statistics of layers, whose names have
             a slash.
 
     Raises:
-        ValueError: If the file holds fewer rows than `epochs`.
+        ValueError: If the file holds fewer rows than `epochs`, or others than were written.
 
     Example:
         >>> import pathlib, tempfile
@@ -33,7 +35,7 @@ class History:
         [{'epoch': 1.0, 'val_nll': 2.5}]
     """
 
-    def __init__(self, path: Path, epochs: int, writes: bool = True):
+    def __init__(self, path: Path, epochs: int, writes: bool = True, digest: str | None = None):
         self._path = path
         self._writes = writes
         content = path.read_bytes() if path.is_file() else b""
@@ -44,6 +46,12 @@ class History:
                 "history.csv lacks rows of epochs that the checkpoint knows of: put the file back, "
                 f"or begin anew in another run_dir. Received: {max(len(kept) - 1, 0)} rows of "
                 f"{epochs}, in {path}"
+            )
+        self._hash = hashlib.sha256(b"".join(kept))
+        if digest is not None and digest != self.digest():
+            raise ValueError(
+                "history.csv must be as the run has written it, and is damaged: put the file back, "
+                f"or begin anew in another run_dir. Received: {path}"
             )
         if writes and len(content) > sum(map(len, kept)):
             os.truncate(path, sum(map(len, kept)))
@@ -68,9 +76,14 @@ class History:
         writer.writerow(row)
         with open(self._path, "a") as file:
             file.write(text.getvalue())
+            self._hash.update(text.getvalue().encode())
             file.flush()
             # The checkpoint that follows must not be on disk without the row.
             os.fsync(file.fileno())
+
+    def digest(self) -> str:
+        """Returns the digest of all rows."""
+        return self._hash.hexdigest()
 
 
 def _scalars(row: Mapping) -> dict[str, float]:

@@ -82,8 +82,7 @@ def write_report(
         _draw(directory.path / "samples", flow, examples, context, of_samples)
     elif dataset.event_shape == (2,) and context is None and flow.log_det_kind != "bound":
         save_density(directory.path / "samples/density.png", flow, dataset.test)
-    directory.write_results(results)
-    return results
+    return directory.write_results(results)
 
 
 def _bayes(flow: Flow, dataset: Dataset, beside: Beside) -> dict[str, float]:

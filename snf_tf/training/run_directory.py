@@ -11,6 +11,8 @@ from typing import IO
 
 import keras
 
+from snf_tf.training.finished_run import with_digests
+
 # What may differ when a run is started again.
 _FREE = (
     "train.epochs",
@@ -44,8 +46,10 @@ class RunDirectory:
     def __init__(self, path: Path, config: str, writes: bool = True):
         self.path = path
         self.writes = writes
+        self.config = config
         self._lock: IO | None = None
-        _check_config(path / "config.gin", config)
+        if (path / "config.gin").is_file():
+            self.require_config(_text(path / "config.gin"))
         if not writes:
             return
         path.mkdir(parents=True, exist_ok=True)
@@ -58,7 +62,24 @@ class RunDirectory:
             raise ValueError(
                 f"Another process is running in this run_dir. Received: run_dir={path}"
             ) from None
-        self.write("config.gin", config)
+
+    def require_config(self, before: str) -> None:
+        """Compares the configuration with that of an earlier call, from `config.gin` or a
+        checkpoint.
+
+        Raises:
+            ValueError: If they differ, with the difference.
+        """
+        settings = _without_free(before), _without_free(self.config)
+        if settings[0] == settings[1]:
+            return
+        difference = difflib.unified_diff(*settings, "this run_dir", "this call", lineterm="", n=0)
+        lines = [line for line in difference if not line.startswith("@@")]
+        raise ValueError(
+            "This run_dir belongs to a run of another configuration, or of another version of "
+            f"snf_tf; only {', '.join(_FREE)} may change. Take another run_dir. If config.gin is "
+            "damaged, delete it: the checkpoints have the configuration, too.\n" + "\n".join(lines)
+        )
 
     def close(self) -> None:
         """Lets another process use the directory."""
@@ -77,25 +98,21 @@ class RunDirectory:
         model.save_weights(temporary)
         os.replace(temporary, self.path / "best.weights.h5")
 
-    def write_results(self, results: Mapping) -> None:
-        """Writes `results.json`."""
+    def write_results(self, results: Mapping) -> dict:
+        """Writes and returns `results.json`, with digests of all files that are written by then."""
+        results = with_digests(results, self.path)
         self.write("results.json", json.dumps(results, indent=2) + "\n")
+        return results
 
 
-def _check_config(path: Path, config: str) -> None:
-    if not path.is_file():
-        return
-    before, now = (_without_free(text) for text in (path.read_text(), config))
-    if before != now:
-        difference = difflib.unified_diff(
-            before, now, "this run_dir", "this call", lineterm="", n=0
-        )
-        lines = [line for line in difference if not line.startswith("@@")]
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except UnicodeDecodeError:
         raise ValueError(
-            "This run_dir belongs to a run of another configuration, or of another version of "
-            f"snf_tf; only {', '.join(_FREE)} may change. Take another run_dir.\n"
-            + "\n".join(lines)
-        )
+            f"{path.name} must be text, and is damaged. Delete it: the checkpoints have the "
+            f"configuration, too. Received: {path}"
+        ) from None
 
 
 def _without_free(config: str) -> list[str]:

@@ -243,6 +243,7 @@ def train(
                 early_stopping,
             ]
             if directory.writes:
+                directory.write("config.gin", config)
                 directory.write("operative_config.gin", gin.operative_config_str())
                 callbacks.append(
                     keras.callbacks.TensorBoard(run_dir / "tensorboard", write_graph=False)

@@ -27,7 +27,8 @@ def make_layer():
 with strategy.scope():
     if name == "variational":
         noise = layers.Autoregressive(widths=(8, 8), context_shape=(4,))
-        parts = [layers.VariationalDequantize(noise, bins=8), layers.Scale(1 / 8), layers.ExactDense()]
+        dequantize = layers.VariationalDequantize(noise, bins=8)
+        parts = [dequantize, layers.Scale(1 / 8), layers.ExactDense()]
     else:
         parts = [make_layer(), layers.SmoothLeakyReLU(), make_layer()]
     flow = snf_tf.Flow(parts, event_shape=(4,))

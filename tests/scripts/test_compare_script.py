@@ -17,7 +17,7 @@ def compare(*arguments, cwd):
 def write_run(directory, nll, error=None, angles=""):
     directory.mkdir()
     results = {
-        "dataset": "mnist", "source": "files", "epochs": 2,
+        "config": "", "event_shape": [2], "dataset": "mnist", "source": "files", "epochs": 3,
         "test_nll": nll, "test_bits_per_dim": nll / 543, "parameters": 7,
         "seconds_per_step": 0.02,
     }  # fmt: skip
@@ -42,7 +42,7 @@ def test_a_table_and_a_plot(tmp_path):
         "a",
         "mnist",
         "(files)",
-        "2",
+        "3",
         "1000.00",
         "1.8416",
         "2.5",
@@ -50,7 +50,7 @@ def test_a_table_and_a_plot(tmp_path):
         "20.0",
         "7",
     ]
-    assert b.split() == ["b", "mnist", "(files)", "2", "900.00", "1.6575", "-", "-", "20.0", "7"]
+    assert b.split() == ["b", "mnist", "(files)", "3", "900.00", "1.6575", "-", "-", "20.0", "7"]
     assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -57,7 +57,7 @@ def load_run(run_dir: str | Path, gin_bindings: Sequence[str] = ()) -> Flow:
     # Twice: modules must be imported before, and settings must override.
     gin.parse_config(gin_bindings)
     parse_stored_config(results["config"], str(run_dir / "results.json"))
-    if "dataset" not in gin.get_bindings("train"):
+    if gin.get_bindings("train").get("dataset") is None and gin.get_bindings("load_dataset"):
         # The source that was found, should it have been "auto".
         gin.bind_parameter("load_dataset.source", results.get("source"))
     gin.parse_config(gin_bindings)

@@ -5,8 +5,7 @@ import pytest
 import tensorflow as tf
 
 import snf_tf
-from snf_tf.training import callbacks
-from snf_tf.training.health import diagnose
+from snf_tf.training.health import diagnose, warn_of_a_bad_inverse
 from tests.training.run_files import checkpoint, history, newest
 
 
@@ -74,7 +73,7 @@ def test_statistics_of_every_layer(run, tmp_path):
 def test_a_bad_inverse_is_warned_of():
     rows = [{"val_reconstruction_error": 1.0 + i, "surrogate": 10.0 - i} for i in range(4)]
     with pytest.warns(UserWarning, match="has grown for 3 epochs"):
-        callbacks._warn_of_a_bad_inverse(rows)
+        warn_of_a_bad_inverse(rows)
 
 
 def test_a_loss_that_overflows_is_told_from_a_layer():

@@ -10,7 +10,8 @@ import keras
 from snf_tf.data import Dataset, load_dataset
 from snf_tf.flow import Flow
 from snf_tf.training.finished_run import read_results
-from snf_tf.training.stored_config import parse_stored_config
+from snf_tf.training.settings import check_model
+from snf_tf.training.stored_config import check_data_bindings, parse_stored_config
 from snf_tf.training.weights_file import load_with_weights
 
 _WEIGHTS = "best.weights.h5"
@@ -23,7 +24,12 @@ def build_flow(
     seed: int = 0,
     dtype_policy: str = "float32",
 ) -> Flow:
-    """Calls a builder of flows; its layers have the dtype policy."""
+    """Calls a builder of flows; its layers have the dtype policy.
+
+    Raises:
+        ValueError: If gin sets event_shape or seed of the builder.
+    """
+    check_model(model)
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(dtype_policy)
     try:
@@ -41,7 +47,8 @@ def load_run(run_dir: str | Path, gin_bindings: Sequence[str] = ()) -> Flow:
 
     Args:
         run_dir: Directory of the run.
-        gin_bindings: Settings that override those of the run, for example where its data are now.
+        gin_bindings: Settings of its data that override those of the run, for example where they
+            are now.
 
     Returns:
         The flow, with the weights that were tested.
@@ -54,6 +61,7 @@ def load_run(run_dir: str | Path, gin_bindings: Sequence[str] = ()) -> Flow:
     run_dir = Path(run_dir)
     results = read_results(run_dir, _WEIGHTS)
     gin.clear_config()
+    check_data_bindings(gin_bindings)
     # Twice: modules must be imported before, and settings must override.
     gin.parse_config(gin_bindings)
     parse_stored_config(results["config"], str(run_dir / "results.json"))

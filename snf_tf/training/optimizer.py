@@ -5,6 +5,7 @@ import contextlib
 import keras
 
 from snf_tf import _compat
+from snf_tf._checks import check_number
 from snf_tf.optimizers import Adam
 
 
@@ -43,10 +44,13 @@ def make_optimizer(
         beta_2: Decay of the mean of squared gradients, in [0, 1); RF has 0.99 for images.
 
     Raises:
-        ValueError: If beta_2 is not in [0, 1).
+        ValueError: If a number is out of its range.
     """
-    if isinstance(beta_2, bool) or not isinstance(beta_2, int | float) or not 0 <= beta_2 < 1:
-        raise ValueError(f"beta_2 must be in [0, 1). Received: beta_2={beta_2!r}")
+    check_number("learning_rate", learning_rate, above=0)
+    check_number("clip_norm", clip_norm, above=0, optional=True)
+    check_number("ema_momentum", ema_momentum, at_least=0, below=1, optional=True)
+    check_number("weight_decay", weight_decay, at_least=0, optional=True)
+    check_number("beta_2", beta_2, at_least=0, below=1)
     schedule = learning_rate
     if warmup_steps > 1:
         schedule = keras.optimizers.schedules.PolynomialDecay(

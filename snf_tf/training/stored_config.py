@@ -157,3 +157,28 @@ class _Checker:
             "numbers, texts, lists of these, or references to such functions and classes. It may "
             f"not import, include or call anything.{more} Received: {received}"
         )
+
+
+def check_data_bindings(bindings: Collection[str]) -> None:
+    """Refuses settings of the user that would change a trained flow.
+
+    Raises:
+        ValueError: If one sets a model, a layer, or `train` but for its dataset.
+        SyntaxError: If one cannot be read.
+    """
+    for text in bindings:
+        for statement in config_parser.ConfigParser(text, _Delegate()):
+            if not isinstance(statement, config_parser.BindingStatement) or not statement.arg_name:
+                continue
+            name = f"{statement.selector}.{statement.arg_name}"
+            try:
+                module = gin.get_configurable(statement.selector).__module__
+            except ValueError:
+                # gin says it, or a module of the user that is not imported yet has it.
+                continue
+            is_data = module.startswith("snf_tf.data.") or name.endswith("train.dataset")
+            if module.startswith("snf_tf.") and not is_data:
+                raise ValueError(
+                    "Bindings must concern the data of a run, such as load_dataset.data_dir: its "
+                    f"flow is trained. Received: {text}"
+                )

@@ -21,6 +21,7 @@ from snf_tf.training.interruption import StopSignals
 from snf_tf.training.optimizer import make_optimizer
 from snf_tf.training.report import write_report
 from snf_tf.training.run_directory import RunDirectory
+from snf_tf.training.settings import check_settings
 from snf_tf.training.strategy import distribute_batches, is_chief, make_strategy
 
 # The functions among train's arguments are in gin's configuration; the rest may change from call to
@@ -137,35 +138,9 @@ def train(
     """
     given = {name: value for name, value in locals().items() if name not in _NOT_SETTINGS}
     run_dir = Path(run_dir)
-    counts = {
-        "steps_per_epoch": steps_per_epoch,
-        "gradient_accumulation_steps": gradient_accumulation_steps,
-        "patience": patience,
-    }
-    _check_counts(
-        epochs=epochs,
-        batch_size=batch_size,
-        statistics_epochs=statistics_epochs,
-        **{name: value for name, value in counts.items() if value is not None},
-    )
-    if not callable(model):
-        raise ValueError(
-            f"model must be a function that builds a Flow, in gin such as @fully_connected. "
-            f"Received: model={model!r}"
-        )
-    if not warmup_epochs >= 0:
-        raise ValueError(
-            f"warmup_epochs must not be negative. Received: warmup_epochs={warmup_epochs}"
-        )
-    if not (isinstance(learning_rate, int | float) and learning_rate > 0):
-        raise ValueError(
-            f"learning_rate must be a positive number. Received: learning_rate={learning_rate!r}"
-        )
-    if dataset is not None and not callable(dataset):
-        raise ValueError(
-            "dataset must be a function that returns a snf_tf.data.Dataset, in gin such as "
-            f"@my_function. Received: dataset={dataset!r}"
-        )
+    functions = {"model": model, "dataset": dataset, "augmentation": augmentation}
+    others = {"epochs": epochs, "patience": patience, "verbose": verbose}
+    check_settings(given | others | {"checkpoint_seconds": checkpoint_seconds}, functions)
     strategy = make_strategy(devices, multi_worker, batch_size)
     if batch_size % strategy.num_replicas_in_sync:
         raise ValueError(
@@ -293,9 +268,3 @@ def _check_labels(flow, dataset):
             "A hybrid model must have as many classes as the data set. "
             f"Received: classes={flow.classes}, and {dataset.classes} in {dataset.name}"
         )
-
-
-def _check_counts(**counts):
-    for name, value in counts.items():
-        if not (isinstance(value, int) and value >= 1):
-            raise ValueError(f"{name} must be an integer of at least 1. Received: {name}={value!r}")

@@ -154,3 +154,17 @@ def test_what_cannot_be_run_writes_nothing(run, tmp_path, bindings, error, messa
     with pytest.raises(error, match=message):
         run(*bindings)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("binding", "message"),
+    [
+        ("fully_connected.event_shape = (3,)", "event_shape must be left to the data"),
+        ("fully_connected.seed = 3", "seed to train.seed"),
+        ("train.run_dir = 'x'", "run_dir must be given by the caller"),
+    ],
+)
+def test_bindings_of_what_the_caller_sets_are_refused(run, binding, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        run("train.epochs = 1", binding)
+    assert not (tmp_path / "run").exists()

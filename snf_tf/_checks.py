@@ -6,6 +6,7 @@ package.
 
 import math
 import numbers
+import os
 from collections.abc import Collection, Sequence
 from typing import Any, NoReturn
 
@@ -13,8 +14,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-# A seed is an int64.
-_SMALLEST_SEED, _LARGEST_SEED = -(2**63), 2**63 - 1
+# What integers may be where there is no other limit, and what seeds may be.
+_LARGEST = 2**31 - 1
+_INT64 = (-(2**63), 2**63 - 1)
 _LONGEST = 200
 
 
@@ -66,15 +68,18 @@ def check_number(
         return None
     kind = numbers.Integral if integer else numbers.Real
     if isinstance(value, kind) and not isinstance(value, bool | np.bool_):
-        number = value.item() if isinstance(value, np.generic) else value
+        number: Any = value.item() if isinstance(value, np.generic) else value
         if (
-            (integer or _is_finite(number))
+            _is_finite(number)
+            and (at_most is not None or not integer or number <= _LARGEST)
             and (at_least is None or number >= at_least)
             and (above is None or number > above)
             and (at_most is None or number <= at_most)
             and (below is None or number < below)
         ):
             return number
+    if integer and at_most is None and below is None and isinstance(value, int):
+        at_most = _LARGEST if value > _LARGEST else None
     limits = {"of at least": at_least, "above": above, "at most": at_most, "below": below}
     words = " and ".join(f"{word} {limit}" for word, limit in limits.items() if limit is not None)
     allowed = ("an integer" if integer else "a number" if words else "a finite number") + (
@@ -93,12 +98,21 @@ def check_sizes(**sizes: Any) -> tuple[int, ...]:
     return tuple(check_integer(name, value, 1) for name, value in sizes.items())
 
 
-def check_seed(seed: Any, optional: bool = False, name: str = "seed") -> Any:
+def check_seed(seed: Any, optional: bool = False) -> Any:
     """Returns a seed, an integer of 64 bits; raises a ValueError for anything else."""
-    limits = {"at_least": _SMALLEST_SEED, "at_most": _LARGEST_SEED}
-    if isinstance(seed, numbers.Integral) and not isinstance(seed, bool | np.bool_):
-        return check_integer(name, seed, **limits)
-    return check_integer(name, seed, optional=optional)
+    least, most = _INT64
+    try:
+        return check_number("seed", seed, at_least=least, at_most=most, integer=True)
+    except ValueError:
+        if seed is None and optional:
+            return None
+        too_long = isinstance(seed, int) and not isinstance(seed, bool)
+        refuse("seed", seed, "an integer" + " of 64 bits" * too_long + ", or None" * optional)
+
+
+def check_array_seed(seed: Any) -> int:
+    """Returns a seed of NumPy; raises a ValueError for anything else."""
+    return check_integer("seed", seed, 0, at_most=2**32 - 1)
 
 
 def check_shape(
@@ -110,7 +124,7 @@ def check_shape(
         name: The argument.
         value: What was given.
         optional: Whether None is allowed.
-        ranks: Allowed lengths; all by default.
+        ranks: Allowed lengths, 1 or 3; all by default.
         least: The smallest allowed length, if there are no ranks.
     """
     if value is None and optional:
@@ -123,8 +137,33 @@ def check_shape(
             and all(size >= 1 and not isinstance(size, bool | np.bool_) for size in sizes)
         ):
             return tuple(map(int, sizes))
-    count = f"{' or '.join(map(str, ranks))} integers" if ranks else "integers"
-    refuse(name, value, f"a tuple of {count} of at least 1" + (", or None" if optional else ""))
+    known = {1: "(D,)", 3: "(height, width, channels)"}
+    shapes = f"{' or '.join(known[rank] for rank in sorted(ranks, reverse=True))}, a tuple of "
+    allowed = f"{shapes if ranks else 'a tuple of '}integers of at least 1"
+    refuse(name, value, allowed + (", or None" if optional else ""))
+
+
+def check_image_shape(name: str, value: Any, rank: int = 3) -> tuple[int, ...]:
+    """Returns the shape of an image or a kernel; raises a ValueError for anything else."""
+    try:
+        shape = check_shape(name, value, least=rank)
+        if len(shape) == rank:
+            return shape
+    except ValueError:
+        pass
+    refuse(name, value, f"a tuple of {rank} integers of at least 1")
+
+
+def check_odd_sizes(name: str, value: Any) -> tuple[int, int]:
+    """Returns two odd integers, of two or of one; raises a ValueError for anything else."""
+    sizes = value if isinstance(value, tuple | list) else (value, value)
+    try:
+        height, width = (check_integer(name, size, 1) for size in sizes)
+        if height % 2 and width % 2:
+            return height, width
+    except ValueError:
+        pass
+    refuse(name, value, "an odd integer of at least 1, or two of them")
 
 
 def check_flag(name: str, value: Any) -> bool:
@@ -137,8 +176,7 @@ def check_flag(name: str, value: Any) -> bool:
 def check_choice(name: str, value: Any, choices: Collection[Any]) -> Any:
     """Returns one of several values; raises a ValueError for anything else."""
     if not (isinstance(value, str | None) and value in choices):
-        names = list(map(repr, choices))
-        refuse(name, value, f"{', '.join(names[:-1])} or {names[-1]}")
+        refuse(name, value, f"one of {', '.join(map(repr, choices))}")
     return value
 
 
@@ -151,6 +189,11 @@ def check_instance(
     is_class = isinstance(value, type) and issubclass(value, classes)
     hint = f", an object and not the class: {value.__name__}(...)" if is_class else ""
     refuse(name, value, allowed + hint + (", or None" if optional else ""))
+
+
+def check_path(name: str, value: Any, optional: bool = False) -> Any:
+    """Returns a path; raises a ValueError for anything else."""
+    return check_instance(name, value, (str, os.PathLike), "a path, as text", optional)
 
 
 def check_network(name: str, value: Any, optional: bool = False) -> Any:
@@ -177,7 +220,7 @@ def check_named(name: str, value: Any, get: Any, what: str) -> Any:
 
 
 def check_scalar(name: str, value: Any, dtype: Any, **limits: Any) -> tf.Tensor:
-    """Returns a number or a scalar tensor as a tensor; a ValueError is raised for anything else.
+    """Returns a number or a scalar tensor as a tensor; raises a ValueError for anything else.
 
     Of a tensor in a graph only the kind is checked.
 
@@ -193,10 +236,17 @@ def check_scalar(name: str, value: Any, dtype: Any, **limits: Any) -> tf.Tensor:
     tensor = tf.convert_to_tensor(value)
     fits = tensor.dtype.is_integer or (tensor.dtype.is_floating and not integer)
     if not fits or tensor.shape.rank not in (0, None):
-        refuse(name, value, f"{'an integer' if integer else 'a number'}, or a scalar tensor of it")
-    if tf.executing_eagerly() and hasattr(tensor, "numpy"):
+        refuse(name, value, f"{'an integer' if integer else 'a number'}, or a scalar tensor of one")
+    if isinstance(tensor, tf.__internal__.EagerTensor):
         check_number(name, tensor.numpy()[()], integer=integer, **limits)
     return tf.cast(tensor, dtype)
+
+
+def check_seed_tensor(seed: Any) -> tf.Tensor:
+    """Returns a seed, an integer or a scalar tensor of one, as an int64 tensor."""
+    if isinstance(seed, tf.Tensor | tf.Variable | keras.Variable):
+        return check_scalar("seed", seed, tf.int64, at_most=_INT64[1])
+    return tf.constant(check_seed(seed), tf.int64)
 
 
 def _is_finite(number: Any) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from snf_tf._checks import check_integer, check_seed
 from snf_tf.data.splits import Splits
 
 
@@ -104,7 +105,8 @@ def batches(
         A dataset of batches x, or of pairs `(x, labels)` where labels are given.
 
     Raises:
-        ValueError: If there are not as many labels as examples.
+        ValueError: If batch_size is no positive integer, or there are not as many labels as
+            examples.
 
     Example:
         >>> [len(batch) for batch in snf_tf.data.batches(np.zeros((5, 3)), batch_size=2)]
@@ -113,6 +115,7 @@ def batches(
         >>> [y.numpy().tolist() for x, y in pairs]
         [[0, 1], [2, 3], [4]]
     """
+    check_integer("batch_size", batch_size, 1)
     rows = tf.data.Dataset.range(len(examples)).batch(batch_size)
     return _gather(examples, labels, rows).prefetch(2)
 
@@ -176,11 +179,15 @@ def training_batches(
         >>> sorted(first.numpy().tolist())
         [0, 1, 2, 3, 4, 5]
     """
-    if not 1 <= batch_size <= len(examples):
+    if check_integer("batch_size", batch_size, 1) > len(examples):
         raise ValueError(
             f"batch_size must be between 1 and the number of training examples, {len(examples)}. "
             f"Received: batch_size={batch_size}"
         )
+    check_seed(seed)
+    check_integer("first_epoch", first_epoch, 0)
+    check_integer("first_step", first_step, 0)
+    check_integer("steps_per_epoch", steps_per_epoch, 1, optional=True)
     whole = len(examples) // batch_size
     steps = steps_per_epoch or whole
     passes = -(-steps // whole)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import gin
 
+from snf_tf._checks import check_choice, check_path
 from snf_tf.data.celeba import CELEBA64, CELEBA_HQ256
 from snf_tf.data.cifar10 import CIFAR10
 from snf_tf.data.dataset import Dataset
@@ -111,15 +112,10 @@ def load_dataset(
         >>> data.train.shape, data.train_labels.shape, data.classes
         ((4000, 28, 28, 1), (4000,), 10)
     """
-    names = (*_DATASETS, "files")
-    if name not in names:
-        raise ValueError(
-            f"name must be one of {', '.join(map(repr, names))}. Received: name={name!r}"
-        )
-    if source not in _SOURCES:
-        raise ValueError(
-            f"source must be one of {', '.join(map(repr, _SOURCES))}. Received: source={source!r}"
-        )
+    check_choice("name", name, (*_DATASETS, "files"))
+    check_choice("source", source, _SOURCES)
+    check_path("data_dir", data_dir, optional=True)
+    check_path("path", path, optional=True)
     directory = None if data_dir is None else Path(data_dir).expanduser()
     if directory is not None and source in ("auto", "files") and not directory.is_dir():
         raise FileNotFoundError(f"data_dir is not a directory. Received: data_dir={data_dir}")

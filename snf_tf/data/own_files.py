@@ -9,6 +9,7 @@ import gin
 import numpy as np
 import pandas as pd
 
+from snf_tf._checks import check_array_seed, check_path
 from snf_tf.data.archives import first_image_shape, is_image, read_images
 from snf_tf.data.dataset import Dataset
 from snf_tf.data.splits import Split, Splits, random_splits
@@ -70,7 +71,8 @@ def load_files(
         >>> data.event_shape, data.classes, data.sizes
         ((2,), 2, {'train': 16, 'validation': 2, 'test': 2})
     """
-    path = Path(path).expanduser()
+    check_array_seed(seed)
+    path = Path(check_path("path", path)).expanduser()
     if not path.exists():
         raise FileNotFoundError(f"There is no such file or folder. Received: path={path}")
     given = _given_splits(path, label)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from snf_tf._checks import refuse
+
 
 def make_strategy(
     devices: Sequence[str] | None = None,
@@ -42,6 +44,10 @@ def make_strategy(
         devices = _gpus_for(batch_size)
         if not devices:
             return tf.distribute.get_strategy()
+    if isinstance(devices, str) or not isinstance(devices, Sequence):
+        refuse("devices", devices, 'a list of names such as ["GPU:0"], or None')
+    if not all(isinstance(device, str) for device in devices):
+        refuse("devices", devices, 'a list of names such as ["GPU:0"], or None')
     _divide_cpu(devices)
     present = [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices()]
     unknown = [

@@ -73,7 +73,7 @@ TABLE = {
         {"examples": EXAMPLES, "batch_size": 2},
         {
             "batch_size": k.SIZE,
-            "seed": (*k.SEED, -1),
+            "seed": k.SEED,
             "first_epoch": k.COUNT,
             "steps_per_epoch": k.OPTIONAL_SIZE,
             "first_step": k.COUNT,

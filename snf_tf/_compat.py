@@ -12,6 +12,8 @@ import keras
 import tensorflow as tf
 from keras.src.trainers import compile_utils
 
+from snf_tf.ops.custom_gradient import released
+
 
 def clip_after_sum(optimizer: keras.optimizers.Optimizer) -> None:
     """Makes an optimizer clip gradients after their sum over replicas, as one device would.
@@ -31,6 +33,15 @@ def clip_after_sum(optimizer: keras.optimizers.Optimizer) -> None:
 
     optimizer._clip_gradients = lambda gradients: gradients
     optimizer._all_reduce_sum_gradients = add_and_clip
+
+
+def forget_sums(optimizer: keras.optimizers.Optimizer) -> None:
+    """Makes an optimizer's sum over replicas leave nothing in TensorFlow's registry of gradients.
+
+    Otherwise every model that was fitted leaves its training step there. Seen with keras 3.15.1:
+    `_all_reduce_sum_gradients`. A second call changes nothing.
+    """
+    optimizer._all_reduce_sum_gradients = released(optimizer._all_reduce_sum_gradients)
 
 
 def steps_done(optimizer: keras.optimizers.Optimizer) -> keras.Variable:

@@ -1,13 +1,16 @@
 """Scores of a classifier, of a batch and over data sets."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from snf_tf.flow.graph_function import graph_function
 
-@tf.function(reduce_retracing=True)
+
+@functools.partial(graph_function, reduce_retracing=True)
 def score_totals(flow, x, context, seed, y, weight, version) -> tf.Tensor:
     """Sums over a batch, in float64: weighted hits, weighted -log p(y|x), weights."""
     hits, losses = scores(flow.class_log_probs(x, context, seed=seed), y)

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from snf_tf import ops
 from snf_tf.flow.flow import Flow
+from snf_tf.flow.graph_function import graph_function
 from snf_tf.layers.bijection import Bijection, Step, follow
 
 
@@ -67,7 +68,7 @@ def inverse_angles(
     }
 
 
-@tf.function
+@graph_function
 def _gradients(flow, x, context, indices):
     """Computes two gradients of the weights of some leaves, `{path: gradient}` for each leaf.
 

@@ -61,6 +61,7 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
                 getattr(optimizer, "gradient_accumulation_steps", None)
             ),
         }
+        _compat.forget_sums(optimizer)
         if self.distribute_strategy.num_replicas_in_sync == 1:
             return
         if any(refused.values()):
@@ -219,7 +220,7 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
             if several:
                 # A step reports what the first replica returns.
                 sums = tf.stack([tf.convert_to_tensor(part) for part in (mean.total, mean.count)])
-                total, count = tf.unstack(replica.all_reduce(tf.distribute.ReduceOp.SUM, sums))
+                total, count = tf.unstack(ops.replica_sum(sums))
                 logs[name] = tf.math.divide_no_nan(total, count)
             else:
                 logs[name] = mean.result()

@@ -1,5 +1,6 @@
 """Computes exact likelihoods over whole datasets."""
 
+import functools
 import math
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -10,6 +11,7 @@ from scipy.special import logsumexp
 
 from snf_tf import ops
 from snf_tf.flow.classification import score_totals
+from snf_tf.flow.graph_function import graph_function
 from snf_tf.flow.inference import FlowInference
 from snf_tf.layers.bijection import follow
 from snf_tf.layers.flow_layer import sum_event
@@ -171,7 +173,7 @@ def _context_of(context, rows):
     return {} if context is None else {"context": context[rows]}
 
 
-@tf.function
+@graph_function
 def constant_log_dets(flow: FlowInference) -> tf.Tensor:
     """Sums all log-dets that do not depend on the data: a scalar in float64."""
     constants = [leaf.constant_log_det() for leaf in flow.leaves() if leaf.log_det_is_constant]
@@ -210,7 +212,7 @@ def _log_prob_and_error(flow, x, seed, constant, context):
     return sum(log_prob) + tf.cast(flow.base_log_prob(latents, context), tf.float64), sum(error)
 
 
-@tf.function(reduce_retracing=True)
+@functools.partial(graph_function, reduce_retracing=True)
 def _batch_totals(flow, x, context, seed, constant, weight, version) -> tf.Tensor:
     """Computes sums over a batch: of weighted nll, reconstruction errors, 1, and of their squares.
 

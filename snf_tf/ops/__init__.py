@@ -91,7 +91,7 @@ from snf_tf.ops.random import (
     uniform_rows,
 )
 from snf_tf.ops.refinement import Solution, refined_conv2d_solve, refined_matmul_solve
-from snf_tf.ops.replicas import global_batch_mean, replica_rows, scale_gradient
+from snf_tf.ops.replicas import global_batch_mean, replica_rows, replica_sum, scale_gradient
 from snf_tf.ops.residual import residual_inverse
 from snf_tf.ops.spline import (
     circular_spline,
@@ -186,6 +186,7 @@ __all__ = [
     "refined_matmul_solve",
     "relative_gradient_matmul",
     "replica_rows",
+    "replica_sum",
     "require",
     "require_labels",
     "residual_inverse",

@@ -13,6 +13,7 @@ import tensorflow as tf
 from snf_tf.ops.block_tridiagonal import factor
 from snf_tf.ops.conv import conv2d, conv2d_kernel_gradient, conv2d_matrix, flip
 from snf_tf.ops.conv_blocks import log_det_and_solution
+from snf_tf.ops.custom_gradient import custom_gradient
 
 # Largest residual of a solution, in units of what it is the difference of: 100 rounding errors.
 _LARGEST_RESIDUAL = 100 * np.finfo(np.float64).eps
@@ -35,7 +36,7 @@ def conv2d_log_det(kernel: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.T
     height, width, channels = image_shape
     image_shape = (height, width, channels)
 
-    @tf.custom_gradient
+    @custom_gradient
     def apply(kernel):
         if tf.executing_eagerly():
             log_det, gradient = _log_det_and_gradient(kernel, image_shape, with_gradient=False)
@@ -159,7 +160,7 @@ def _solution(z, kernel):
         log_det, x = factor(tf.transpose(kernel[0, 0]), pixels)
         return tf.reshape(tf.transpose(x), tf.shape(z)) + 0.0 * _require_regular(log_det)
 
-    @tf.custom_gradient
+    @custom_gradient
     def apply(z, kernel):
         _, solution = log_det_and_solution(z, kernel)
 

@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from snf_tf.ops.custom_gradient import custom_gradient
+
 # A matrix of up to this size is faster factored whole than halved once more.
 _WHOLE = 128
 
@@ -125,7 +127,7 @@ def _matrix(system, count):
     )
 
 
-@tf.custom_gradient
+@custom_gradient
 def factor(block, z):
     """Computes log|det| of a block, and its solution for z.
 

@@ -2,8 +2,10 @@
 
 import tensorflow as tf
 
+from snf_tf.ops.custom_gradient import custom_gradient
 
-@tf.custom_gradient
+
+@custom_gradient
 def finite_or_stop(loss: tf.Tensor) -> tuple:
     """Returns a loss, and lets no gradient of it through before it has been found to be finite.
 

@@ -9,6 +9,8 @@ computed in the weights' dtype: sums of scaled float16 cotangents would overflow
 import numpy as np
 import tensorflow as tf
 
+from snf_tf.ops.custom_gradient import custom_gradient
+
 
 def conv2d(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """Convolves NHWC `x` with the HWIO `kernel`: stride 1, zero padding to the same size."""
@@ -25,7 +27,7 @@ def affine_conv2d(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor
         bias: `(C,)`.
     """
 
-    @tf.custom_gradient
+    @custom_gradient
     def apply(x, kernel, bias):
         k = tf.cast(kernel, x.dtype)
 
@@ -101,7 +103,7 @@ def self_normalizing_conv2d(
         dimensions; the last two in the weights' dtype.
     """
 
-    @tf.custom_gradient
+    @custom_gradient
     def apply(x, kernel, inverse_kernel, bias):
         k, r = tf.cast(kernel, x.dtype), tf.cast(inverse_kernel, x.dtype)
         y = conv2d(x, k)

@@ -9,6 +9,8 @@ that `kernel` is the transpose of the papers' W and `inverse_kernel` the transpo
 
 import tensorflow as tf
 
+from snf_tf.ops.custom_gradient import custom_gradient
+
 
 def affine_matmul(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
     """Computes `x @ kernel + bias`, with the gradients that sum over the batch in the weights'
@@ -20,7 +22,7 @@ def affine_matmul(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor
         bias: `(D,)`.
     """
 
-    @tf.custom_gradient
+    @custom_gradient
     def apply(x, kernel, bias):
         k = tf.cast(kernel, x.dtype)
 
@@ -66,7 +68,7 @@ def self_normalizing_matmul(
         reconstruction error summed over dimensions.
     """
 
-    @tf.custom_gradient
+    @custom_gradient
     def apply(x, kernel, inverse_kernel, bias):
         k, r = tf.cast(kernel, x.dtype), tf.cast(inverse_kernel, x.dtype)
         y = tf.matmul(x, k)
@@ -125,7 +127,7 @@ def relative_gradient_matmul(
         anything.
     """
 
-    @tf.custom_gradient
+    @custom_gradient
     def apply(x, kernel, bias):
         k = tf.cast(kernel, x.dtype)
         y = tf.matmul(x, k)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+from snf_tf.ops.custom_gradient import custom_gradient
 from snf_tf.ops.jacobian_products import Map
 
 
@@ -31,7 +32,7 @@ def early_gradients(
     x = tf.convert_to_tensor(x)
     values = [tf.convert_to_tensor(value) for value in values]
 
-    @tf.custom_gradient
+    @custom_gradient
     def apply(x, *values):
         def estimate():
             return log_det(lambda x: function(x, *values), x)

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from snf_tf.ops.conv import conv2d, conv2d_kernel_gradient, flip
+from snf_tf.ops.custom_gradient import custom_gradient
 
 # Estimated norms are too small by less than this factor, even a few steps after a fresh start.
 _SLACK = 1.5
@@ -40,7 +41,7 @@ def exponential_conv2d(x: tf.Tensor, kernel: tf.Tensor, bound: float) -> tf.Tens
             total = x + conv2d(total, kernel / index)
             yield index, total
 
-    @tf.custom_gradient
+    @custom_gradient
     def apply(x, kernel):
         def grad(cotangent):
             # A false dependence on the cotangent: otherwise the terms could be computed too early.

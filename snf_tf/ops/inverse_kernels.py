@@ -11,9 +11,10 @@ import numpy as np
 import tensorflow as tf
 
 from snf_tf.ops.conv import conv2d_kernel_gradient, flip, multiplicity, resize_kernel
+from snf_tf.ops.custom_gradient import custom_gradient
 
 
-@tf.custom_gradient
+@custom_gradient
 def log_det_by_gradient(kernel: tf.Tensor, gradient: tf.Tensor, x: tf.Tensor) -> tuple:
     """A log-determinant of which only the gradient is known.
 

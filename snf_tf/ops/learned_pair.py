@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from snf_tf.ops.custom_gradient import custom_gradient
 from snf_tf.ops.fixed_point import fixed_point
 from snf_tf.ops.jacobian_products import Products, forward_product, inner
 from snf_tf.ops.newton_krylov import Root, least_residual, newton_krylov
@@ -90,7 +91,7 @@ def learned_pair(
 
     given = [] if context is None else [tf.convert_to_tensor(context)]
 
-    @tf.custom_gradient
+    @custom_gradient
     def apply(x, *rest):
         given, both = list(rest[: len(rest) - total]), rest[len(rest) - total :]
         own, others = list(both[:count]), list(both[count:])
@@ -169,7 +170,7 @@ def pair_inverse(
         `sqrt(1 + |z|^2 + |g(z)|^2)`: not of x, as far away any residual is a rounding error.
     """
 
-    @tf.custom_gradient
+    @custom_gradient
     def apply(z, *own):
         dtype = z.dtype
 

@@ -2,8 +2,10 @@
 
 import tensorflow as tf
 
+from snf_tf.ops.custom_gradient import custom_gradient
 
-@tf.custom_gradient
+
+@custom_gradient
 def log_abs_det(matrix: tf.Tensor) -> tuple:
     """Computes log|det| of a square matrix by LU: a scalar; -inf, if it is singular.
 

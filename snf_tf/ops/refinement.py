@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from snf_tf.ops.banded import conv2d_solve
 from snf_tf.ops.conv import conv2d, conv2d_kernel_gradient, flip
+from snf_tf.ops.custom_gradient import custom_gradient
 from snf_tf.ops.precision import precise_conv2d, precise_matmul
 
 # Relative residuals, in units of rounding errors: that is aimed at, and up to which a solution is
@@ -73,7 +74,7 @@ def refined_matmul_solve(y: tf.Tensor, kernel: tf.Tensor, inverse_kernel: tf.Ten
     # batches of 1 to 500.
     limit = size // (tf.shape(y)[0] + 30) if size >= _SMALL else tf.constant(0)
 
-    @tf.custom_gradient
+    @custom_gradient
     def apply(y, kernel, inverse_kernel):
         wide = tf.cast(kernel, tf.float64)
 
@@ -128,7 +129,7 @@ def refined_conv2d_solve(z: tf.Tensor, kernel: tf.Tensor, inverse_kernel: tf.Ten
     small = tuple(kernel.shape[:2]) == (1, 1) or np.prod(z.shape[1:]) < _SMALL
     limit = tf.constant(0 if small else _CONVOLUTION_STEPS)
 
-    @tf.custom_gradient
+    @custom_gradient
     def apply(z, kernel, inverse_kernel):
         wide = tf.cast(kernel, tf.float64)
         solution = _refined_or_else(

@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from snf_tf.ops.custom_gradient import custom_gradient, released
+
 
 def replica_rows(x: tf.Tensor) -> tuple[tf.Tensor | None, tf.Tensor | int]:
     """Finds the rows of the global batch that the replicas have.
@@ -22,8 +24,21 @@ def replica_rows(x: tf.Tensor) -> tuple[tf.Tensor | None, tf.Tensor | int]:
         return None, 0
     index = replica.replica_id_in_sync_group
     mine = tf.one_hot(index, replica.num_replicas_in_sync, dtype=tf.int32) * tf.shape(x)[0]
-    rows = replica.all_reduce(tf.distribute.ReduceOp.SUM, mine)
+    rows = replica_sum(mine)
     return rows, tf.reduce_sum(rows[:index])
+
+
+def replica_sum(value: tf.Tensor) -> tf.Tensor:
+    """Sums the values of all replicas; with one, or none, the value is the sum.
+
+    Example:
+        >>> float(snf_tf.ops.replica_sum(tf.constant(2.0)))
+        2.0
+    """
+    replica = tf.distribute.get_replica_context()
+    if replica is None or replica.num_replicas_in_sync == 1:
+        return value
+    return released(replica.all_reduce)(tf.distribute.ReduceOp.SUM, value)
 
 
 def global_batch_mean(values: tf.Tensor) -> tf.Tensor:
@@ -33,10 +48,9 @@ def global_batch_mean(values: tf.Tensor) -> tf.Tensor:
         >>> float(snf_tf.ops.global_batch_mean(tf.constant([1.0, 3.0])))
         2.0
     """
-    replica = tf.distribute.get_replica_context()
-    sums = tf.stack([tf.reduce_sum(values), tf.cast(tf.shape(values)[0], values.dtype)])
-    if replica is not None and replica.num_replicas_in_sync > 1:
-        sums = replica.all_reduce(tf.distribute.ReduceOp.SUM, sums)
+    sums = replica_sum(
+        tf.stack([tf.reduce_sum(values), tf.cast(tf.shape(values)[0], values.dtype)])
+    )
     return tf.math.divide_no_nan(sums[0], sums[1])
 
 
@@ -51,7 +65,7 @@ def scale_gradient(value: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
         (4.0, 40.0)
     """
 
-    @tf.custom_gradient
+    @custom_gradient
     def apply(value):
         return value, lambda upstream: upstream * tf.cast(factor, upstream.dtype)
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+from snf_tf.ops.custom_gradient import custom_gradient
 from snf_tf.ops.fixed_point import FixedPoint, fixed_point
 
 
@@ -37,7 +38,7 @@ def residual_inverse(
         array([[0.6667, 0.6667]], dtype=float32)
     """
 
-    @tf.custom_gradient
+    @custom_gradient
     def apply(z, *values):
         found = fixed_point(lambda x: z - function(x, *values), z, lipschitz, tolerance, max_steps)
 

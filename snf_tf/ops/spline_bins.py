@@ -9,6 +9,8 @@ import math
 
 import tensorflow as tf
 
+from snf_tf.ops.custom_gradient import custom_gradient
+
 _MINIMUM = 1e-3
 # Up to so many bins selects invert a spline faster than a lookup, as measured on a CPU.
 _FEW_BINS = 8
@@ -92,7 +94,7 @@ def _selected_bins_at(x, knots, edges):
     return found
 
 
-@tf.custom_gradient
+@custom_gradient
 def _look_up(table, index):
     """Returns the rows of a table at the columns given, with a gradient of one sum by column."""
     rows = table.shape[0]
@@ -108,7 +110,7 @@ def _look_up(table, index):
     return tf.unstack(tf.gather(tf.transpose(table), index), axis=-1), grad
 
 
-@tf.custom_gradient
+@custom_gradient
 def _evaluate(x, outside, left, right, bottom, top, d, next_d):
     """Returns value and log-slope at x in the bin given, with the gradient in closed form."""
 

@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from snf_tf.ops.custom_gradient import custom_gradient
+
 
 def swish(x: tf.Tensor, slope: tf.Tensor, scale: float = 1.0) -> tf.Tensor:
     """Computes `scale x sigmoid(slope x)` (Ramachandran et al. 2017), with all derivatives.
@@ -18,14 +20,14 @@ def swish(x: tf.Tensor, slope: tf.Tensor, scale: float = 1.0) -> tf.Tensor:
         0.0
     """
 
-    @tf.custom_gradient
+    @custom_gradient
     def apply(x, slope):
         sigmoid = tf.sigmoid(slope * x)
         scaled = scale * sigmoid
         rest = x * scaled * (1.0 - sigmoid)
         first = scaled + slope * rest
 
-        @tf.custom_gradient
+        @custom_gradient
         def product(dy, x, slope):
             def grad(other):
                 # The second derivative is slope times bend, and x times bend that of x and slope.

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from snf_tf.ops.custom_gradient import custom_gradient
+
 
 class TriangularFixedPoint(NamedTuple):
     """What `triangular_fixed_point` found.
@@ -60,7 +62,7 @@ def triangular_fixed_point(
     # Not 0: a compiler may round the same function otherwise inside of a loop.
     tolerance = np.sqrt(np.finfo(found.dtype.as_numpy_dtype).eps)
 
-    @tf.custom_gradient
+    @custom_gradient
     def through_x(image):
         def grad(cotangent):
             def vector_jacobian(a):

@@ -1,0 +1,206 @@
+"""Checks of arguments: every number and option is checked once, and refused in one form.
+
+Every message is `NAME must be WHAT IS ALLOWED. Received: NAME=VALUE`. Imports nothing of the
+package.
+"""
+
+import math
+import numbers
+from collections.abc import Collection, Sequence
+from typing import Any, NoReturn
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+# A seed is an int64.
+_SMALLEST_SEED, _LARGEST_SEED = -(2**63), 2**63 - 1
+_LONGEST = 200
+
+
+def refuse(name: str, value: Any, allowed: str) -> NoReturn:
+    """Raises the ValueError of an argument.
+
+    Args:
+        name: The argument.
+        value: What was given.
+        allowed: What it must be.
+    """
+    raise ValueError(f"{name} must be {allowed}. Received: {name}={shown(value)}")
+
+
+def shown(value: Any) -> str:
+    """Returns a value as messages show it: its repr, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def check_number(
+    name: str,
+    value: Any,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+    optional: bool = False,
+    integer: bool = False,
+    otherwise: str = "",
+) -> Any:
+    """Returns a number as a Python number; raises a ValueError unless it is real and finite.
+
+    bool is no number; NumPy's scalars are.
+
+    Args:
+        name: The argument.
+        value: What was given.
+        at_least: Limit of what is allowed.
+        above: The same, itself not allowed.
+        at_most: As at_least.
+        below: As above.
+        optional: Whether None is allowed.
+        integer: Whether only integers are.
+        otherwise: What else may be given, for the message; the caller allows it.
+    """
+    if value is None and optional:
+        return None
+    kind = numbers.Integral if integer else numbers.Real
+    if isinstance(value, kind) and not isinstance(value, bool | np.bool_):
+        number = value.item() if isinstance(value, np.generic) else value
+        if (
+            (integer or _is_finite(number))
+            and (at_least is None or number >= at_least)
+            and (above is None or number > above)
+            and (at_most is None or number <= at_most)
+            and (below is None or number < below)
+        ):
+            return number
+    limits = {"of at least": at_least, "above": above, "at most": at_most, "below": below}
+    words = " and ".join(f"{word} {limit}" for word, limit in limits.items() if limit is not None)
+    allowed = ("an integer" if integer else "a number" if words else "a finite number") + (
+        f" {words}" if words else ""
+    )
+    refuse(name, value, allowed + (", or None" if optional else "") + otherwise)
+
+
+def check_integer(name: str, value: Any, at_least: int | None = None, **limits: Any) -> Any:
+    """Returns an integer; raises a ValueError for anything else. See `check_number`."""
+    return check_number(name, value, at_least=at_least, integer=True, **limits)
+
+
+def check_sizes(**sizes: Any) -> tuple[int, ...]:
+    """Returns several integers of at least 1; raises a ValueError for anything else."""
+    return tuple(check_integer(name, value, 1) for name, value in sizes.items())
+
+
+def check_seed(seed: Any, optional: bool = False, name: str = "seed") -> Any:
+    """Returns a seed, an integer of 64 bits; raises a ValueError for anything else."""
+    limits = {"at_least": _SMALLEST_SEED, "at_most": _LARGEST_SEED}
+    if isinstance(seed, numbers.Integral) and not isinstance(seed, bool | np.bool_):
+        return check_integer(name, seed, **limits)
+    return check_integer(name, seed, optional=optional)
+
+
+def check_shape(
+    name: str, value: Any, *, optional: bool = False, ranks: Collection[int] = (), least: int = 1
+) -> Any:
+    """Returns a tuple of integers of at least 1; raises a ValueError for anything else.
+
+    Args:
+        name: The argument.
+        value: What was given.
+        optional: Whether None is allowed.
+        ranks: Allowed lengths; all by default.
+        least: The smallest allowed length, if there are no ranks.
+    """
+    if value is None and optional:
+        return None
+    if isinstance(value, Sequence | tf.TensorShape) and not isinstance(value, str | bytes):
+        sizes = tuple(value)
+        if (
+            (len(sizes) in ranks if ranks else len(sizes) >= least)
+            and all(isinstance(size, numbers.Integral) for size in sizes)
+            and all(size >= 1 and not isinstance(size, bool | np.bool_) for size in sizes)
+        ):
+            return tuple(map(int, sizes))
+    count = f"{' or '.join(map(str, ranks))} integers" if ranks else "integers"
+    refuse(name, value, f"a tuple of {count} of at least 1" + (", or None" if optional else ""))
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Returns a bool; raises a ValueError for anything else."""
+    if not isinstance(value, bool | np.bool_):
+        refuse(name, value, "True or False")
+    return bool(value)
+
+
+def check_choice(name: str, value: Any, choices: Collection[Any]) -> Any:
+    """Returns one of several values; raises a ValueError for anything else."""
+    if not (isinstance(value, str | None) and value in choices):
+        names = list(map(repr, choices))
+        refuse(name, value, f"{', '.join(names[:-1])} or {names[-1]}")
+    return value
+
+
+def check_instance(
+    name: str, value: Any, classes: type | tuple[type, ...], allowed: str, optional: bool = False
+) -> Any:
+    """Returns an object of one of the classes; raises a ValueError for anything else."""
+    if isinstance(value, classes) or (value is None and optional):
+        return value
+    is_class = isinstance(value, type) and issubclass(value, classes)
+    hint = f", an object and not the class: {value.__name__}(...)" if is_class else ""
+    refuse(name, value, allowed + hint + (", or None" if optional else ""))
+
+
+def check_network(name: str, value: Any, optional: bool = False) -> Any:
+    """Returns a Keras layer or model; raises a ValueError for anything else."""
+    return check_instance(name, value, keras.layers.Layer, "a Keras layer or model", optional)
+
+
+def check_named(name: str, value: Any, get: Any, what: str) -> Any:
+    """Returns what one of Keras' `get` makes of a name or an object.
+
+    Args:
+        name: The argument.
+        value: A name, an object or a config.
+        get: Such as `keras.initializers.get`.
+        what: Such as "initializer".
+
+    Raises:
+        ValueError: If Keras knows no such name, or it is something else.
+    """
+    try:
+        return get(value)
+    except (ValueError, TypeError, AttributeError):
+        refuse(name, value, f"the name of an {what} of Keras, or such an object")
+
+
+def check_scalar(name: str, value: Any, dtype: Any, **limits: Any) -> tf.Tensor:
+    """Returns a number or a scalar tensor as a tensor; a ValueError is raised for anything else.
+
+    Of a tensor in a graph only the kind is checked.
+
+    Args:
+        name: The argument.
+        value: What was given.
+        dtype: Of the tensor; if it is one of integers, only integers are allowed.
+        **limits: As in `check_number`.
+    """
+    integer = tf.as_dtype(dtype).is_integer
+    if not isinstance(value, tf.Tensor | tf.Variable | keras.Variable):
+        return tf.constant(check_number(name, value, integer=integer, **limits), dtype)
+    tensor = tf.convert_to_tensor(value)
+    fits = tensor.dtype.is_integer or (tensor.dtype.is_floating and not integer)
+    if not fits or tensor.shape.rank not in (0, None):
+        refuse(name, value, f"{'an integer' if integer else 'a number'}, or a scalar tensor of it")
+    if tf.executing_eagerly() and hasattr(tensor, "numpy"):
+        check_number(name, tensor.numpy()[()], integer=integer, **limits)
+    return tf.cast(tensor, dtype)
+
+
+def _is_finite(number: Any) -> bool:
+    try:
+        return math.isfinite(number)
+    except OverflowError:
+        return False

@@ -13,8 +13,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-# A seed is an int64.
-_SMALLEST_SEED, _LARGEST_SEED = -(2**63), 2**63 - 1
+# What integers may be where there is no other limit, and what seeds may be.
+_LARGEST = 2**31 - 1
+_INT64 = (-(2**63), 2**63 - 1)
 _LONGEST = 200
 
 
@@ -68,13 +69,16 @@ def check_number(
     if isinstance(value, kind) and not isinstance(value, bool | np.bool_):
         number = value.item() if isinstance(value, np.generic) else value
         if (
-            (integer or _is_finite(number))
+            _is_finite(number)
+            and (at_most is not None or not integer or number <= _LARGEST)
             and (at_least is None or number >= at_least)
             and (above is None or number > above)
             and (at_most is None or number <= at_most)
             and (below is None or number < below)
         ):
             return number
+    if integer and at_most is None and below is None and isinstance(value, int):
+        at_most = _LARGEST if value > _LARGEST else None
     limits = {"of at least": at_least, "above": above, "at most": at_most, "below": below}
     words = " and ".join(f"{word} {limit}" for word, limit in limits.items() if limit is not None)
     allowed = ("an integer" if integer else "a number" if words else "a finite number") + (
@@ -93,12 +97,21 @@ def check_sizes(**sizes: Any) -> tuple[int, ...]:
     return tuple(check_integer(name, value, 1) for name, value in sizes.items())
 
 
-def check_seed(seed: Any, optional: bool = False, name: str = "seed") -> Any:
+def check_seed(seed: Any, optional: bool = False) -> Any:
     """Returns a seed, an integer of 64 bits; raises a ValueError for anything else."""
-    limits = {"at_least": _SMALLEST_SEED, "at_most": _LARGEST_SEED}
-    if isinstance(seed, numbers.Integral) and not isinstance(seed, bool | np.bool_):
-        return check_integer(name, seed, **limits)
-    return check_integer(name, seed, optional=optional)
+    least, most = _INT64
+    try:
+        return check_number("seed", seed, at_least=least, at_most=most, integer=True)
+    except ValueError:
+        if seed is None and optional:
+            return None
+        too_long = isinstance(seed, int) and not isinstance(seed, bool)
+        refuse("seed", seed, "an integer" + " of 64 bits" * too_long + ", or None" * optional)
+
+
+def check_array_seed(seed: Any) -> int:
+    """Returns a seed of NumPy; raises a ValueError for anything else."""
+    return check_integer("seed", seed, 0, at_most=2**32 - 1)
 
 
 def check_shape(
@@ -125,6 +138,18 @@ def check_shape(
             return tuple(map(int, sizes))
     count = f"{' or '.join(map(str, ranks))} integers" if ranks else "integers"
     refuse(name, value, f"a tuple of {count} of at least 1" + (", or None" if optional else ""))
+
+
+def check_odd_sizes(name: str, value: Any) -> tuple[int, int]:
+    """Returns two odd integers, of two or of one; raises a ValueError for anything else."""
+    sizes = value if isinstance(value, tuple | list) else (value, value)
+    try:
+        height, width = (check_integer(name, size, 1) for size in sizes)
+        if height % 2 and width % 2:
+            return height, width
+    except ValueError:
+        pass
+    refuse(name, value, "an odd integer of at least 1, or two of them")
 
 
 def check_flag(name: str, value: Any) -> bool:

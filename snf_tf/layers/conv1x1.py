@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from snf_tf import ops
 from snf_tf.layers.flow_layer import FlowLayer
+from snf_tf.layers.initializers import checked_initializer
 from snf_tf.layers.options import deserialized, resolve
 from snf_tf.layers.parameterizations import PLU, Householder, Parameterization, Plain
 
@@ -54,9 +55,8 @@ class InvertibleConv1x1(FlowLayer):
         super().__init__(**kwargs)
         self.parameterization = resolve(parameterization, _PARAMETERIZATIONS, "parameterization")
         self.supports_jit = not self.parameterization.needs_lu
-        self.kernel_initializer = (
-            keras.initializers.get(kernel_initializer) or keras.initializers.Orthogonal()
-        )
+        orthogonal = keras.initializers.Orthogonal()
+        self.kernel_initializer = checked_initializer(kernel_initializer, orthogonal)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         super().build(input_shape)

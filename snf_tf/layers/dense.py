@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from snf_tf import ops
 from snf_tf.layers.flow_layer import FlowLayer
-from snf_tf.layers.initializers import NoisyIdentity
+from snf_tf.layers.initializers import NoisyIdentity, checked_initializer
 
 
 @keras.saving.register_keras_serializable("snf_tf")
@@ -41,7 +41,7 @@ class ExactDense(FlowLayer):
         super().__init__(**kwargs)
         # XLA has no LU kernel.
         self.supports_jit = False
-        self.kernel_initializer = keras.initializers.get(kernel_initializer) or NoisyIdentity()
+        self.kernel_initializer = checked_initializer(kernel_initializer, NoisyIdentity())
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Creates the weights for inputs of shape `(batch, D)`.

@@ -6,8 +6,9 @@ import keras
 import tensorflow as tf
 
 from snf_tf import ops
+from snf_tf._checks import check_integer, refuse
 from snf_tf.layers.flow_layer import FlowLayer
-from snf_tf.layers.initializers import NoisyIdentity
+from snf_tf.layers.initializers import NoisyIdentity, checked_initializer
 
 
 @keras.saving.register_keras_serializable("snf_tf")
@@ -48,13 +49,10 @@ class EmergingConv2D(FlowLayer):
 
     def __init__(self, kernel_size: int = 3, kernel_initializer: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if not (isinstance(kernel_size, int) and kernel_size >= 3 and kernel_size % 2):
-            raise ValueError(
-                f"kernel_size must be an odd integer of at least 3. Received: "
-                f"kernel_size={kernel_size!r}"
-            )
-        self.kernel_size = kernel_size
-        self.kernel_initializer = keras.initializers.get(kernel_initializer) or NoisyIdentity()
+        self.kernel_size = check_integer("kernel_size", kernel_size, 3)
+        if kernel_size % 2 == 0:
+            refuse("kernel_size", kernel_size, "an odd integer of at least 3")
+        self.kernel_initializer = checked_initializer(kernel_initializer, NoisyIdentity())
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         super().build(input_shape)

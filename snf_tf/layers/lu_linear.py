@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from snf_tf import ops
 from snf_tf.layers.flow_layer import FlowLayer
-from snf_tf.layers.initializers import NoisyIdentity
+from snf_tf.layers.initializers import NoisyIdentity, checked_initializer
 from snf_tf.layers.parameterizations import PLU
 
 
@@ -47,7 +47,7 @@ class LULinear(FlowLayer):
 
     def __init__(self, kernel_initializer: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.kernel_initializer = keras.initializers.get(kernel_initializer) or NoisyIdentity()
+        self.kernel_initializer = checked_initializer(kernel_initializer, NoisyIdentity())
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         super().build(input_shape)

@@ -167,7 +167,9 @@ LAYERS = {
     "Geometric": _entry(layers.Geometric, {"p": k.OPEN_UNIT}),
     "Householder": _entry(layers.Householder, {"reflections": k.OPTIONAL_SIZE}),
     "HouseholderConv1x1": _entry(layers.HouseholderConv1x1, {"reflections": k.OPTIONAL_SIZE}),
-    "InvertibleConv1x1": _entry(layers.InvertibleConv1x1, {"parameterization": k.OPTION, **_KERNEL}),
+    "InvertibleConv1x1": _entry(
+        layers.InvertibleConv1x1, {"parameterization": k.OPTION, **_KERNEL}
+    ),
     "Krylov": _entry(layers.Krylov, {"products": k.SIZE}),
     "LULinear": _entry(layers.LULinear, _KERNEL),
     "LeakyReLU": _entry(layers.LeakyReLU, {"alpha": k.POSITIVE}),
@@ -185,8 +187,10 @@ LAYERS = {
     "NotTrained": _entry(layers.NotTrained, {"estimator": k.OPTION}),
     "Permute": _entry(
         layers.Permute,
-        {"permutation": (3, "x", "01", ["a"], [0.5, 1], [1, 2], [True, False], k.THING),
-         "seed": k.SEED_OF_PERMUTATION},
+        {
+            "permutation": (3, "x", "01", ["a"], [0.5, 1], [1, 2], [True, False], k.THING),
+            "seed": k.SEED_OF_PERMUTATION,
+        },
     ),
     "Poisson": _entry(layers.Poisson, {"rate": k.POSITIVE}),
     "Projected": _entry(
@@ -281,9 +285,7 @@ NETWORKS = {
         networks.AttentionNetwork, dict.fromkeys(("patch_size", "width", "heads", "blocks"), k.SIZE)
     ),
     "Conditioner": _entry(networks.Conditioner, {"outputs": k.OPTIONAL_SIZE}),
-    "FeatureHead": _entry(
-        networks.FeatureHead, {"width": k.SIZE, "variance_floor": k.AT_LEAST_0}
-    ),
+    "FeatureHead": _entry(networks.FeatureHead, {"width": k.SIZE, "variance_floor": k.AT_LEAST_0}),
     "GatedConvNetwork": _entry(
         networks.GatedConvNetwork,
         {"outputs": k.OPTIONAL_SIZE, "width": k.SIZE, "blocks": k.SIZE, "heads": (*k.COUNT, 5)},

@@ -67,7 +67,7 @@ def check_number(
         return None
     kind = numbers.Integral if integer else numbers.Real
     if isinstance(value, kind) and not isinstance(value, bool | np.bool_):
-        number = value.item() if isinstance(value, np.generic) else value
+        number: Any = value.item() if isinstance(value, np.generic) else value
         if (
             _is_finite(number)
             and (at_most is not None or not integer or number <= _LARGEST)
@@ -123,7 +123,7 @@ def check_shape(
         name: The argument.
         value: What was given.
         optional: Whether None is allowed.
-        ranks: Allowed lengths; all by default.
+        ranks: Allowed lengths, 1 or 3; all by default.
         least: The smallest allowed length, if there are no ranks.
     """
     if value is None and optional:
@@ -136,8 +136,10 @@ def check_shape(
             and all(size >= 1 and not isinstance(size, bool | np.bool_) for size in sizes)
         ):
             return tuple(map(int, sizes))
-    count = f"{' or '.join(map(str, ranks))} integers" if ranks else "integers"
-    refuse(name, value, f"a tuple of {count} of at least 1" + (", or None" if optional else ""))
+    known = {1: "(D,)", 3: "(height, width, channels)"}
+    shapes = f"{' or '.join(known[rank] for rank in sorted(ranks, reverse=True))}, a tuple of "
+    allowed = f"{shapes if ranks else 'a tuple of '}integers of at least 1"
+    refuse(name, value, allowed + (", or None" if optional else ""))
 
 
 def check_odd_sizes(name: str, value: Any) -> tuple[int, int]:
@@ -162,8 +164,7 @@ def check_flag(name: str, value: Any) -> bool:
 def check_choice(name: str, value: Any, choices: Collection[Any]) -> Any:
     """Returns one of several values; raises a ValueError for anything else."""
     if not (isinstance(value, str | None) and value in choices):
-        names = list(map(repr, choices))
-        refuse(name, value, f"{', '.join(names[:-1])} or {names[-1]}")
+        refuse(name, value, f"one of {', '.join(map(repr, choices))}")
     return value
 
 

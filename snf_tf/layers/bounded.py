@@ -156,10 +156,11 @@ def _bounds(name: str, given: Any, missing: float) -> np.ndarray:
         ValueError: If they are no array of numbers and None, or hold NaN.
     """
     try:
-        bounds = np.asarray(given)
-        if bounds.dtype.kind not in "iufO" or any(isinstance(b, str | bool) for b in bounds.flat):
+        array = np.asarray(given)
+        parts = [missing if bound is None else bound for bound in array.flat]
+        if array.dtype.kind not in "iufO" or any(isinstance(part, str | bool) for part in parts):
             raise TypeError
-        bounds = np.where(np.equal(bounds, None), missing, bounds).astype(float)
+        bounds = np.array(parts, float).reshape(array.shape)
     except (TypeError, ValueError):
         bounds = np.array(np.nan)
     if np.isnan(bounds).any():

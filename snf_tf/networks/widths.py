@@ -18,15 +18,15 @@ def checked_widths(
     Raises:
         ValueError: If they are something else.
     """
-    widths = check_shape("widths", widths)
+    hidden = check_shape("widths", widths)
     if kernel_sizes is None:
-        return widths, None
+        return hidden, None
     sizes = check_shape("kernel_sizes", kernel_sizes)
-    if len(sizes) != len(widths) + 1:
+    if len(sizes) != len(hidden) + 1:
         raise ValueError(
             "kernel_sizes must have one size more than there are widths. "
-            f"Received: kernel_sizes={kernel_sizes!r}, widths={widths}"
+            f"Received: kernel_sizes={kernel_sizes!r}, widths={hidden}"
         )
     if odd and not all(size % 2 for size in sizes):
         refuse("kernel_sizes", kernel_sizes, "odd integers")
-    return widths, sizes
+    return hidden, sizes

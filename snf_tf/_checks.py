@@ -203,7 +203,7 @@ def check_named(name: str, value: Any, get: Any, what: str) -> Any:
 
 
 def check_scalar(name: str, value: Any, dtype: Any, **limits: Any) -> tf.Tensor:
-    """Returns a number or a scalar tensor as a tensor; a ValueError is raised for anything else.
+    """Returns a number or a scalar tensor as a tensor; raises a ValueError for anything else.
 
     Of a tensor in a graph only the kind is checked.
 
@@ -219,10 +219,17 @@ def check_scalar(name: str, value: Any, dtype: Any, **limits: Any) -> tf.Tensor:
     tensor = tf.convert_to_tensor(value)
     fits = tensor.dtype.is_integer or (tensor.dtype.is_floating and not integer)
     if not fits or tensor.shape.rank not in (0, None):
-        refuse(name, value, f"{'an integer' if integer else 'a number'}, or a scalar tensor of it")
-    if tf.executing_eagerly() and hasattr(tensor, "numpy"):
+        refuse(name, value, f"{'an integer' if integer else 'a number'}, or a scalar tensor of one")
+    if isinstance(tensor, tf.__internal__.EagerTensor):
         check_number(name, tensor.numpy()[()], integer=integer, **limits)
     return tf.cast(tensor, dtype)
+
+
+def check_seed_tensor(seed: Any) -> tf.Tensor:
+    """Returns a seed, an integer or a scalar tensor of one, as an int64 tensor."""
+    if isinstance(seed, tf.Tensor | tf.Variable | keras.Variable):
+        return check_scalar("seed", seed, tf.int64, at_most=_INT64[1])
+    return tf.constant(check_seed(seed), tf.int64)
 
 
 def _is_finite(number: Any) -> bool:

@@ -142,6 +142,17 @@ def check_shape(
     refuse(name, value, allowed + (", or None" if optional else ""))
 
 
+def check_image_shape(name: str, value: Any, rank: int = 3) -> tuple[int, ...]:
+    """Returns the shape of an image or a kernel; raises a ValueError for anything else."""
+    try:
+        shape = check_shape(name, value, least=rank)
+        if len(shape) == rank:
+            return shape
+    except ValueError:
+        pass
+    refuse(name, value, f"a tuple of {rank} integers of at least 1")
+
+
 def check_odd_sizes(name: str, value: Any) -> tuple[int, int]:
     """Returns two odd integers, of two or of one; raises a ValueError for anything else."""
     sizes = value if isinstance(value, tuple | list) else (value, value)

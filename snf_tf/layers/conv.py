@@ -9,6 +9,7 @@ import tensorflow as tf
 from snf_tf import ops
 from snf_tf._checks import check_odd_sizes
 from snf_tf.layers.flow_layer import FlowLayer
+from snf_tf.layers.initial_kernels import require_regular, solve_conv2d
 from snf_tf.layers.initializers import NoisyIdentity, checked_initializer
 
 
@@ -68,7 +69,12 @@ class ExactConv2D(FlowLayer):
             shape=(*self.kernel_size, channels, channels),
             initializer=self.kernel_initializer,
         )
+        self.require_kernel()
         self.bias = self.add_weight(name="bias", shape=(channels,), initializer="zeros")
+
+    def require_kernel(self) -> None:
+        """Raises a ValueError in build, if the initial kernel has no inverse."""
+        require_regular(self.kernel, self.kernel_initializer, solve_conv2d, self.event_shape)
 
     def affine(self, x: tf.Tensor) -> tf.Tensor:
         """Computes z, with convolutions in the dtype of x."""

@@ -8,6 +8,7 @@ import tensorflow as tf
 from snf_tf import ops
 from snf_tf._checks import check_number
 from snf_tf.layers.conv import ExactConv2D
+from snf_tf.layers.initial_kernels import require_finite
 from snf_tf.layers.initializers import checked_initializer
 
 # Steps of power iteration: few in training, where the kernel hardly changes between calls.
@@ -79,6 +80,10 @@ class ConvolutionExponential(ExactConv2D):
             trainable=False,
             aggregation="only_first_replica",
         )
+
+    def require_kernel(self) -> None:
+        # The exponential of any kernel is invertible.
+        require_finite(self.kernel, self.kernel_initializer)
 
     def call(
         self, x: tf.Tensor, context: tf.Tensor | None = None, training: bool = False

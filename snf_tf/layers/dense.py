@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from snf_tf import ops
 from snf_tf.layers.flow_layer import FlowLayer
+from snf_tf.layers.initial_kernels import require_regular, solve_dense
 from snf_tf.layers.initializers import NoisyIdentity, checked_initializer
 
 
@@ -59,6 +60,7 @@ class ExactDense(FlowLayer):
         self.kernel = self.add_weight(
             name="kernel", shape=(size, size), initializer=self.kernel_initializer
         )
+        require_regular(self.kernel, self.kernel_initializer, solve_dense, self.event_shape)
         self.bias = self.add_weight(name="bias", shape=(size,), initializer="zeros")
 
     def affine(self, x: tf.Tensor) -> tf.Tensor:

@@ -3,11 +3,13 @@
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from snf_tf import ops
 from snf_tf._checks import check_integer, refuse
 from snf_tf.layers.flow_layer import FlowLayer
+from snf_tf.layers.initial_kernels import require_finite, require_regular, solve_dense
 from snf_tf.layers.initializers import NoisyIdentity, checked_initializer
 
 
@@ -71,6 +73,13 @@ class EmergingConv2D(FlowLayer):
 
         self.kernel = add("kernel", slice(None, reach + 1))
         self.reverse_kernel = add("reverse_kernel", slice(reach, None))
+        # Both kernels are triangular: the numbers on their diagonals decide.
+        first = require_finite(self.kernel, self.kernel_initializer)
+        second = require_finite(self.reverse_kernel, self.kernel_initializer)
+        if first is not None and second is not None:
+            own = np.diagonal(first[-1, -1]), np.diagonal(second[0, 0])
+            diagonal = np.diag(np.concatenate(own)).astype(self.variable_dtype)
+            require_regular(diagonal, self.kernel_initializer, solve_dense, (2 * channels,))
         self.bias = self.add_weight(name="bias", shape=(channels,), initializer="zeros")
 
     def call(

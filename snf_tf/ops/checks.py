@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from snf_tf._checks import check_integer
+
 
 @tf.custom_gradient
 def finite_or_stop(loss: tf.Tensor) -> tuple:
@@ -27,6 +29,7 @@ def require_labels(labels: tf.Tensor, classes: int) -> tf.Tensor:
     Raises:
         ValueError: If they are not; in a graph values are checked when it runs, see `require`.
     """
+    check_integer("classes", classes, 1)
     if not labels.dtype.is_integer or labels.shape.rank != 1:
         raise ValueError(
             "The context of this flow is labels, integers of shape (batch,). "

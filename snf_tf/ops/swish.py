@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from snf_tf._checks import check_number
+
 
 def swish(x: tf.Tensor, slope: tf.Tensor, scale: float = 1.0) -> tf.Tensor:
     """Computes `scale x sigmoid(slope x)` (Ramachandran et al. 2017), with all derivatives.
@@ -17,6 +19,8 @@ def swish(x: tf.Tensor, slope: tf.Tensor, scale: float = 1.0) -> tf.Tensor:
         >>> float(snf_tf.ops.swish(tf.constant(0.0), tf.constant(1.0)))
         0.0
     """
+
+    check_number("scale", scale)
 
     @tf.custom_gradient
     def apply(x, slope):

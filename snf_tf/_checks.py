@@ -142,7 +142,7 @@ def check_shape(
     refuse(name, value, allowed + (", or None" if optional else ""))
 
 
-def check_image_shape(name: str, value: Any, rank: int = 3) -> tuple[int, ...]:
+def check_image_shape(name: str, value: Any, rank: int = 3) -> Any:
     """Returns the shape of an image or a kernel; raises a ValueError for anything else."""
     try:
         shape = check_shape(name, value, least=rank)

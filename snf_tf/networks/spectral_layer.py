@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from snf_tf import ops
-from snf_tf._checks import check_choice, check_flag, check_named, check_number
+from snf_tf._checks import check_choice, check_flag, check_integer, check_named, check_number
 from snf_tf.networks.lipschitz import LipschitzLayer
 from snf_tf.networks.norm_order import NormOrder, checked_order, norm_gradient, order_value
 
@@ -147,14 +147,11 @@ class SpectralLayer(LipschitzLayer):
         Args:
             iterations: Number of steps. None: until the norm changes by less than 1e-3, up to 20.
         """
+        check_integer("iterations", iterations, 1, optional=True)
         if iterations is None:
             self._improve(_TRAINING_TOLERANCE, _TRAINING_STEPS)
-        elif isinstance(iterations, int) and iterations >= 1:
-            self._improve(0.0, iterations)
         else:
-            raise ValueError(
-                f"iterations must be an integer of at least 1. Received: iterations={iterations!r}"
-            )
+            self._improve(0.0, iterations)
 
     def _improve(self, tolerance, steps):
         kernel = tf.stop_gradient(tf.convert_to_tensor(self.kernel))

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 import snf_tf
-from snf_tf import layers, serving
+from snf_tf import layers, networks, serving
 from snf_tf.bijectors import as_bijector, as_distribution
 from tests.campaign import kinds as k
 from tests.campaign.tables import Entry
@@ -45,7 +45,18 @@ def _of_layer(**kwargs):
     return layer.inverse(X, **kwargs) if "exact" in kwargs else layer(X, **kwargs)
 
 
+@functools.cache
+def _lipschitz():
+    layer = networks.SpectralDense(2)
+    layer.build((None, 2))
+    return layer
+
+
 METHODS = {
+    "update_norm": Entry(
+        lambda **kwargs: _lipschitz().update_norm(**kwargs), {}, {"iterations": k.OPTIONAL_SIZE}
+    ),
+    "check_bijection": Entry(snf_tf.testing.check_bijection, {"x": X}, {"layer": _NO_FLOW[:4]}),
     "log_prob": _method("log_prob", _ROWS, x=X),
     "estimate_log_prob": _method("estimate_log_prob", {"draws": _COUNT, **_ROWS}, x=X),
     "log_prob_bound": _method("log_prob_bound", {"draws": _COUNT, **_ROWS}, x=X),

@@ -88,8 +88,6 @@ def conv2d_norm_bound(kernel: np.ndarray | tf.Tensor, image_size: tuple[int, int
             "kernel must be (kh, kw, inputs, outputs) with odd kh and kw. "
             f"Received: a kernel of shape {wide.shape}"
         )
-    if len(image_size) != 2 or not all(isinstance(n, int) and n >= 1 for n in image_size):
-        raise ValueError(f"image_size must be (H, W). Received: image_size={image_size!r}")
     if wide.shape[2] > wide.shape[3]:
         # The transposed convolution has the same norm, and the smaller Gram matrices.
         wide = wide[::-1, ::-1].transpose(0, 1, 3, 2)

@@ -59,7 +59,7 @@ def convolutional(
     event_shape = check_shape("event_shape", event_shape, ranks=(3,))
     check_sizes(blocks=blocks, depth=depth)
     check_flag("preprocess", preprocess)
-    kernel_size = check_odd_sizes("kernel_size", kernel_size)
+    check_odd_sizes("kernel_size", kernel_size)
     bijections = image_preprocessing() if preprocess else []
     for block in range(blocks):
         bijections += [layers.Squeeze()] if block else []

@@ -28,7 +28,7 @@ def refuse(name: str, value: Any, allowed: str) -> NoReturn:
         value: What was given.
         allowed: What it must be.
     """
-    raise ValueError(f"{name} must be {allowed}. Received: {name}={shown(value)}")
+    raise ValueError(f"{name} must be {allowed}. Received: {name}={shown(value)}") from None
 
 
 def shown(value: Any) -> str:
@@ -66,8 +66,8 @@ def check_number(
     """
     if value is None and optional:
         return None
-    kind = numbers.Integral if integer else numbers.Real
-    if isinstance(value, kind) and not isinstance(value, bool | np.bool_):
+    kinds = (int, np.integer) if integer else (int, np.integer, float, np.floating)
+    if isinstance(value, kinds) and not isinstance(value, bool | np.bool_):
         number: Any = value.item() if isinstance(value, np.generic) else value
         if (
             _is_finite(number)
@@ -143,7 +143,7 @@ def check_shape(
     refuse(name, value, allowed + (", or None" if optional else ""))
 
 
-def check_image_shape(name: str, value: Any, rank: int = 3) -> tuple[int, ...]:
+def check_image_shape(name: str, value: Any, rank: int = 3) -> Any:
     """Returns the shape of an image or a kernel; raises a ValueError for anything else."""
     try:
         shape = check_shape(name, value, least=rank)

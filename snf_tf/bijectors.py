@@ -6,7 +6,9 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from snf_tf._checks import check_instance
 from snf_tf.bases import Base
+from snf_tf.flow.checking import FlowChecking
 from snf_tf.layers.bijection import Bijection
 
 _fresh = itertools.count()
@@ -62,7 +64,7 @@ def as_distribution(flow: Any) -> tfp.distributions.TransformedDistribution:
         >>> distribution.event_shape, distribution.log_prob(distribution.sample(5)).shape
         (TensorShape([2]), TensorShape([5]))
     """
-    base = flow.base
+    base = check_instance("flow", flow, FlowChecking, "a Flow").base
     if base is None:
         base = tfp.distributions.Sample(
             tfp.distributions.Normal(tf.zeros((), flow.log_det_dtype), 1.0), flow.latent_shape
@@ -142,6 +144,7 @@ class FlowBijector(tfp.bijectors.Bijector):
     """
 
     def __init__(self, layer: Bijection, name: str | None = None):
+        check_instance("layer", layer, Bijection, "a Flow or a layer of snf_tf.layers")
         parameters = {"layer": layer, "name": name}
         if not layer.built:
             raise ValueError(

@@ -1,9 +1,12 @@
 """Adam, with one fused operation for each weight."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from snf_tf import _compat
+from snf_tf._checks import check_flag, check_number
 
 
 @keras.saving.register_keras_serializable("snf_tf")
@@ -19,6 +22,17 @@ class Adam(keras.optimizers.Adam):
     Weights of float16 and bfloat16, and their moments, are updated in float32 and rounded once.
     Keras would round the betas, too: in bfloat16 0.999 becomes 1, and no weight ever moves.
 
+    Args:
+        learning_rate: A number, or a schedule of Keras.
+        beta_1: Decay of the means of gradients, in [0, 1).
+        beta_2: Decay of the means of their squares, in [0, 1).
+        epsilon: Positive.
+        amsgrad: As in `keras.optimizers.Adam`.
+        **kwargs: As there.
+
+    Raises:
+        ValueError: If a number is outside of its range.
+
     Example:
         >>> weight = keras.Variable([1.0, 2.0])
         >>> optimizer = snf_tf.optimizers.Adam(0.1)
@@ -26,6 +40,27 @@ class Adam(keras.optimizers.Adam):
         >>> weight.numpy().round(3).tolist()
         [0.8999999761581421, 2.0999999046325684]
     """
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        amsgrad: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        if not callable(learning_rate):
+            allowed = ", or a schedule of Keras"
+            check_number("learning_rate", learning_rate, at_least=0, otherwise=allowed)
+        for name, value in (("beta_1", beta_1), ("beta_2", beta_2)):
+            check_number(name, value, at_least=0, below=1)
+        check_number("epsilon", epsilon, above=0)
+        check_number("weight_decay", kwargs.get("weight_decay"), at_least=0, optional=True)
+        for name in ("clipnorm", "global_clipnorm", "clipvalue"):
+            check_number(name, kwargs.get(name), above=0, optional=True)
+        amsgrad = check_flag("amsgrad", amsgrad)
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, amsgrad, **kwargs)
 
     def update_step(self, gradient, variable, learning_rate):
         """Updates a weight; called by Keras."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from snf_tf._checks import check_instance
 from snf_tf._serving_functions import Functions
 from snf_tf.flow import Flow
 
@@ -34,6 +35,8 @@ def export(flow: Flow, directory: str | os.PathLike) -> None:
         >>> model.sample(n=3, seed=0).shape, model.log_prob(tf.zeros((5, 2))).shape
         (TensorShape([3, 2]), TensorShape([5]))
     """
+    check_instance("flow", flow, Flow, "a snf_tf.Flow")
+    check_instance("directory", directory, (str, os.PathLike), "a path")
     flow.require_built("export")
     if waiting := [leaf.name for leaf in flow.leaves() if leaf.needs_initialization]:
         raise ValueError(
@@ -107,7 +110,7 @@ class Endpoints:
     """
 
     def __init__(self, flow: Flow):
-        self._functions = Functions(flow)
+        self._functions = Functions(check_instance("flow", flow, Flow, "a snf_tf.Flow"))
         if flow.log_det_kind == "exact":
             self.log_prob = self._log_prob
         elif flow.log_det_kind == "estimate":

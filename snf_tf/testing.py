@@ -9,6 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from snf_tf._checks import check_instance
+from snf_tf.layers.bijection import Bijection
 from snf_tf.layers.flow_layer import FlowLayer
 
 _Check = Callable[[FlowLayer, tf.Tensor, dict], Iterator[str]]
@@ -39,6 +41,7 @@ def check_bijection(layer: FlowLayer, x: tf.Tensor, context: tf.Tensor | None = 
         >>> layer = snf_tf.layers.SplineActivation()
         >>> snf_tf.testing.check_bijection(layer, tf.random.normal((3, 4)))
     """
+    check_instance("layer", layer, Bijection, "a layer of snf_tf.layers or a Flow")
     x = tf.convert_to_tensor(x)
     if not layer.built:
         layer.build((None, *x.shape[1:]))

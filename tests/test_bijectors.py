@@ -11,7 +11,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 import snf_tf
-from snf_tf import layers
+from snf_tf import bases, layers
 from snf_tf.bijectors import as_bijector, as_distribution
 from tests.cases import CASES, parameters
 from tests.flows import D, image_flow, images, vector_flow
@@ -225,7 +225,7 @@ def test_what_is_no_bijector_is_refused():
     with pytest.raises(ValueError, match=r"takes events of shape \(6,\)"):
         vector_flow().bijector.forward(tf.zeros((2, 5)))
     with pytest.raises(ValueError, match="must be a TFP distribution"):
-        as_distribution(vector_flow(base=object()))
+        as_distribution(vector_flow(base=bases.ClassConditionalNormal(2)))
 
 
 @pytest.mark.parametrize("optimizer", ["keras", "tf_keras", "tf"])

@@ -1,6 +1,5 @@
 """Normal distributions whose mean and deviation depend on the context."""
 
-import math
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -8,6 +7,13 @@ import keras
 import tensorflow as tf
 
 from snf_tf import ops
+from snf_tf._checks import (
+    check_array_seed,
+    check_integer,
+    check_network,
+    check_number,
+    check_shape,
+)
 from snf_tf.bases.base import Base
 
 
@@ -71,12 +77,10 @@ class ClassConditionalNormal(_Normal):
 
     def __init__(self, classes: int, spread: float = 1.0, seed: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if isinstance(classes, bool) or not (isinstance(classes, int) and classes > 0):
-            raise ValueError(f"classes must be a positive integer. Received: classes={classes!r}")
-        if not 0 <= spread < math.inf:
-            raise ValueError(f"spread must not be negative. Received: spread={spread!r}")
-        self.classes, self.spread, self.seed = classes, spread, seed
-        self.context_shape, self.context_classes = (), classes
+        self.classes = check_integer("classes", classes, 1)
+        self.spread = check_number("spread", spread, at_least=0)
+        self.seed = check_array_seed(seed)
+        self.context_shape, self.context_classes = (), self.classes
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         super().build(input_shape)
@@ -131,10 +135,8 @@ class ConditionalNormal(_Normal):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if not isinstance(network, keras.layers.Layer):
-            raise ValueError(f"network must be a Keras layer. Received: network={network!r}")
-        self.network = network
-        self.context_shape = None if context_shape is None else tuple(context_shape)
+        self.network = check_network("network", network)
+        self.context_shape = check_shape("context_shape", context_shape, optional=True, least=0)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         super().build(input_shape)

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from snf_tf._checks import check_array_seed, check_integer, check_number
 from snf_tf.bases.base import Base
 
 
@@ -40,13 +41,9 @@ class GaussianMixture(Base):
         self, components: int = 8, spread: float = 1.0, seed: int = 0, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        if isinstance(components, bool) or not (isinstance(components, int) and components > 0):
-            raise ValueError(
-                f"components must be a positive integer. Received: components={components!r}"
-            )
-        if not 0 <= spread < math.inf:
-            raise ValueError(f"spread must not be negative. Received: spread={spread!r}")
-        self.components, self.spread, self.seed = components, spread, seed
+        self.components = check_integer("components", components, 1)
+        self.spread = check_number("spread", spread, at_least=0)
+        self.seed = check_array_seed(seed)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         super().build(input_shape)

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from snf_tf import ops
+from snf_tf._checks import check_instance
 from snf_tf.bases.base import Base
 
 
@@ -36,9 +37,7 @@ class LocationScale(Base):
 
     def __init__(self, base: Base | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if base is not None and not isinstance(base, Base):
-            raise ValueError(f"base must be a snf_tf.bases.Base, or None. Received: base={base!r}")
-        self.base = base
+        self.base = check_instance("base", base, Base, "a snf_tf.bases.Base", optional=True)
 
     @property
     def takes_context(self) -> bool:  # type: ignore[override]

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from snf_tf._checks import check_flag, check_number
 from snf_tf.bases.base import Base
 
 
@@ -38,13 +39,9 @@ class StudentT(Base):
         self, degrees_of_freedom: float = 5.0, learned: bool = False, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        if not 0 < degrees_of_freedom < math.inf:
-            raise ValueError(
-                "degrees_of_freedom must be positive and finite. "
-                f"Received: degrees_of_freedom={degrees_of_freedom!r}"
-            )
-        self.degrees_of_freedom = degrees_of_freedom
-        self.learned = learned
+        checked = check_number("degrees_of_freedom", degrees_of_freedom, above=0)
+        self.degrees_of_freedom = checked
+        self.learned = check_flag("learned", learned)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         super().build(input_shape)

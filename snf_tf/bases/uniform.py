@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from snf_tf._checks import check_number
 from snf_tf.bases.base import Base
 
 
@@ -33,11 +34,9 @@ class Uniform(Base):
 
     def __init__(self, low: float = 0.0, high: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if not -math.inf < low < high < math.inf:
-            raise ValueError(
-                f"low must be less than high, both finite. Received: low={low!r}, high={high!r}"
-            )
-        self.low, self.high = low, high
+        self.low, self.high = check_number("low", low), check_number("high", high)
+        if low >= high:
+            raise ValueError(f"low must be less than high. Received: low={low!r}, high={high!r}")
 
     def log_prob(self, z: tf.Tensor, context: tf.Tensor | None = None) -> tf.Tensor:
         inside = tf.reduce_all((z >= self.low) & (z <= self.high), axis=1)

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from snf_tf._checks import check_array_seed, check_instance, check_sizes
 from snf_tf.flow.inference import FlowInference
 
 
@@ -60,8 +61,11 @@ def typicality(
         >>> bool(found.p_value < 0.01)
         True
     """
+    check_instance("flow", flow, FlowInference, "a snf_tf.Flow")
+    group_size, resamples = check_sizes(group_size=group_size, resamples=resamples)
+    seed = check_array_seed(seed)
     log_p = _log_densities(flow, x, context, batch_size)
-    if group_size < 1 or len(log_p) % group_size:
+    if len(log_p) % group_size:
         raise ValueError(
             "x must be a whole number of groups. "
             f"Received: {len(log_p)} examples, group_size={group_size}"
@@ -106,6 +110,8 @@ def likelihood_ratio(
         >>> snf_tf.flow.likelihood_ratio(flow, wide, np.array([[0.0, 0.0], [9.0, 9.0]])) > 0
         array([ True, False])
     """
+    check_instance("flow", flow, FlowInference, "a snf_tf.Flow")
+    check_instance("background", background, FlowInference, "a snf_tf.Flow")
     parts = [
         _log_densities(model, x, context if model.takes_context else None, batch_size)
         for model in (flow, background)

@@ -1,10 +1,12 @@
 """Checks of what a flow is given: data, contexts, and whether the flow is ready."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import tensorflow as tf
 
 from snf_tf import ops
+from snf_tf._checks import check_flag, check_integer, refuse
 from snf_tf.bases import Base
 from snf_tf.flow.elements import Element, unpack
 from snf_tf.layers.bijection import Bijection
@@ -154,3 +156,39 @@ class FlowChecking(Bijection):
 
     def _leaves_of(self, kind):
         return ", ".join(leaf.name for leaf in self.leaves() if leaf.log_det_kind == kind)
+
+
+def checked_bijections(bijections: Any) -> list[Bijection]:
+    """Returns the bijections of a flow as a list; raises a ValueError for anything else."""
+    given = list(bijections) if isinstance(bijections, Iterable) else []
+    if isinstance(bijections, str) or not given or not all(isinstance(b, Bijection) for b in given):
+        allowed = "a list of snf_tf.layers.FlowLayer objects, with at least one bijection"
+        refuse("bijections", bijections, allowed)
+    return given
+
+
+def checked_base(base: Any) -> Any:
+    """Returns the base of a flow; raises a ValueError if it is no distribution."""
+    methods = ("log_prob", "sample")
+    if base is None or (not isinstance(base, type) and all(hasattr(base, m) for m in methods)):
+        return base
+    refuse("base", base, "one of snf_tf.bases, a distribution of TensorFlow Probability, or None")
+
+
+def check_verbose(verbose: Any) -> None:
+    """Raises a ValueError for what is no `verbose` of Keras."""
+    is_known = isinstance(verbose, str | int) and verbose in ("auto", 0, 1, 2)
+    if isinstance(verbose, bool) or not is_known:
+        refuse("verbose", verbose, 'one of "auto", 0, 1 and 2')
+
+
+def check_fit(batch_size: Any, shuffle: Any, options: Mapping[str, Any]) -> None:
+    """Raises a ValueError for numbers that `keras.Model.fit` cannot take."""
+    check_integer("batch_size", batch_size, 1, optional=True)
+    if shuffle is not None:
+        check_flag("shuffle", shuffle)
+    check_verbose(options.get("verbose", "auto"))
+    for name, least in (("epochs", 1), ("initial_epoch", 0), ("validation_freq", 1)):
+        check_integer(name, options.get(name, 1), least)
+    for name in ("steps_per_epoch", "validation_steps", "validation_batch_size"):
+        check_integer(name, options.get(name), 1, optional=True)

@@ -76,9 +76,3 @@ def bound(
     nothing = tf.fill(tf.shape(x)[:1], tf.constant(-math.inf, dtype))
     _, total = tf.while_loop(lambda k, *_: k < draws, draw, (tf.constant(0, tf.int64), nothing))
     return total - tf.math.log(tf.cast(draws, dtype))
-
-
-def check_draws(draws: Any) -> None:
-    """Raises a ValueError for what is no number of draws."""
-    if not isinstance(draws, int) or isinstance(draws, bool) or draws < 1:
-        raise ValueError(f"draws must be an integer of at least 1. Received: draws={draws!r}")

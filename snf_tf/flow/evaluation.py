@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from snf_tf._checks import check_integer
 from snf_tf.flow import elements
+from snf_tf.flow.checking import check_verbose
 from snf_tf.flow.inference import FlowInference
 from snf_tf.flow.likelihood import evaluate, predict
 
@@ -55,7 +57,14 @@ class FlowEvaluation(FlowInference):
                 "A Flow is evaluated on x alone: leave out y. Give labels that the flow is "
                 f"conditioned on as context=. Received: y={type(y).__name__}"
             )
-        data = self._evaluation_batches(x, context, sample_weight, batch_size, y)
+        # Keras hands these, and no others.
+        known = {"verbose", "callbacks", "return_dict", "_use_cached_eval_dataset"}
+        if unknown := sorted(set(kwargs) - known):
+            raise ValueError(
+                f"evaluate takes no {', '.join(unknown)}. Received: {', '.join(map(str, kwargs))}"
+            )
+        check_verbose(kwargs.get("verbose", 0))
+        data = self._evaluation_batches(x, context, sample_weight, batch_size, steps, y)
         return evaluate(self, itertools.islice(data, steps), seed)
 
     def predict(
@@ -87,10 +96,13 @@ class FlowEvaluation(FlowInference):
         Raises:
             ValueError: As in `evaluate`.
         """
-        data = self._evaluation_batches(x, context, None, batch_size)
+        check_verbose(verbose)
+        data = self._evaluation_batches(x, context, None, batch_size, steps)
         return predict(self, itertools.islice(data, steps), seed)
 
-    def _evaluation_batches(self, x, context, sample_weight, batch_size, y=None):
+    def _evaluation_batches(self, x, context, sample_weight, batch_size, steps, y=None):
+        check_integer("steps", steps, 1, optional=True)
+        check_integer("batch_size", batch_size, 1, optional=True)
         if elements.is_stream(x):
             if y is not None:
                 raise ValueError(

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from snf_tf import _compat, ops
 from snf_tf.flow import elements
+from snf_tf.flow.checking import check_fit
 from snf_tf.flow.monitoring import FitMonitor
 
 # Rows that are checked at once.
@@ -129,6 +130,7 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
                 f"flow is conditioned on as context=. Received: y={type(y).__name__}, "
                 f"class_weight={class_weight}"
             )
+        check_fit(batch_size, shuffle, kwargs)
         if waiting := [leaf.name for leaf in self.leaves() if leaf.needs_initialization]:
             raise ValueError(
                 f"Call flow.initialize(batch) first: {', '.join(waiting)} must be initialized by "

@@ -9,7 +9,9 @@ import keras
 import tensorflow as tf
 
 from snf_tf import _compat, ops
+from snf_tf._checks import check_seed, check_shape
 from snf_tf.bases import Base
+from snf_tf.flow.checking import checked_base, checked_bijections
 from snf_tf.flow.elements import unpack
 from snf_tf.flow.evaluation import FlowEvaluation
 from snf_tf.flow.fitting import FlowFitting
@@ -80,15 +82,10 @@ class Flow(FlowEvaluation, FlowFitting):
         super().__init__(**kwargs)
         # Raw data must not be cast to a half precision compute dtype; every layer casts for itself.
         self.autocast = False
-        self.bijections = list(bijections)
-        if not isinstance(event_shape, tuple | list | tf.TensorShape):
-            raise ValueError(
-                "event_shape must be a tuple, the shape of one example. "
-                f"Received: event_shape={event_shape!r}"
-            )
-        self.event_shape = tuple(event_shape)
-        self._base = base
-        self.seed = seed
+        self.bijections = checked_bijections(bijections)
+        self.event_shape = check_shape("event_shape", event_shape)
+        self._base = checked_base(base)
+        self.seed = check_seed(seed)
         self.traced_version = 0
         self.build((None, *self.event_shape))
 
@@ -96,15 +93,8 @@ class Flow(FlowEvaluation, FlowFitting):
         """Builds all bijections for data of shape `(batch,) + event_shape`."""
         if self.built:
             return
-        if not self.bijections:
-            raise ValueError("A Flow needs at least one bijection. Received: bijections=[]")
         shape = self.event_shape
         for bijection in self.bijections:
-            if not isinstance(bijection, Bijection):
-                raise ValueError(
-                    "The bijections of a Flow must be snf_tf.layers.FlowLayer objects. "
-                    f"Received: {bijection!r}"
-                )
             if not bijection.built:
                 bijection.build((None, *shape))
             if bijection.event_shape != shape:

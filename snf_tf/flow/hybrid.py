@@ -1,6 +1,5 @@
 """A flow with a classifier that shares its features."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -8,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from snf_tf import _compat, networks, ops
+from snf_tf._checks import check_integer, check_number
 from snf_tf.flow.classification import scores
 from snf_tf.flow.elements import Element, unpack
 from snf_tf.flow.flow import Flow
@@ -75,21 +75,10 @@ class HybridFlow(Flow):
         seed: int = 0,
         **kwargs: Any,
     ):
-        if isinstance(classes, bool) or not isinstance(classes, int) or classes < 2:
-            raise ValueError(f"classes must be an integer of at least 2. Received: {classes!r}")
-        is_number = isinstance(likelihood_weight, int | float) and not isinstance(
-            likelihood_weight, bool
-        )
-        if likelihood_weight != "1/D" and not (
-            is_number and 0 <= float(likelihood_weight) < math.inf
-        ):
-            raise ValueError(
-                'likelihood_weight must be a number of at least 0, or "1/D". '
-                f"Received: likelihood_weight={likelihood_weight!r}"
-            )
         # The constructor of Flow builds the heads.
-        self.classes, self.likelihood_weight = classes, likelihood_weight
-        self.head_width = head_width
+        self.classes = check_integer("classes", classes, 2)
+        self.likelihood_weight = checked_likelihood_weight(likelihood_weight)
+        self.head_width = check_integer("head_width", head_width, 1)
         super().__init__(bijections, event_shape, base, seed, **kwargs)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
@@ -277,3 +266,10 @@ def ends_of_scales(bijections: Iterable[Bijection]) -> list[int]:
 
     visit(bijections)
     return ends if ends[-1:] == [count - 1] else [*ends, count - 1]
+
+
+def checked_likelihood_weight(weight: float | str) -> float | str:
+    """Returns the argument likelihood_weight; raises a ValueError if it is none."""
+    if isinstance(weight, str) and weight == "1/D":
+        return weight
+    return check_number("likelihood_weight", weight, at_least=0, otherwise=', or "1/D"')

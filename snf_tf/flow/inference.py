@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import tensorflow as tf
 
 from snf_tf import ops
+from snf_tf._checks import check_flag, check_integer, check_scalar, check_seed_tensor
 from snf_tf.flow.checking import FlowChecking
-from snf_tf.flow.estimation import LogProbEstimate, bound, check_draws, estimate
+from snf_tf.flow.estimation import LogProbEstimate, bound, estimate
 
 if TYPE_CHECKING:
     from tensorflow_probability.distributions import TransformedDistribution
@@ -77,10 +77,10 @@ class FlowInference(FlowChecking):
             ValueError: As `log_prob`, or if draws is not positive.
         """
         self.require_no_bound("estimate_log_prob")
-        check_draws(draws)
+        count = check_scalar("draws", draws, tf.int32, at_least=1)
 
         def by_draws(x, context, seed, version):
-            return self._estimates(x, context, seed, tf.constant(draws), version)
+            return self._estimates(x, context, seed, count, version)
 
         return LogProbEstimate(*self._by_rows(by_draws, x, context, seed, batch_size))
 
@@ -112,10 +112,10 @@ class FlowInference(FlowChecking):
             ValueError: As `log_prob`, but for bounds; or if draws is not positive.
         """
         self.require_no_estimate("log_prob_bound")
-        check_draws(draws)
+        count = check_scalar("draws", draws, tf.int32, at_least=1)
 
         def by_draws(x, context, seed, version):
-            return self._bounds(x, context, seed, tf.constant(draws), version)
+            return self._bounds(x, context, seed, count, version)
 
         return self._by_rows(by_draws, x, context, seed, batch_size)
 
@@ -145,6 +145,7 @@ class FlowInference(FlowChecking):
         Raises:
             ValueError: If z has the wrong shape, or the context does not fit.
         """
+        exact = check_flag("exact", exact)
         z = tf.convert_to_tensor(z)
         if z.shape.rank is not None and tuple(z.shape[1:]) != self.latent_shape:
             raise ValueError(
@@ -180,24 +181,20 @@ class FlowInference(FlowChecking):
             ValueError: If n is not an integer of at least 1, temperature is negative, or the
                 context does not fit.
         """
-        if not tf.is_tensor(n) and not (isinstance(n, int | np.integer) and n >= 1):
-            raise ValueError(f"n must be an integer of at least 1. Received: n={n}")
-        if not tf.is_tensor(temperature):
-            if not temperature >= 0:
-                raise ValueError(
-                    f"temperature must not be negative. Received: temperature={temperature}"
-                )
-            temperature = tf.constant(temperature, tf.float64)
+        # As tensors: TensorFlow traces anew for every Python number.
+        n = check_scalar("n", n, tf.int32, at_least=1)
+        temperature = check_scalar("temperature", temperature, tf.float64, at_least=0)
+        exact = check_flag("exact", exact)
+        check_integer("batch_size", batch_size, 1, optional=True)
         if seed is None:
             seed = tf.random.uniform((), maxval=tf.int64.max, dtype=tf.int64)
+        seed = check_seed_tensor(seed)
         self.prepare()
-        # As tensors: TensorFlow traces anew for every Python number.
-        n, seed = tf.convert_to_tensor(n), tf.cast(seed, tf.int64)
         if context is not None:
             context = tf.convert_to_tensor(context)
             # One row goes to all samples.
             rows = tf.shape(context)[:1]
-            context = tf.repeat(context, tf.where(rows == 1, tf.cast(n, tf.int32), 1), axis=0)
+            context = tf.repeat(context, tf.where(rows == 1, n, 1), axis=0)
         context = self.check_context(context, tf.zeros((n, 0)))  # Of n rows.
         z = self._latents(n, temperature, seed, *self._of_base(context))
         if batch_size is None:
@@ -242,6 +239,7 @@ class FlowInference(FlowChecking):
         return self._latents_and_log_prob(x, context, seed, self.version)
 
     def _by_rows(self, function, x, context, seed, batch_size):
+        check_integer("batch_size", batch_size, 1, optional=True)
         self.prepare()
         x = self.check_data(x)
         context, seed = self.check_context(context, x), ops.row_seed(seed)

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from snf_tf._checks import check_number
 from snf_tf.layers.flow_layer import FlowLayer
 
 
@@ -46,12 +47,7 @@ class ActNorm(FlowLayer):
 
     def __init__(self, variance_floor: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if not (isinstance(variance_floor, int | float) and 0 <= variance_floor < math.inf):
-            raise ValueError(
-                "variance_floor must be a number, and not negative. "
-                f"Received: variance_floor={variance_floor!r}"
-            )
-        self.variance_floor = variance_floor
+        self.variance_floor = check_number("variance_floor", variance_floor, at_least=0)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         super().build(input_shape)

@@ -1,12 +1,12 @@
 """Element-wise bijections without weights. All work on inputs of any shape `(batch, ...)`."""
 
-import math
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from snf_tf import ops
+from snf_tf._checks import check_number
 from snf_tf.layers.flow_layer import FlowLayer, sum_event
 
 
@@ -41,7 +41,7 @@ class LeakyReLU(_Activation):
 
     def __init__(self, alpha: float = 0.3, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.alpha = _positive("alpha", alpha)
+        self.alpha = check_number("alpha", alpha, above=0)
 
     def _function(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return ops.leaky_relu(x, self.alpha)
@@ -77,7 +77,7 @@ class SmoothLeakyReLU(_Activation):
 
     def __init__(self, alpha: float = 0.3, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.alpha = _positive("alpha", alpha)
+        self.alpha = check_number("alpha", alpha, above=0)
 
     def _function(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return ops.smooth_leaky_relu(x, self.alpha)
@@ -114,8 +114,8 @@ class SmoothTanh(_Activation):
 
     def __init__(self, alpha: float = 1.0, beta: float = 0.1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.alpha = _positive("alpha", alpha)
-        self.beta = _positive("beta", beta)
+        self.alpha = check_number("alpha", alpha, above=0)
+        self.beta = check_number("beta", beta, above=0)
 
     def _function(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return ops.smooth_tanh(x, self.alpha, self.beta)
@@ -127,12 +127,3 @@ class SmoothTanh(_Activation):
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"alpha": self.alpha, "beta": self.beta}
-
-
-def _positive(name: str, value: float) -> float:
-    if not 0 < value < math.inf:
-        raise ValueError(
-            f"{name} must be positive and finite, or the map has no inverse. Received: "
-            f"{name}={value}"
-        )
-    return value

@@ -7,11 +7,12 @@ import keras
 import tensorflow as tf
 
 from snf_tf import ops
+from snf_tf._checks import check_array_seed, check_choice, check_network, check_shape
 from snf_tf.layers.context import checked_context, context_vector, network_context
 from snf_tf.layers.flow_layer import FlowLayer, sum_event
 from snf_tf.layers.options import deserialized, resolve
 from snf_tf.layers.transforms import TRANSFORMS, Transform
-from snf_tf.networks import MADE, dependences, in_cycles
+from snf_tf.networks import MADE, dependences, in_cycles, masked
 
 _DIRECTIONS = ("forward", "inverse")
 
@@ -70,18 +71,11 @@ class Autoregressive(FlowLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if network is not None and not isinstance(network, keras.layers.Layer):
-            raise ValueError(
-                f"network must be a Keras layer or model. Received: network={network!r}"
-            )
-        if direction not in _DIRECTIONS:
-            raise ValueError(
-                f'direction must be "forward" or "inverse". Received: direction={direction!r}'
-            )
         self.transform = resolve(transform, TRANSFORMS, "transform")
-        self.given_network = network
-        self.direction = direction
-        self.order, self.seed, self.widths = order, seed, tuple(widths)
+        self.given_network = check_network("network", network, optional=True)
+        self.direction = check_choice("direction", direction, _DIRECTIONS)
+        self.order = check_choice("order", order, masked.ORDERS)
+        self.seed, self.widths = check_array_seed(seed), check_shape("widths", widths)
         self.context_shape, self.context_classes = checked_context(context_shape, context_classes)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:

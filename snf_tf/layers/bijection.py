@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from snf_tf import ops
+from snf_tf._checks import check_flag
 
 
 class Step(NamedTuple):
@@ -85,6 +86,14 @@ class Bijection(keras.layers.Layer):
         """Returns the dtype to which Keras casts inputs: never a half precision."""
         return self.log_det_dtype
 
+    def __call__(self, *args: Any, training: bool | None = None, **kwargs: Any) -> Any:
+        """Calls the layer; see the class."""
+        if len(args) > 2:
+            check_flag("training", args[2])
+        elif training is not None:
+            kwargs["training"] = check_flag("training", training)
+        return super().__call__(*args, **kwargs)
+
     def inverse(
         self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True
     ) -> tf.Tensor:
@@ -101,7 +110,8 @@ class Bijection(keras.layers.Layer):
         Raises:
             ValueError: If the layer is not built, or z has the wrong shape.
         """
-        return self.call_inverse(self._checked_latents(z), context=context, exact=exact)
+        z, exact = self._checked_latents(z), check_flag("exact", exact)
+        return self.call_inverse(z, context=context, exact=exact)
 
     def call_inverse(
         self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from snf_tf import ops
+from snf_tf._checks import refuse
 from snf_tf.layers.flow_layer import FlowLayer, sum_event
 
 
@@ -44,7 +45,7 @@ class Bounded(FlowLayer):
 
     def __init__(self, low: Any = None, high: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.low, self.high = _bounds(low, -np.inf), _bounds(high, np.inf)
+        self.low, self.high = _bounds("low", low, -np.inf), _bounds("high", high, np.inf)
         try:
             valid = bool(np.all(self.low < self.high))
         except ValueError:
@@ -148,11 +149,23 @@ class Bounded(FlowLayer):
         return (low + a if sides[0] else high - a), tf.zeros_like(z)
 
 
-def _bounds(given: Any, missing: float) -> np.ndarray:
-    """Returns bounds as an array, with None as the missing bound."""
-    if isinstance(given, list | tuple):
-        return np.array([_bounds(part, missing) for part in given])
-    return np.array(missing if given is None else given, float)
+def _bounds(name: str, given: Any, missing: float) -> np.ndarray:
+    """Returns bounds as an array of float64, with None as the missing bound.
+
+    Raises:
+        ValueError: If they are no array of numbers and None, or hold NaN.
+    """
+    try:
+        array = np.asarray(given)
+        parts = [missing if bound is None else bound for bound in array.flat]
+        if array.dtype.kind not in "iufO" or any(isinstance(part, str | bool) for part in parts):
+            raise TypeError
+        bounds = np.array(parts, float).reshape(array.shape)
+    except (TypeError, ValueError):
+        bounds = np.array(np.nan)
+    if np.isnan(bounds).any():
+        refuse(name, given, "a number, or None, or an array of these")
+    return bounds
 
 
 def _next(bound: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -5,6 +5,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from snf_tf._checks import check_integer, check_shape
+
 
 def checked_context(
     shape: Sequence[int] | None, classes: int | None
@@ -15,15 +17,12 @@ def checked_context(
         ValueError: If both are given, or classes is no positive integer.
     """
     if classes is None:
-        return None if shape is None else tuple(shape), None
-    if (
-        shape is not None
-        or isinstance(classes, bool)
-        or not (isinstance(classes, int) and classes >= 1)
-    ):
+        return check_shape("context_shape", shape, optional=True, least=0), None
+    classes = check_integer("context_classes", classes, 1)
+    if shape is not None:
         raise ValueError(
-            "context_classes must be an integer of at least 1, and stands in the place of "
-            f"context_shape. Received: context_classes={classes!r}, context_shape={shape}"
+            "context_classes stands in the place of context_shape: one of them must be None. "
+            f"Received: context_classes={classes!r}, context_shape={shape}"
         )
     return (), classes
 

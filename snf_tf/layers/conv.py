@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from snf_tf import ops
+from snf_tf._checks import check_odd_sizes
 from snf_tf.layers.flow_layer import FlowLayer
-from snf_tf.layers.initializers import NoisyIdentity
+from snf_tf.layers.initial_kernels import require_regular, solve_conv2d
+from snf_tf.layers.initializers import NoisyIdentity, checked_initializer
 
 
 @keras.saving.register_keras_serializable("snf_tf")
@@ -52,7 +53,7 @@ class ExactConv2D(FlowLayer):
         # XLA has no LU kernel.
         self.supports_jit = False
         self.kernel_size = odd_size(kernel_size, "kernel_size")
-        self.kernel_initializer = keras.initializers.get(kernel_initializer) or NoisyIdentity()
+        self.kernel_initializer = checked_initializer(kernel_initializer, NoisyIdentity())
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Creates the weights for inputs of shape `(batch, H, W, C)`.
@@ -68,7 +69,12 @@ class ExactConv2D(FlowLayer):
             shape=(*self.kernel_size, channels, channels),
             initializer=self.kernel_initializer,
         )
+        self.require_kernel()
         self.bias = self.add_weight(name="bias", shape=(channels,), initializer="zeros")
+
+    def require_kernel(self) -> None:
+        """Raises a ValueError in build, if the initial kernel has no inverse."""
+        require_regular(self.kernel, self.kernel_initializer, solve_conv2d, self.event_shape)
 
     def affine(self, x: tf.Tensor) -> tf.Tensor:
         """Computes z, with convolutions in the dtype of x."""
@@ -104,12 +110,5 @@ def odd_size(size: int | tuple[int, int], name: str) -> tuple[int, int]:
     Raises:
         ValueError: If size is not one odd positive integer, or two.
     """
-    sizes = tuple(size) if isinstance(size, tuple | list) else (size, size)
-    if len(sizes) != 2 or not all(
-        isinstance(n, int | np.integer) and n > 0 and n % 2 == 1 for n in sizes
-    ):
-        raise ValueError(
-            f"{name} must be an odd positive integer, or two of them: otherwise the transpose is "
-            f"no convolution with the same zero padding. Received: {name}={size!r}"
-        )
-    return int(sizes[0]), int(sizes[1])
+    # Otherwise the transpose is no convolution with the same zero padding.
+    return check_odd_sizes(name, size)

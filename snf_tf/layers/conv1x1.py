@@ -9,6 +9,8 @@ import tensorflow as tf
 
 from snf_tf import ops
 from snf_tf.layers.flow_layer import FlowLayer
+from snf_tf.layers.initial_kernels import require_regular, solve_conv2d
+from snf_tf.layers.initializers import checked_initializer
 from snf_tf.layers.options import deserialized, resolve
 from snf_tf.layers.parameterizations import PLU, Householder, Parameterization, Plain
 
@@ -54,9 +56,8 @@ class InvertibleConv1x1(FlowLayer):
         super().__init__(**kwargs)
         self.parameterization = resolve(parameterization, _PARAMETERIZATIONS, "parameterization")
         self.supports_jit = not self.parameterization.needs_lu
-        self.kernel_initializer = (
-            keras.initializers.get(kernel_initializer) or keras.initializers.Orthogonal()
-        )
+        orthogonal = keras.initializers.Orthogonal()
+        self.kernel_initializer = checked_initializer(kernel_initializer, orthogonal)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         super().build(input_shape)
@@ -64,12 +65,8 @@ class InvertibleConv1x1(FlowLayer):
         channels = self.event_shape[2]
         shape = (1, 1, channels, channels)
         initial = np.array(self.kernel_initializer(shape, dtype=self.variable_dtype))
-        try:
-            values = self.parameterization.initial_weights(initial)
-        except ValueError as error:
-            raise ValueError(
-                f"{error} Received: kernel_initializer={self.kernel_initializer} of {self.name}"
-            ) from error
+        require_regular(initial, self.kernel_initializer, solve_conv2d, (1, 1, channels))
+        values = self.parameterization.initial_weights(initial)
         self._parameters = {
             name: self.add_weight(
                 name=name,

@@ -6,7 +6,10 @@ import keras
 import tensorflow as tf
 
 from snf_tf import ops
+from snf_tf._checks import check_number
 from snf_tf.layers.conv import ExactConv2D
+from snf_tf.layers.initial_kernels import require_finite
+from snf_tf.layers.initializers import checked_initializer
 
 # Steps of power iteration: few in training, where the kernel hardly changes between calls.
 _STEPS = 20
@@ -62,12 +65,11 @@ class ConvolutionExponential(ExactConv2D):
         **kwargs: Any,
     ) -> None:
         # NoisyIdentity minus the identity.
-        initializer = kernel_initializer or keras.initializers.VarianceScaling(1e-4, mode="fan_avg")
+        default = keras.initializers.VarianceScaling(1e-4, mode="fan_avg")
+        initializer = checked_initializer(kernel_initializer, default)
         super().__init__(kernel_size, kernel_initializer=initializer, **kwargs)
-        if not 0 < bound <= 10:
-            raise ValueError(f"bound must be positive, and 10 at most. Received: bound={bound}")
         self.supports_jit = True
-        self.bound = bound
+        self.bound = check_number("bound", bound, above=0, at_most=10)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         super().build(input_shape)
@@ -78,6 +80,10 @@ class ConvolutionExponential(ExactConv2D):
             trainable=False,
             aggregation="only_first_replica",
         )
+
+    def require_kernel(self) -> None:
+        # The exponential of any kernel is invertible.
+        require_finite(self.kernel, self.kernel_initializer)
 
     def call(
         self, x: tf.Tensor, context: tf.Tensor | None = None, training: bool = False

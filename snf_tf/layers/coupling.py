@@ -6,6 +6,7 @@ from typing import Any, Self
 import keras
 import tensorflow as tf
 
+from snf_tf._checks import check_integer, check_network
 from snf_tf.layers.context import checked_context, context_vector, network_context
 from snf_tf.layers.flow_layer import FlowLayer, sum_event
 from snf_tf.layers.masks import MASKS, Channels, Mask
@@ -58,16 +59,10 @@ class Coupling(FlowLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if conditioner is not None and not isinstance(conditioner, keras.layers.Layer):
-            raise ValueError(
-                f"conditioner must be a Keras layer or model. Received: conditioner={conditioner!r}"
-            )
-        if not (isinstance(width, int) and width >= 1):
-            raise ValueError(f"width must be an integer of at least 1. Received: width={width!r}")
         self.transform = resolve(transform, TRANSFORMS, "transform")
         self.mask = resolve(mask, MASKS, "mask")
-        self.given_conditioner = conditioner
-        self.width = width
+        self.given_conditioner = check_network("conditioner", conditioner, optional=True)
+        self.width = check_integer("width", width, 1)
         self.context_shape, self.context_classes = checked_context(context_shape, context_classes)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:

@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from snf_tf import ops
 from snf_tf.layers.flow_layer import FlowLayer
-from snf_tf.layers.initializers import NoisyIdentity
+from snf_tf.layers.initial_kernels import require_regular, solve_dense
+from snf_tf.layers.initializers import NoisyIdentity, checked_initializer
 
 
 @keras.saving.register_keras_serializable("snf_tf")
@@ -41,7 +42,7 @@ class ExactDense(FlowLayer):
         super().__init__(**kwargs)
         # XLA has no LU kernel.
         self.supports_jit = False
-        self.kernel_initializer = keras.initializers.get(kernel_initializer) or NoisyIdentity()
+        self.kernel_initializer = checked_initializer(kernel_initializer, NoisyIdentity())
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Creates the weights for inputs of shape `(batch, D)`.
@@ -59,6 +60,7 @@ class ExactDense(FlowLayer):
         self.kernel = self.add_weight(
             name="kernel", shape=(size, size), initializer=self.kernel_initializer
         )
+        require_regular(self.kernel, self.kernel_initializer, solve_dense, self.event_shape)
         self.bias = self.add_weight(name="bias", shape=(size,), initializer="zeros")
 
     def affine(self, x: tf.Tensor) -> tf.Tensor:

@@ -3,11 +3,14 @@
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from snf_tf import ops
+from snf_tf._checks import check_integer, refuse
 from snf_tf.layers.flow_layer import FlowLayer
-from snf_tf.layers.initializers import NoisyIdentity
+from snf_tf.layers.initial_kernels import require_finite, require_regular, solve_dense
+from snf_tf.layers.initializers import NoisyIdentity, checked_initializer
 
 
 @keras.saving.register_keras_serializable("snf_tf")
@@ -48,13 +51,10 @@ class EmergingConv2D(FlowLayer):
 
     def __init__(self, kernel_size: int = 3, kernel_initializer: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if not (isinstance(kernel_size, int) and kernel_size >= 3 and kernel_size % 2):
-            raise ValueError(
-                f"kernel_size must be an odd integer of at least 3. Received: "
-                f"kernel_size={kernel_size!r}"
-            )
-        self.kernel_size = kernel_size
-        self.kernel_initializer = keras.initializers.get(kernel_initializer) or NoisyIdentity()
+        self.kernel_size = check_integer("kernel_size", kernel_size, 3)
+        if kernel_size % 2 == 0:
+            refuse("kernel_size", kernel_size, "an odd integer of at least 3")
+        self.kernel_initializer = checked_initializer(kernel_initializer, NoisyIdentity())
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         super().build(input_shape)
@@ -73,6 +73,13 @@ class EmergingConv2D(FlowLayer):
 
         self.kernel = add("kernel", slice(None, reach + 1))
         self.reverse_kernel = add("reverse_kernel", slice(reach, None))
+        # Both kernels are triangular: the numbers on their diagonals decide.
+        first = require_finite(self.kernel, self.kernel_initializer)
+        second = require_finite(self.reverse_kernel, self.kernel_initializer)
+        if first is not None and second is not None:
+            own = np.diagonal(first[-1, -1]), np.diagonal(second[0, 0])
+            diagonal = np.diag(np.concatenate(own)).astype(self.variable_dtype)
+            require_regular(diagonal, self.kernel_initializer, solve_dense, (2 * channels,))
         self.bias = self.add_weight(name="bias", shape=(channels,), initializer="zeros")
 
     def call(

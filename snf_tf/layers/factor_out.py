@@ -7,6 +7,7 @@ from typing import Any, Self
 import keras
 import tensorflow as tf
 
+from snf_tf._checks import check_flag, check_instance
 from snf_tf.layers.bijection import Bijection, Step, follow
 from snf_tf.layers.context import checked_context, context_vector
 from snf_tf.layers.coupling import AffineCoupling
@@ -57,17 +58,14 @@ class FactorOut(FlowLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if not isinstance(inner, Bijection):
-            raise ValueError(
-                f"inner must be a Flow or a layer of snf_tf.layers. Received: inner={inner!r}"
-            )
+        check_instance("inner", inner, Bijection, "a Flow or a layer of snf_tf.layers")
         if not inner.is_bijection:
             random = ", ".join(leaf.name for leaf in inner.leaves() if not leaf.is_bijection)
             raise ValueError(
                 f"Random layers belong before FactorOut. Received: an inner flow with {random}"
             )
         self.inner = inner
-        self.conditional = conditional
+        self.conditional = check_flag("conditional", conditional)
         self._prior_shape, self._prior_classes = checked_context(context_shape, context_classes)
         if self._prior_shape is not None and not conditional:
             raise ValueError(

@@ -6,6 +6,7 @@ from typing import Any, Self
 import keras
 import tensorflow as tf
 
+from snf_tf._checks import refuse
 from snf_tf.layers.flow_layer import FlowLayer
 from snf_tf.layers.tf_variables import weights_in_use
 
@@ -44,10 +45,7 @@ class FromBijector(FlowLayer):
         self.supports_jit = False
         is_bijector = _is_bijector(bijector)
         if not is_bijector and not callable(bijector):
-            raise ValueError(
-                f"bijector must be a TFP bijector, or a function that makes one. Received: "
-                f"bijector={bijector!r}"
-            )
+            refuse("bijector", bijector, "a TFP bijector, or a function that makes one")
         self._given = bijector
         self.bijector: Any = bijector if is_bijector else None
 

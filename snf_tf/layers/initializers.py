@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from snf_tf._checks import check_named, check_number, check_seed
+
 
 @keras.saving.register_keras_serializable("snf_tf")
 class NoisyIdentity(keras.initializers.Initializer):
@@ -25,8 +27,8 @@ class NoisyIdentity(keras.initializers.Initializer):
     """
 
     def __init__(self, gain: float = 0.01, seed: int | None = None) -> None:
-        self.gain = gain
-        self.seed = seed
+        self.gain = check_number("gain", gain)
+        self.seed = check_seed(seed, optional=True)
 
     def __call__(self, shape: Any, dtype: Any = None) -> Any:
         identity = np.zeros(shape)
@@ -36,3 +38,13 @@ class NoisyIdentity(keras.initializers.Initializer):
 
     def get_config(self) -> dict[str, Any]:
         return {"gain": self.gain, "seed": self.seed}
+
+
+def checked_initializer(initializer: Any, default: Any = None) -> Any:
+    """Returns the argument kernel_initializer of a layer as an object, or the default for None.
+
+    Raises:
+        ValueError: If Keras knows no such initializer.
+    """
+    get = keras.initializers.get
+    return check_named("kernel_initializer", initializer, get, "initializer") or default

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from snf_tf import ops
+from snf_tf._checks import check_choice, check_integer
 from snf_tf.layers.options import Option, deserialized, resolve
 from snf_tf.layers.term_distributions import TERM_DISTRIBUTIONS, TermDistribution
 
@@ -99,12 +100,7 @@ class RussianRoulette(LogDetEstimator):
     def __init__(
         self, exact_terms: int = 2, distribution: str | TermDistribution = "geometric"
     ) -> None:
-        if isinstance(exact_terms, bool) or not isinstance(exact_terms, int) or exact_terms < 0:
-            raise ValueError(
-                "exact_terms must be an integer of at least 0. "
-                f"Received: exact_terms={exact_terms!r}"
-            )
-        self.exact_terms = exact_terms
+        self.exact_terms = exact_terms = check_integer("exact_terms", exact_terms, 0)
         self.distribution = resolve(distribution, TERM_DISTRIBUTIONS, "distribution")
         super().__init__(exact_terms=exact_terms, distribution=self.distribution)
 
@@ -145,11 +141,8 @@ class TruncatedSeries(LogDetEstimator):
     """
 
     def __init__(self, terms: int = 10, gradient: str = "neumann") -> None:
-        super().__init__(terms=_positive(terms, "terms"), gradient=gradient)
-        if gradient not in ("neumann", "series"):
-            raise ValueError(
-                f'gradient must be "neumann" or "series". Received: gradient={gradient!r}'
-            )
+        check_choice("gradient", gradient, ("neumann", "series"))
+        super().__init__(terms=check_integer("terms", terms, 1), gradient=gradient)
 
     def __call__(self, problem: LogDetProblem) -> tf.Tensor:
         function, x, probe = problem[:3]
@@ -181,7 +174,7 @@ class Krylov(LogDetEstimator):
     needs_contraction = False
 
     def __init__(self, products: int = 4) -> None:
-        super().__init__(products=_positive(products, "products"))
+        super().__init__(products=check_integer("products", products, 1))
 
     def __call__(self, problem: LogDetProblem) -> tf.Tensor:
         function, x, probe, _, _, terms, inverse = problem
@@ -245,9 +238,3 @@ LOG_DET_ESTIMATORS: Mapping[str, type] = {
     "brute_force": BruteForce,
     "not_trained": NotTrained,
 }
-
-
-def _positive(count: Any, name: str) -> int:
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise ValueError(f"{name} must be an integer of at least 1. Received: {name}={count!r}")
-    return count

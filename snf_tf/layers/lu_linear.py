@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from snf_tf import ops
 from snf_tf.layers.flow_layer import FlowLayer
-from snf_tf.layers.initializers import NoisyIdentity
+from snf_tf.layers.initial_kernels import require_regular, solve_dense
+from snf_tf.layers.initializers import NoisyIdentity, checked_initializer
 from snf_tf.layers.parameterizations import PLU
 
 
@@ -47,7 +48,7 @@ class LULinear(FlowLayer):
 
     def __init__(self, kernel_initializer: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.kernel_initializer = keras.initializers.get(kernel_initializer) or NoisyIdentity()
+        self.kernel_initializer = checked_initializer(kernel_initializer, NoisyIdentity())
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         super().build(input_shape)
@@ -58,12 +59,8 @@ class LULinear(FlowLayer):
             )
         size = self.event_shape[0]
         initial = np.array(self.kernel_initializer((size, size), dtype=self.variable_dtype))
-        try:
-            values = PLU().initial_weights(initial[None, None])
-        except ValueError as error:
-            raise ValueError(
-                f"{error} Received: kernel_initializer={self.kernel_initializer} of {self.name}"
-            ) from error
+        require_regular(initial, self.kernel_initializer, solve_dense, self.event_shape)
+        values = PLU().initial_weights(initial[None, None])
         values["bias"] = np.zeros(size)
         # As indices: a product with the matrix would cost as much as one with a factor.
         values["order"] = np.argmax(values.pop("permutation"), axis=0)

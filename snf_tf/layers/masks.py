@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from snf_tf._checks import check_array_seed, check_flag
 from snf_tf.layers.options import Option
 
 
@@ -23,7 +24,7 @@ class Mask(Option):
 
     def __init__(self, flip: bool = False, **options: Any) -> None:
         super().__init__(flip=flip, **options)
-        self.flip = flip
+        self.flip = check_flag("flip", flip)
 
     def shapes(self, event_shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Returns the shapes of the part that conditions, and of the part that is changed.
@@ -142,7 +143,7 @@ class RandomPermutation(_OneAxis):
 
     def __init__(self, seed: int = 0, flip: bool = False) -> None:
         super().__init__(flip=flip, seed=seed)
-        self.seed = check_seed(seed)
+        self.seed = check_array_seed(seed)
 
     def _order(self, size: int) -> np.ndarray | None:
         return random_permutation(size, self.seed)
@@ -227,13 +228,6 @@ MASKS: Mapping[str, type] = {
     "alternate": Alternate,
     "random_permutation": RandomPermutation,
 }
-
-
-def check_seed(seed: int) -> int:
-    """Returns a seed of `random_permutation`; raises a ValueError if it is none."""
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"seed must be an integer of at least 0. Received: seed={seed!r}")
-    return seed
 
 
 def random_permutation(size: int, seed: int) -> np.ndarray:

@@ -5,6 +5,8 @@ from typing import Any, Self
 
 import keras
 
+from snf_tf._checks import refuse
+
 
 class Option:
     """An object that configures a layer; it holds its constructor's arguments and nothing else.
@@ -61,8 +63,6 @@ def resolve(option: Any, names: Mapping[str, type], argument: str) -> Any:
         return names[option]()
     if not isinstance(option, tuple(names.values())):
         classes = ", ".join(dict.fromkeys(cls.__name__ for cls in names.values()))
-        raise ValueError(
-            f"{argument} must be one of {', '.join(map(repr, names))}, or an object of {classes}. "
-            f"Received: {argument}={option!r}"
-        )
+        allowed = f"one of {', '.join(map(repr, names))}, or an object of {classes}"
+        refuse(argument, option, allowed)
     return option

@@ -8,6 +8,7 @@ import scipy.linalg
 import tensorflow as tf
 
 from snf_tf import ops
+from snf_tf._checks import check_integer
 from snf_tf.layers.options import Option
 
 
@@ -134,12 +135,7 @@ class Householder(Parameterization):
     is_orthogonal = True
 
     def __init__(self, reflections: int | None = None) -> None:
-        if reflections is not None and not (isinstance(reflections, int) and reflections >= 1):
-            raise ValueError(
-                "reflections must be an integer of at least 1. "
-                f"Received: reflections={reflections!r}"
-            )
-        super().__init__(reflections=reflections)
+        super().__init__(reflections=check_integer("reflections", reflections, 1, optional=True))
 
     def initial_weights(self, kernel: np.ndarray) -> dict[str, np.ndarray]:
         channels = kernel.shape[-1]

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from snf_tf import ops
+from snf_tf._checks import check_integer, check_number, refuse
 from snf_tf.layers.flow_layer import FlowLayer, sum_event
 
 
@@ -48,9 +49,7 @@ class Dequantize(FlowLayer):
 
     def __init__(self, bins: int = 256, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if not (isinstance(bins, int) and bins > 0):
-            raise ValueError(f"bins must be a positive integer. Received: bins={bins}")
-        self.bins = bins
+        self.bins = check_integer("bins", bins, 1)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         super().build(input_shape)
@@ -126,9 +125,9 @@ class Scale(FlowLayer):
 
     def __init__(self, scale: float = 1 / 256, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if scale == 0 or not math.isfinite(scale):
-            raise ValueError(f"scale must be finite and not 0. Received: scale={scale}")
-        self.scale = scale
+        self.scale = check_number("scale", scale)
+        if scale == 0:
+            refuse("scale", scale, "a finite number, and not 0")
 
     def call(
         self, x: tf.Tensor, context: tf.Tensor | None = None, training: bool = False
@@ -174,9 +173,7 @@ class Logit(FlowLayer):
 
     def __init__(self, alpha: float = 1e-6, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if not 0 <= alpha < 0.5:
-            raise ValueError(f"alpha must lie in [0, 0.5). Received: alpha={alpha}")
-        self.alpha = alpha
+        self.alpha = check_number("alpha", alpha, at_least=0, below=0.5)
 
     def call(
         self, x: tf.Tensor, context: tf.Tensor | None = None, training: bool = False

@@ -1,6 +1,7 @@
 """Bijections that only move elements; their log-determinant is 0."""
 
 import math
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,8 +9,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from snf_tf._checks import check_array_seed, refuse
 from snf_tf.layers.flow_layer import FlowLayer
-from snf_tf.layers.masks import check_seed, random_permutation
+from snf_tf.layers.masks import random_permutation
 
 
 class _Reshape(FlowLayer):
@@ -117,14 +119,8 @@ class Permute(_Reshape):
         self, permutation: Sequence[int] | None = None, seed: int = 0, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        given = None if permutation is None else [int(index) for index in permutation]
-        if given is not None and sorted(given) != list(range(len(given))):
-            raise ValueError(
-                "permutation must hold the integers below its length, each once. "
-                f"Received: permutation={given}"
-            )
-        self.permutation = given
-        self.seed = check_seed(seed)
+        self.permutation = None if permutation is None else _integers(permutation)
+        self.seed = check_array_seed(seed)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         super().build(input_shape)
@@ -148,3 +144,11 @@ class Permute(_Reshape):
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"permutation": self.permutation, "seed": self.seed}
+
+
+def _integers(permutation: Any) -> list[int]:
+    array = np.asarray(permutation, object)
+    is_given = array.ndim == 1 and all(isinstance(index, numbers.Integral) for index in array)
+    if not is_given or sorted(array) != list(range(len(array))) or isinstance(array[0], bool):
+        refuse("permutation", permutation, "the integers below its length, each once, or None")
+    return [int(index) for index in array]

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from snf_tf import networks, ops
+from snf_tf._checks import check_choice, check_flag, check_network, check_number
 from snf_tf.layers.flow_layer import FlowLayer
 from snf_tf.layers.log_det_estimators import (
     LOG_DET_ESTIMATORS,
@@ -79,22 +80,13 @@ class ResidualBlock(FlowLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if not isinstance(network, keras.layers.Layer):
-            raise ValueError(f"network must be a Keras layer or model. Received: {network!r}")
-        if probe not in PROBES:
-            raise ValueError(f'probe must be "rademacher" or "normal". Received: probe={probe!r}')
-        if lipschitz_bound is not None and not (
-            isinstance(lipschitz_bound, int | float) and 0 < lipschitz_bound < 1
-        ):
-            raise ValueError(
-                f"lipschitz_bound must be in (0, 1). Received: lipschitz_bound={lipschitz_bound!r}"
-            )
-        self.network = network
+        self.network = check_network("network", network)
         self.log_det = resolve(log_det, LOG_DET_ESTIMATORS, "log_det")
-        self.probe = probe
-        self.monotone = monotone
-        self.lipschitz_bound = lipschitz_bound
-        self.backward_in_forward = backward_in_forward
+        self.probe = check_choice("probe", probe, PROBES)
+        self.monotone = check_flag("monotone", monotone)
+        bound = check_number("lipschitz_bound", lipschitz_bound, above=0, below=1, optional=True)
+        self.lipschitz_bound = bound
+        self.backward_in_forward = check_flag("backward_in_forward", backward_in_forward)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         super().build(input_shape)

@@ -42,9 +42,8 @@ class SplineActivation(FlowLayer):
 
     def __init__(self, bins: int = 5, bound: float = 10.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        RationalQuadratic(bins, bound)  # Checks both.
-        self.bins = bins
-        self.bound = bound
+        transform = RationalQuadratic(bins, bound)  # Checks both.
+        self.bins, self.bound = transform.bins, transform.bound
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         super().build(input_shape)

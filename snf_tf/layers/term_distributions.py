@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from scipy import special
 
+from snf_tf._checks import check_number
 from snf_tf.layers.options import Option
 
 
@@ -40,9 +41,7 @@ class Geometric(TermDistribution):
     """
 
     def __init__(self, p: float = 0.5) -> None:
-        super().__init__(p=p)
-        if isinstance(p, bool) or not isinstance(p, int | float) or not 0 < p < 1:
-            raise ValueError(f"p must be in (0, 1). Received: p={p!r}")
+        super().__init__(p=check_number("p", p, above=0, below=1))
 
     def survival(self, j: np.ndarray, lipschitz: float) -> np.ndarray:
         return (1.0 - self.options["p"]) ** (j - 1.0)
@@ -62,9 +61,7 @@ class Poisson(TermDistribution):
     """
 
     def __init__(self, rate: float = 2.0) -> None:
-        super().__init__(rate=rate)
-        if isinstance(rate, bool) or not isinstance(rate, int | float) or not rate > 0:
-            raise ValueError(f"rate must be positive. Received: rate={rate!r}")
+        super().__init__(rate=check_number("rate", rate, above=0))
 
     def survival(self, j: np.ndarray, lipschitz: float) -> np.ndarray:
         return special.gammainc(j, self.options["rate"])

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from snf_tf import ops
+from snf_tf._checks import check_instance
 from snf_tf.layers.bijection import Bijection, follow
 from snf_tf.layers.preprocessing import Dequantize
 
@@ -54,8 +55,7 @@ class VariationalDequantize(Dequantize):
 
     def __init__(self, flow: Bijection, bins: int = 256, **kwargs: Any) -> None:
         super().__init__(bins, **kwargs)
-        if not isinstance(flow, Bijection):
-            raise ValueError(f"flow must be a Flow or a layer of snf_tf.layers. Received: {flow!r}")
+        check_instance("flow", flow, Bijection, "a Flow or a layer of snf_tf.layers")
         if not flow.is_bijection or flow.log_det_kind != "exact":
             raise ValueError(
                 "The flow of the noise must be a bijection with exact log-determinants. "

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from snf_tf import bases
+from snf_tf._checks import check_choice, check_integer, check_shape
 
 CONDITIONS = (None, "label", "context")
 
@@ -21,11 +22,9 @@ def context_options(
     Raises:
         ValueError: If conditional_on is none of these, or a context has no shape.
     """
-    if conditional_on not in CONDITIONS:
-        raise ValueError(
-            f"conditional_on must be one of {', '.join(map(repr, CONDITIONS))}. "
-            f"Received: conditional_on={conditional_on!r}"
-        )
+    check_choice("conditional_on", conditional_on, CONDITIONS)
+    check_integer("classes", classes, 1)
+    context_shape = check_shape("context_shape", context_shape, optional=True)
     if (conditional_on == "context") != (context_shape is not None):
         raise ValueError(
             'conditional_on="context" needs context_shape, and nothing else takes it. '

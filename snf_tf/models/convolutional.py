@@ -5,6 +5,7 @@ from typing import Any
 import gin
 
 from snf_tf import layers
+from snf_tf._checks import check_flag, check_odd_sizes, check_shape, check_sizes
 from snf_tf.flow import Flow
 from snf_tf.models.mixing import CONVOLUTIONS, Maker, make_layers
 from snf_tf.models.preprocessing import image_preprocessing
@@ -55,10 +56,10 @@ def convolutional(
         >>> flow.latent_shape
         (64,)
     """
-    if blocks < 1 or depth < 1:
-        raise ValueError(
-            f"blocks and depth must be at least 1. Received: blocks={blocks}, depth={depth}"
-        )
+    event_shape = check_shape("event_shape", event_shape, ranks=(3,))
+    check_sizes(blocks=blocks, depth=depth)
+    check_flag("preprocess", preprocess)
+    check_odd_sizes("kernel_size", kernel_size)
     bijections = image_preprocessing() if preprocess else []
     for block in range(blocks):
         bijections += [layers.Squeeze()] if block else []

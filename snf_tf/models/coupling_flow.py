@@ -6,11 +6,12 @@ import gin
 import keras
 
 from snf_tf import layers
+from snf_tf._checks import check_seed, check_shape, check_sizes, refuse
 from snf_tf.flow import Flow
-from snf_tf.layers.transforms import Transform
+from snf_tf.layers.options import resolve
+from snf_tf.layers.transforms import TRANSFORMS, Transform
 from snf_tf.models.conditional import class_base, context_options
 from snf_tf.models.preprocessing import image_preprocessing, make_dequantize
-from snf_tf.networks.context import check_sizes
 
 
 @gin.configurable
@@ -67,7 +68,12 @@ def coupling_flow(
         TensorShape([2, 8, 8, 1])
     """
     check_sizes(levels=levels, couplings=couplings, width=width)
-    if len(event_shape) != 3 or event_shape[0] % 2 ** (levels - 1) or event_shape[1] % 2**levels:
+    if conditioner is not None and not callable(conditioner):
+        refuse("conditioner", conditioner, "a function that makes a network, such as a class")
+    coupling = resolve(coupling, TRANSFORMS, "coupling")
+    event_shape = check_shape("event_shape", event_shape, ranks=(3,))
+    seed = check_seed(seed)
+    if event_shape[0] % 2 ** (levels - 1) or event_shape[1] % 2**levels:
         raise ValueError(
             f"event_shape must be (height, width, channels). With {levels} levels the height must "
             f"be a multiple of {2 ** (levels - 1)}, the width of {2**levels}. "

@@ -8,8 +8,8 @@ import keras
 import tensorflow as tf
 
 from snf_tf import layers
+from snf_tf._checks import check_number, check_shape, check_sizes
 from snf_tf.flow import Flow
-from snf_tf.networks.context import check_sizes
 
 
 @keras.saving.register_keras_serializable("snf_tf")
@@ -84,11 +84,9 @@ def ffjord(
         >>> flow.log_prob(tf.zeros((3, 2))).shape
         TensorShape([3])
     """
-    check_sizes(blocks=blocks, **{f"widths[{i}]": width for i, width in enumerate(widths)})
-    if len(event_shape) != 1 or not tolerance > 0:
-        raise ValueError(
-            "event_shape must be (D,), and tolerance positive. "
-            f"Received: event_shape={event_shape}, tolerance={tolerance}"
-        )
+    check_sizes(blocks=blocks)
+    widths = check_shape("widths", widths)
+    tolerance = check_number("tolerance", tolerance, above=0)
+    event_shape = check_shape("event_shape", event_shape, ranks=(1,))
     make = MakeFFJORD(widths, tolerance)
     return Flow([layers.FromBijector(make) for _ in range(blocks)], event_shape, seed=seed)

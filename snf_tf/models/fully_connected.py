@@ -5,6 +5,7 @@ from typing import Any
 import gin
 
 from snf_tf import layers
+from snf_tf._checks import check_flag, check_integer, check_number, check_shape
 from snf_tf.flow import Flow
 from snf_tf.models.mixing import DENSE, Maker, make_layers
 from snf_tf.models.preprocessing import image_preprocessing
@@ -47,8 +48,10 @@ def fully_connected(
         >>> [layer.name.rsplit("_", 1)[0] for layer in flow.bijections][0]
         'flatten'
     """
-    if depth < 1:
-        raise ValueError(f"depth must be at least 1. Received: depth={depth}")
+    event_shape = check_shape("event_shape", event_shape)
+    check_integer("depth", depth, 1)
+    check_number("alpha", alpha, above=0)
+    check_flag("preprocess", preprocess)
     bijections = [*(image_preprocessing() if preprocess else []), layers.Flatten()]
     for index in range(depth):
         bijections += [layers.SmoothLeakyReLU(alpha)] if index else []

@@ -6,8 +6,11 @@ from typing import Any
 import gin
 
 from snf_tf import layers
+from snf_tf._checks import check_flag, check_integer, check_seed, check_shape, check_sizes
 from snf_tf.flow import Flow
+from snf_tf.layers.options import resolve
 from snf_tf.layers.transforms import LogScale
+from snf_tf.layers.transforms.affine import SCALES
 from snf_tf.models.conditional import class_base, context_options
 from snf_tf.models.mixing import GLOW, Maker, make_layers
 from snf_tf.models.preprocessing import image_preprocessing, make_dequantize
@@ -73,15 +76,12 @@ def glow(
         >>> flow.sample(2).shape
         TensorShape([2, 8, 8, 1])
     """
-    if not all(isinstance(count, int) and count >= 1 for count in (levels, steps)):
-        raise ValueError(
-            f"levels and steps must be integers of at least 1. Received: levels={levels}, "
-            f"steps={steps}"
-        )
-    if len(event_shape) != 3:
-        raise ValueError(
-            f"event_shape must be (height, width, channels). Received: event_shape={event_shape}"
-        )
+    levels, steps = check_sizes(levels=levels, steps=steps)
+    check_integer("coupling_width", coupling_width, 1)
+    check_flag("conditional", conditional)
+    check_flag("preprocess", preprocess)
+    event_shape = check_shape("event_shape", event_shape, ranks=(3,))
+    seed = check_seed(seed)
     height, width, channels = event_shape
     if height % 2**levels or width % 2**levels:
         raise ValueError(
@@ -89,6 +89,8 @@ def glow(
             f"multiples of {2**levels}. Received: event_shape={event_shape}"
         )
 
+    coupling_scale = resolve(coupling_scale, SCALES, "coupling_scale")
+    context_shape = check_shape("context_shape", context_shape, optional=True)
     if conditional_on == "context" and len(context_shape or ()) > 1:
         raise ValueError(
             "The levels have images of several sizes: a context must be a vector, (C,). "

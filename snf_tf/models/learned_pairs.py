@@ -7,6 +7,7 @@ import gin
 import keras
 
 from snf_tf import layers, networks
+from snf_tf._checks import check_flag, check_number, check_shape, check_sizes, refuse
 from snf_tf.flow import Flow
 from snf_tf.models.preprocessing import image_preprocessing
 
@@ -54,8 +55,13 @@ def learned_pairs(
         >>> flow.log_prob(tf.zeros((3, 2))).shape
         TensorShape([3])
     """
-    if isinstance(pairs, bool) or not isinstance(pairs, int) or pairs < 1:
-        raise ValueError(f"pairs must be an integer of at least 1. Received: pairs={pairs!r}")
+    event_shape = check_shape("event_shape", event_shape)
+    check_sizes(pairs=pairs, bins=bins)
+    check_flag("flatten", flatten)
+    check_flag("preprocess", preprocess)
+    check_number("alpha", alpha, at_least=0, below=0.5)
+    if not callable(network):
+        refuse("network", network, "a function that makes a network, such as a class")
     is_image = len(event_shape) == 3
     bijections = image_preprocessing(bins, alpha) if is_image and preprocess else []
     bijections += [layers.Flatten()] if is_image and flatten else []

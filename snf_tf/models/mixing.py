@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from snf_tf import layers
+from snf_tf._checks import refuse
 
 Maker = Callable[..., layers.FlowLayer | list[layers.FlowLayer]]
 
@@ -81,10 +82,8 @@ def make_layers(
     """
     make = names.get(maker) if isinstance(maker, str) else maker
     if not callable(make):
-        raise ValueError(
-            f"{argument} must be one of {', '.join(map(repr, names))}, or a function that makes a "
-            f"layer. Received: {argument}={maker!r}"
-        )
+        known = ", ".join(map(repr, names))
+        refuse(argument, maker, f"one of {known}, or a function that makes a layer")
     given = {name: value for name, value in options.items() if value is not None}
     try:
         made = make(**given)

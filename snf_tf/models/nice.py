@@ -6,8 +6,8 @@ import gin
 import keras
 
 from snf_tf import bases, layers
+from snf_tf._checks import check_shape, check_sizes
 from snf_tf.flow import Flow
-from snf_tf.networks.context import check_sizes
 
 
 @gin.configurable
@@ -43,11 +43,7 @@ def nice(
         TensorShape([2])
     """
     check_sizes(couplings=couplings, width=width, hidden_layers=hidden_layers)
-    if len(event_shape) not in (1, 3):
-        raise ValueError(
-            "event_shape must be (height, width, channels) or (D,). "
-            f"Received: event_shape={event_shape}"
-        )
+    event_shape = check_shape("event_shape", event_shape, ranks=(1, 3))
     is_image = len(event_shape) == 3
     first = [layers.Dequantize(), layers.Scale(1 / 256), layers.Flatten()] if is_image else []
     bijections = []

@@ -3,7 +3,10 @@
 import gin
 
 from snf_tf import layers
+from snf_tf._checks import check_choice, check_shape, check_sizes
 from snf_tf.flow import Flow
+
+PREPROCESSING = ("logit", "standardize")
 
 
 def image_preprocessing(
@@ -31,11 +34,7 @@ def image_preprocessing(
         "logit": lambda: layers.Logit(alpha),
         "standardize": lambda: layers.ActNorm(trainable=False),
     }
-    if kind not in makers:
-        raise ValueError(
-            f"preprocessing must be one of {', '.join(map(repr, makers))}. "
-            f"Received: preprocessing={kind!r}"
-        )
+    check_choice("preprocessing", kind, PREPROCESSING)
     return [dequantize or layers.Dequantize(bins), layers.Scale(1 / bins), makers[kind]()]
 
 
@@ -50,10 +49,7 @@ def make_dequantize(kind: str, event_shape: tuple[int, ...]) -> layers.Dequantiz
     Raises:
         ValueError: If kind is neither.
     """
-    if kind not in ("uniform", "variational"):
-        raise ValueError(
-            f'dequantization must be "uniform" or "variational". Received: dequantization={kind!r}'
-        )
+    check_choice("dequantization", kind, ("uniform", "variational"))
     return layers.Dequantize() if kind == "uniform" else variational_dequantize(event_shape)
 
 
@@ -71,6 +67,8 @@ def variational_dequantize(
         couplings: Number of couplings.
         width: Hidden channels of their networks.
     """
+    event_shape = check_shape("event_shape", event_shape, ranks=(3,))
+    check_sizes(couplings=couplings, width=width)
     noise = [
         layers.Coupling(
             "affine",

@@ -6,9 +6,18 @@ from typing import Any
 import gin
 
 from snf_tf import layers, networks
+from snf_tf._checks import (
+    check_choice,
+    check_flag,
+    check_integer,
+    check_number,
+    check_shape,
+    check_sizes,
+)
 from snf_tf.flow import Flow, HybridFlow
+from snf_tf.flow.hybrid import checked_likelihood_weight
 from snf_tf.layers.log_det_estimators import LogDetEstimator
-from snf_tf.models.preprocessing import image_preprocessing
+from snf_tf.models.preprocessing import PREPROCESSING, image_preprocessing
 
 _BLOCKS = ("residual", "coupling", "coupling_1x1")
 
@@ -97,13 +106,20 @@ def residual_flow(
         >>> flow.log_prob(tf.zeros((3, 2))).shape
         TensorShape([3])
     """
-    if block not in _BLOCKS:
-        raise ValueError(
-            f"block must be one of {', '.join(map(repr, _BLOCKS))}. Received: block={block!r}"
-        )
-    for name, count in (("blocks", blocks), ("scales", scales)):
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise ValueError(f"{name} must be an integer of at least 1. Received: {name}={count!r}")
+    event_shape = check_shape("event_shape", event_shape, ranks=(1, 3))
+    blocks, scales = check_sizes(blocks=blocks, scales=scales)
+    check_sizes(dense_width=dense_width, head_width=head_width, bins=bins)
+    check_integer("dense_blocks", dense_blocks, 0)
+    check_integer("dense_net_depth", dense_net_depth, 1, optional=True)
+    check_integer("classes", classes, 2, optional=True)
+    check_choice("block", block, _BLOCKS)
+    check_choice("preprocessing", preprocessing, PREPROCESSING)
+    check_number("alpha", alpha, at_least=0, below=0.5)
+    checked_likelihood_weight(likelihood_weight)
+    flags = {"squeeze_first": squeeze_first, "factor_out": factor_out, "preprocess": preprocess}
+    for name, flag in flags.items():
+        check_flag(name, flag)
+    widths = check_shape("widths", widths)
     if classes is not None and dense_blocks:
         raise ValueError(
             f"A hybrid model has no dense blocks. Received: classes={classes}, "
@@ -168,11 +184,6 @@ def residual_flow(
 
 
 def _check_shape(event_shape, scales, squeeze_first):
-    if len(event_shape) not in (1, 3):
-        raise ValueError(
-            "event_shape must be (height, width, channels) or (D,). "
-            f"Received: event_shape={event_shape}"
-        )
     if len(event_shape) == 1 and squeeze_first:
         raise ValueError("Vectors cannot be squeezed. Received: squeeze_first=True")
     halvings = scales - 1 + bool(squeeze_first)

@@ -7,10 +7,10 @@ from typing import Any
 import gin
 
 from snf_tf import layers, networks
+from snf_tf._checks import check_array_seed, check_choice, check_shape, check_sizes, refuse
 from snf_tf.flow import Flow
 from snf_tf.models.conditional import class_base, context_options
 from snf_tf.models.mixing import Maker, make_layers
-from snf_tf.networks.context import check_sizes
 
 _MIXING: Mapping[str, Maker] = {
     "lu": layers.LULinear,
@@ -93,21 +93,18 @@ def tabular(
         >>> flow.sample(3).shape
         TensorShape([3, 4])
     """
-    if coupling not in _COUPLINGS:
-        raise ValueError(
-            f"coupling must be one of {', '.join(map(repr, _COUPLINGS))}. "
-            f"Received: coupling={coupling!r}"
-        )
+    check_choice("coupling", coupling, _COUPLINGS)
     check_sizes(blocks=blocks, width=width, residual_blocks=residual_blocks)
-    if len(event_shape) != 1 or event_shape[0] < 2:
-        raise ValueError(
-            f"event_shape must be (D,) with D at least 2. Received: event_shape={event_shape}"
-        )
+    seed = check_array_seed(seed)
+    event_shape = check_shape("event_shape", event_shape, ranks=(1,))
+    if event_shape[0] < 2:
+        refuse("event_shape", event_shape, "(D,) with D at least 2")
     if conditional_on is None and context_shape is not None:
         conditional_on = "context"
     context = context_options(conditional_on, classes, context_shape)
     name, is_autoregressive = _COUPLINGS[coupling]
     transform = {
+        # Also where another is taken: it checks bins and bound.
         "rational_quadratic": layers.RationalQuadratic(bins, bound),
         "affine": layers.Affine("tanh"),
         "additive": layers.Additive(),

@@ -5,6 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from snf_tf._checks import check_sizes
+
 
 @keras.saving.register_keras_serializable("snf_tf")
 class AttentionNetwork(keras.layers.Layer):
@@ -36,10 +38,8 @@ class AttentionNetwork(keras.layers.Layer):
         self, patch_size: int = 2, width: int = 64, heads: int = 4, blocks: int = 1, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.sizes = {"patch_size": patch_size, "width": width, "heads": heads, "blocks": blocks}
-        for name, size in self.sizes.items():
-            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-                raise ValueError(f"{name} must be a positive integer. Received: {name}={size!r}")
+        sizes = {"patch_size": patch_size, "width": width, "heads": heads, "blocks": blocks}
+        self.sizes = dict(zip(sizes, check_sizes(**sizes), strict=True))
         if width % heads:
             raise ValueError(
                 f"width must be a multiple of heads. Received: width={width}, heads={heads}"

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from snf_tf._checks import check_integer
 from snf_tf.networks.context import JoinContext
 
 
@@ -83,7 +84,7 @@ class ZeroConv2D(keras.layers.Layer):
 
     def __init__(self, filters: int, **kwargs):
         super().__init__(**kwargs)
-        self.filters = filters
+        self.filters = filters = check_integer("filters", filters, 1)
         self.convolution = keras.layers.Conv2D(
             filters,
             3,

@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from snf_tf._checks import check_integer
+
 
 @keras.saving.register_keras_serializable("snf_tf")
 class JoinContext(keras.layers.Layer):
@@ -101,9 +103,7 @@ class Conditioner(keras.layers.Layer):
 
     def __init__(self, outputs: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if outputs is not None:
-            check_sizes(outputs=outputs)
-        self.outputs = outputs
+        self.outputs = check_integer("outputs", outputs, 1, optional=True)
         self.join = JoinContext(dtype=self.dtype_policy)
 
     def build_network(self, input_shape: tuple[int | None, ...]) -> None:
@@ -125,10 +125,3 @@ class Conditioner(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"outputs": self.outputs}
-
-
-def check_sizes(**sizes: int) -> None:
-    """Raises a ValueError, unless all arguments are positive integers."""
-    for name, value in sizes.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} must be an integer of at least 1. Received: {name}={value!r}")

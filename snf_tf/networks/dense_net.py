@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from snf_tf._checks import check_number, check_sizes
 from snf_tf.networks.lipschitz import LipschitzLayer
 from snf_tf.networks.lipschitz_activations import CLipSwish
 from snf_tf.networks.spectral import SpectralConv2D, SpectralDense
@@ -44,12 +45,8 @@ class LipschitzDenseNet(LipschitzLayer):
         self, depth: int = 3, growth: int = 16, coeff: float = 0.98, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        for name, value in (("depth", depth), ("growth", growth)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name} must be an integer of at least 1. Received: {value!r}")
-        self.depth, self.growth, self.coeff = depth, growth, coeff
-        # Checks coeff before anything is built.
-        SpectralDense(1, coeff=coeff)
+        self.depth, self.growth = check_sizes(depth=depth, growth=growth)
+        self.coeff = check_number("coeff", coeff, above=0, below=1)
 
     def build(self, input_shape: tuple[Any, ...]) -> None:
         options = {"coeff": self.coeff, "dtype": self.dtype_policy}

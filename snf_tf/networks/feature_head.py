@@ -6,6 +6,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from snf_tf._checks import check_integer, check_number
+
 
 @keras.saving.register_keras_serializable("snf_tf")
 class FeatureHead(keras.layers.Layer):
@@ -35,10 +37,8 @@ class FeatureHead(keras.layers.Layer):
 
     def __init__(self, width: int = 256, variance_floor: float = 0.2, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if isinstance(width, bool) or not isinstance(width, int) or width < 1:
-            raise ValueError(f"width must be an integer of at least 1. Received: width={width!r}")
-        self.width = width
-        self.variance_floor = variance_floor
+        self.width = check_integer("width", width, 1)
+        self.variance_floor = check_number("variance_floor", variance_floor, at_least=0)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         # No bias of its own: that of the normalization is enough.

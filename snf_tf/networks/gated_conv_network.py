@@ -5,7 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from snf_tf.networks.context import Conditioner, check_sizes
+from snf_tf._checks import check_integer, check_sizes
+from snf_tf.networks.context import Conditioner
 
 
 @keras.saving.register_keras_serializable("snf_tf")
@@ -42,13 +43,13 @@ class GatedConvNetwork(Conditioner):
         **kwargs: Any,
     ) -> None:
         super().__init__(outputs, **kwargs)
-        check_sizes(width=width, blocks=blocks)
-        if not isinstance(heads, int) or heads < 0 or (heads and width % heads):
+        self.width, self.blocks = check_sizes(width=width, blocks=blocks)
+        self.heads = check_integer("heads", heads, 0)
+        if self.heads and self.width % self.heads:
             raise ValueError(
                 "heads must be 0, or an integer that divides width. "
                 f"Received: heads={heads!r}, width={width}"
             )
-        self.width, self.blocks, self.heads = width, blocks, heads
 
     def build_network(self, input_shape: tuple[int | None, ...]) -> None:
         if len(input_shape) != 4:

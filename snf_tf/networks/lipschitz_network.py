@@ -6,11 +6,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from snf_tf._checks import check_choice, check_flag, check_number
 from snf_tf.networks.lipschitz import LipschitzLayer, lipschitz_bound, lipschitz_parts
 from snf_tf.networks.lipschitz_activations import CLipSwish, LipSwish
-from snf_tf.networks.norm_order import NormOrder
+from snf_tf.networks.norm_order import NormOrder, checked_order
 from snf_tf.networks.spectral import SpectralConv2D, SpectralDense
 from snf_tf.networks.spectral_layer import SpectralLayer
+from snf_tf.networks.widths import checked_widths
 
 _ACTIVATIONS: Mapping[str, Any] = {
     "lipswish": LipSwish,
@@ -63,24 +65,15 @@ class LipschitzNetwork(LipschitzLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if activation not in _ACTIVATIONS:
-            raise ValueError(
-                f"activation must be one of {', '.join(map(repr, _ACTIVATIONS))}. "
-                f"Received: activation={activation!r}"
-            )
-        if kernel_sizes is not None and len(kernel_sizes) != len(widths) + 1:
-            raise ValueError(
-                "kernel_sizes must have one size more than there are widths. "
-                f"Received: widths={widths}, kernel_sizes={kernel_sizes}"
-            )
-        self.widths, self.kernel_sizes = tuple(widths), kernel_sizes and tuple(kernel_sizes)
-        self.activation, self.leading_activation = activation, leading_activation
-        self.coeff, self.norm, self.method = coeff, norm, method
-        # Checks the options before anything is built.
-        for width in self.widths:
-            SpectralDense(width)
-        order = 2.0 if norm == "learned" else norm
-        SpectralDense(1, coeff, order, order, method)
+        self.activation = check_choice("activation", activation, _ACTIVATIONS)
+        self.leading_activation = check_flag("leading_activation", leading_activation)
+        self.widths, self.kernel_sizes = checked_widths(widths, kernel_sizes, odd=True)
+        self.coeff = check_number("coeff", coeff, above=0, below=1)
+        self.norm, self.method = norm, method
+        if not (isinstance(norm, str) and norm == "learned"):
+            checked_order(norm, "norm", '"learned", ')
+        # Checks the method before anything is built.
+        SpectralDense(1, method=method)
 
     def build(self, input_shape: tuple[Any, ...]) -> None:
         count = len(self.widths) + 1

@@ -7,7 +7,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-_ORDERS = ("natural", "reversed", "random")
+from snf_tf._checks import (
+    check_array_seed,
+    check_choice,
+    check_flag,
+    check_integer,
+    check_named,
+    check_shape,
+    refuse,
+)
+
+ORDERS = ("natural", "reversed", "random")
 
 
 @keras.saving.register_keras_serializable("snf_tf")
@@ -35,12 +45,10 @@ class MaskedDense(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.mask = np.asarray(mask, bool)
-        if self.mask.ndim != 2:
-            raise ValueError(
-                f"mask must have the shape (inputs, units). Received: shape {self.mask.shape}"
-            )
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.mask = _checked_mask(mask)
+        get = keras.initializers.get
+        named = check_named("kernel_initializer", kernel_initializer, get, "initializer")
+        self.kernel_initializer = named
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         inputs, units = self.mask.shape
@@ -113,23 +121,15 @@ class MADE(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        counts = widths if outputs is None else (outputs, *widths)
-        if not widths or not all(isinstance(count, int) and count >= 1 for count in counts):
-            raise ValueError(
-                "outputs and widths must be integers of at least 1, and there must be a width. "
-                f"Received: outputs={outputs!r}, widths={widths!r}"
-            )
-        if order not in _ORDERS:
-            raise ValueError(
-                f"order must be one of {', '.join(map(repr, _ORDERS))}. Received: order={order!r}"
-            )
-        if residual and len(set(widths)) > 1:
-            raise ValueError(
-                f"Residual layers must have one width. Received: widths={tuple(widths)}"
-            )
-        self.outputs, self.widths = outputs, tuple(widths)
-        self.order, self.seed = order, seed
-        self.residual, self.activation = residual, activation
+        self.outputs = check_integer("outputs", outputs, 1, optional=True)
+        self.widths = check_shape("widths", widths)
+        self.order = check_choice("order", order, ORDERS)
+        self.seed = check_array_seed(seed)
+        self.residual = check_flag("residual", residual)
+        self.activation = activation
+        check_named("activation", activation, keras.activations.get, "activation")
+        if residual and len(set(self.widths)) > 1:
+            raise ValueError(f"Residual layers must have one width. Received: widths={self.widths}")
 
     def build(self, input_shape: Any) -> None:
         x_shape, context_shape = _shapes(input_shape)
@@ -206,3 +206,10 @@ def _shapes(input_shape: Any) -> tuple[tuple, tuple | None]:
         x_shape, context_shape = input_shape
         return tuple(x_shape), tuple(context_shape)
     return tuple(input_shape), None
+
+
+def _checked_mask(mask: Any) -> np.ndarray:
+    array = np.asarray(mask)
+    if array.ndim != 2 or array.dtype.kind not in "biuf" or not np.isin(array, (0, 1)).all():
+        refuse("mask", mask, "an array of True and False of shape (inputs, units)")
+    return array.astype(bool)

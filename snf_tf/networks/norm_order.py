@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from snf_tf import ops
+from snf_tf._checks import check_number
 
 
 @keras.saving.register_keras_serializable("snf_tf")
@@ -36,22 +37,23 @@ def order_value(order: float | NormOrder) -> float | tf.Tensor:
     return tf.stop_gradient(order.value()) if isinstance(order, NormOrder) else order
 
 
-def checked_order(order, argument: str) -> float | NormOrder:
+def checked_order(order, argument: str, otherwise: str = "") -> float | NormOrder:
     """Returns the order of a norm: a number of at least 1, "inf", or a `NormOrder`.
+
+    Args:
+        order: What was given.
+        argument: Its name.
+        otherwise: What else may be given, for the message; the caller allows it.
 
     Raises:
         ValueError: If the order is none of these.
     """
     if isinstance(order, NormOrder):
         return order
-    if order == "inf":
+    if isinstance(order, str | float) and order in ("inf", float("inf")):
         return float("inf")
-    if isinstance(order, bool) or not isinstance(order, int | float) or not order >= 1:
-        raise ValueError(
-            f'{argument} must be a number of at least 1, "inf" or a NormOrder. '
-            f"Received: {argument}={order!r}"
-        )
-    return float(order)
+    allowed = f', {otherwise}"inf" or a NormOrder'
+    return float(check_number(argument, order, at_least=1, otherwise=allowed))
 
 
 def norm_gradient(u: tf.Tensor, v: tf.Tensor, codomain, domain) -> tf.Tensor | None:

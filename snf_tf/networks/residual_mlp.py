@@ -5,7 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from snf_tf.networks.context import Conditioner, check_sizes
+from snf_tf._checks import check_named, check_sizes
+from snf_tf.networks.context import Conditioner
 from snf_tf.networks.residual_network import ResidualNetwork
 
 
@@ -41,8 +42,9 @@ class ResidualMLP(Conditioner):
         **kwargs: Any,
     ) -> None:
         super().__init__(outputs, **kwargs)
-        check_sizes(width=width, blocks=blocks)
-        self.width, self.blocks, self.activation = width, blocks, activation
+        self.width, self.blocks = check_sizes(width=width, blocks=blocks)
+        self.activation = activation
+        check_named("activation", activation, keras.activations.get, "activation")
 
     def build_network(self, input_shape: tuple[int | None, ...]) -> None:
         options = {"dtype": self.dtype_policy}

@@ -6,7 +6,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from snf_tf._checks import check_integer, check_named
 from snf_tf.networks.context import JoinContext
+from snf_tf.networks.widths import checked_widths
 
 
 @keras.saving.register_keras_serializable("snf_tf")
@@ -43,16 +45,10 @@ class ResidualNetwork(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if kernel_sizes is not None and len(kernel_sizes) != len(widths) + 1:
-            raise ValueError(
-                "kernel_sizes must have one size more than there are widths. "
-                f"Received: widths={widths}, kernel_sizes={kernel_sizes}"
-            )
-        if not (isinstance(blocks, int) and blocks >= 1):
-            raise ValueError(f"blocks must be an integer of at least 1. Received: blocks={blocks}")
-        self.widths, self.blocks = tuple(widths), blocks
-        self.kernel_sizes = kernel_sizes and tuple(kernel_sizes)
+        self.widths, self.kernel_sizes = checked_widths(widths, kernel_sizes)
+        self.blocks = check_integer("blocks", blocks, 1)
         self.activation = activation
+        check_named("activation", activation, keras.activations.get, "activation")
 
     def build(self, input_shape: tuple[Any, ...]) -> None:
         self.join = JoinContext(dtype=self.dtype_policy)

@@ -5,6 +5,8 @@ from typing import Any, Self
 import keras
 import tensorflow as tf
 
+from snf_tf._checks import check_network
+
 
 @keras.saving.register_keras_serializable("snf_tf")
 class Shortcut(keras.layers.Layer):
@@ -25,9 +27,7 @@ class Shortcut(keras.layers.Layer):
 
     def __init__(self, network: keras.layers.Layer, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if not isinstance(network, keras.layers.Layer):
-            raise ValueError(f"network must be a Keras layer or model. Received: {network!r}")
-        self.network = network
+        self.network = check_network("network", network)
 
     def build(self, input_shape: tuple[Any, ...]) -> None:
         if not self.network.built:

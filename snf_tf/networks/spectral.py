@@ -9,6 +9,7 @@ import scipy.sparse.linalg
 import tensorflow as tf
 
 from snf_tf import ops
+from snf_tf._checks import check_integer, check_odd_sizes
 from snf_tf.networks.norm_order import NormOrder, order_value
 from snf_tf.networks.spectral_layer import SpectralLayer
 
@@ -63,9 +64,7 @@ class SpectralDense(SpectralLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(coeff, domain, codomain, method, use_bias, kernel_initializer, **kwargs)
-        if not isinstance(units, int) or isinstance(units, bool) or units < 1:
-            raise ValueError(f"units must be an integer of at least 1. Received: units={units!r}")
-        self.units = units
+        self.units = check_integer("units", units, 1)
 
     def build(self, input_shape: tuple[Any, ...]) -> None:
         inputs = input_shape[-1]
@@ -162,17 +161,8 @@ class SpectralConv2D(SpectralLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(coeff, domain, codomain, method, use_bias, kernel_initializer, **kwargs)
-        if not isinstance(filters, int) or isinstance(filters, bool) or filters < 1:
-            raise ValueError(
-                f"filters must be an integer of at least 1. Received: filters={filters!r}"
-            )
-        sizes = (kernel_size,) * 2 if isinstance(kernel_size, int) else tuple(kernel_size)
-        if len(sizes) != 2 or not all(isinstance(k, int) and k >= 1 and k % 2 for k in sizes):
-            raise ValueError(
-                f"kernel_size must be odd, an integer or two. Received: kernel_size={kernel_size!r}"
-            )
-        self.filters = filters
-        self.kernel_size = sizes
+        self.filters = check_integer("filters", filters, 1)
+        self.kernel_size = check_odd_sizes("kernel_size", kernel_size)
 
     def build(self, input_shape: tuple[Any, ...]) -> None:
         if len(input_shape) != 4 or None in input_shape[1:]:

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from snf_tf import ops
+from snf_tf._checks import check_choice, check_flag, check_integer, check_named, check_number
 from snf_tf.networks.lipschitz import LipschitzLayer
 from snf_tf.networks.norm_order import NormOrder, checked_order, norm_gradient, order_value
 
@@ -37,11 +38,8 @@ class SpectralLayer(LipschitzLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if isinstance(coeff, bool) or not isinstance(coeff, int | float) or not 0 < coeff < 1:
-            raise ValueError(f"coeff must be in (0, 1). Received: coeff={coeff!r}")
-        if method not in ("power", "aol"):
-            raise ValueError(f'method must be "power" or "aol". Received: method={method!r}')
-        self.coeff = float(coeff)
+        self.coeff = float(check_number("coeff", coeff, above=0, below=1))
+        check_choice("method", method, ("power", "aol"))
         self.domain = checked_order(domain, "domain")
         self.codomain = checked_order(codomain, "codomain")
         if method == "aol" and not self.domain == self.codomain == 2.0:
@@ -50,8 +48,10 @@ class SpectralLayer(LipschitzLayer):
                 f"Received: domain={domain}, codomain={codomain}"
             )
         self.method = method
-        self.use_bias = use_bias
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.use_bias = check_flag("use_bias", use_bias)
+        get = keras.initializers.get
+        named = check_named("kernel_initializer", kernel_initializer, get, "initializer")
+        self.kernel_initializer = named
 
     def _build_norm(self, kernel_shape, inputs, outputs):
         """Adds kernel and bias, and u and v for norms between inputs and outputs numbers."""
@@ -147,14 +147,11 @@ class SpectralLayer(LipschitzLayer):
         Args:
             iterations: Number of steps. None: until the norm changes by less than 1e-3, up to 20.
         """
+        check_integer("iterations", iterations, 1, optional=True)
         if iterations is None:
             self._improve(_TRAINING_TOLERANCE, _TRAINING_STEPS)
-        elif isinstance(iterations, int) and iterations >= 1:
-            self._improve(0.0, iterations)
         else:
-            raise ValueError(
-                f"iterations must be an integer of at least 1. Received: iterations={iterations!r}"
-            )
+            self._improve(0.0, iterations)
 
     def _improve(self, tolerance, steps):
         kernel = tf.stop_gradient(tf.convert_to_tensor(self.kernel))

@@ -10,6 +10,7 @@ then is NaN.
 import numpy as np
 import tensorflow as tf
 
+from snf_tf._checks import check_image_shape
 from snf_tf.ops.block_tridiagonal import factor
 from snf_tf.ops.conv import conv2d, conv2d_kernel_gradient, conv2d_matrix, flip
 from snf_tf.ops.conv_blocks import log_det_and_solution
@@ -33,6 +34,7 @@ def conv2d_log_det(kernel: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.T
     Raises:
         tf.errors.InvalidArgumentError: When the gradient of a singular kernel is computed.
     """
+    image_shape = check_image_shape("image_shape", image_shape)
     height, width, channels = image_shape
     image_shape = (height, width, channels)
 

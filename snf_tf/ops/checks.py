@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from snf_tf._checks import check_integer
 from snf_tf.ops.custom_gradient import custom_gradient
 
 
@@ -29,6 +30,7 @@ def require_labels(labels: tf.Tensor, classes: int) -> tf.Tensor:
     Raises:
         ValueError: If they are not; in a graph values are checked when it runs, see `require`.
     """
+    check_integer("classes", classes, 1)
     if not labels.dtype.is_integer or labels.shape.rank != 1:
         raise ValueError(
             "The context of this flow is labels, integers of shape (batch,). "

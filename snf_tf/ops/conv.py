@@ -9,6 +9,7 @@ computed in the weights' dtype: sums of scaled float16 cotangents would overflow
 import numpy as np
 import tensorflow as tf
 
+from snf_tf._checks import check_image_shape
 from snf_tf.ops.custom_gradient import custom_gradient
 
 
@@ -53,6 +54,7 @@ def resize_kernel(kernel: tf.Tensor, kernel_size: tuple[int, int]) -> tf.Tensor:
     """Crops an HWIO kernel to its centre, or pads it with zeros around, to an odd size: P of SNF
     Eqs. 28-30, for each axis.
     """
+    kernel_size = check_image_shape("kernel_size", kernel_size, 2)
     for axis, size in enumerate(kernel_size):
         change = (size - kernel.shape[axis]) // 2
         if change < 0:
@@ -72,6 +74,8 @@ def multiplicity(kernel_size: tuple[int, int], image_size: tuple[int, int]) -> n
     Returns:
         An array of shape `kernel_size + (1, 1)`; 0 for taps that never touch the image.
     """
+    kernel_size = check_image_shape("kernel_size", kernel_size, 2)
+    image_size = check_image_shape("image_size", image_size, 2)
     rows, columns = (
         np.maximum(n - np.abs(np.arange(k) - k // 2), 0)
         for k, n in zip(kernel_size, image_size, strict=True)
@@ -171,6 +175,7 @@ def conv2d_matrix(kernel: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.Te
         `(HWC, HWC)`, in the kernel's dtype. It costs O((HWC)^2) memory; log|det| and solves
         O((HWC)^3).
     """
+    image_shape = check_image_shape("image_shape", image_shape)
     height, width, channels = image_shape
     # Taps of all offsets that occur; those of input pixel p in output pixel i are at p - i.
     taps = resize_kernel(kernel, (2 * height - 1, 2 * width - 1))
@@ -185,6 +190,7 @@ def conv2d_log_det_dense(kernel: tf.Tensor, image_shape: tuple[int, int, int]) -
     """Computes log|det| of a convolution on `(H, W, C)` images, exactly, by LU of the dense matrix.
     A scalar.
     """
+    image_shape = check_image_shape("image_shape", image_shape)
     return tf.linalg.slogdet(conv2d_matrix(kernel, image_shape))[1]
 
 

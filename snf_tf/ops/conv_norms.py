@@ -5,6 +5,7 @@ import scipy.linalg
 import scipy.sparse.linalg
 import tensorflow as tf
 
+from snf_tf._checks import check_image_shape
 from snf_tf.ops.conv import conv2d, flip
 from snf_tf.ops.norms import check_orders, interpolated_bound
 from snf_tf.ops.power_method import dual_order
@@ -41,6 +42,7 @@ def conv2d_operator_norm(
         >>> float(snf_tf.ops.conv2d_operator_norm(tf.ones((3, 3, 1, 2)), (8, 8), 1.0, 1.0))
         18.0
     """
+    image_size = check_image_shape("image_size", image_size, 2)
     check_orders(p, q)
     if p == 1.0:
         kernel, order = flip(kernel), q
@@ -79,14 +81,13 @@ def conv2d_norm_bound(kernel: np.ndarray | tf.Tensor, image_size: tuple[int, int
         >>> bool(0.98 < bound < 1.01)
         True
     """
+    image_size = check_image_shape("image_size", image_size, 2)
     wide = np.array(kernel, np.float64)
     if wide.ndim != 4 or not all(size % 2 for size in wide.shape[:2]):
         raise ValueError(
             "kernel must be (kh, kw, inputs, outputs) with odd kh and kw. "
             f"Received: a kernel of shape {wide.shape}"
         )
-    if len(image_size) != 2 or not all(isinstance(n, int) and n >= 1 for n in image_size):
-        raise ValueError(f"image_size must be (H, W). Received: image_size={image_size!r}")
     if wide.shape[2] > wide.shape[3]:
         # The transposed convolution has the same norm, and the smaller Gram matrices.
         wide = wide[::-1, ::-1].transpose(0, 1, 3, 2)
@@ -113,6 +114,7 @@ def conv2d_mixed_norm_bound(
         >>> float(bound.round(6))
         1.0
     """
+    image_size = check_image_shape("image_size", image_size, 2)
     wide = tf.constant(np.array(kernel), tf.float64)
 
     def closed_form(p, q):

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from snf_tf._checks import check_image_shape, check_integer, check_number
 from snf_tf.ops.conv import conv2d, conv2d_kernel_gradient, flip
 from snf_tf.ops.custom_gradient import custom_gradient
 
@@ -32,6 +33,7 @@ def exponential_conv2d(x: tf.Tensor, kernel: tf.Tensor, bound: float) -> tf.Tens
         >>> bool(tf.reduce_max(abs(snf_tf.ops.exponential_conv2d(z, -kernel, 0.9) - x)) < 1e-5)
         True
     """
+    check_number("bound", bound, above=0, at_most=10)
     count = exponential_terms(bound, x.dtype)
 
     # By Horner's rule. The sum of all terms would keep them: XLA fuses it into what follows.
@@ -70,6 +72,7 @@ def exponential_terms(bound: float, dtype: tf.DType) -> int:
         bound: As in `exponential_conv2d`.
         dtype: Of the series.
     """
+    check_number("bound", bound, above=0, at_most=10)
     norm = _SLACK * bound
     accuracy = np.finfo(dtype.as_numpy_dtype).eps / 2 * math.exp(-norm)
     count, term = 1, norm
@@ -85,6 +88,7 @@ def conv2d_trace(kernel: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.Ten
 
     It is log|det| of the exponential of the convolution. A scalar.
     """
+    image_shape = check_image_shape("image_shape", image_shape)
     height, width, _ = image_shape
     return height * width * tf.linalg.trace(kernel[kernel.shape[0] // 2, kernel.shape[1] // 2])
 
@@ -100,6 +104,7 @@ def conv2d_singular_vector(kernel: tf.Tensor, vector: tf.Tensor, steps: int) -> 
     Returns:
         `(1, H, W, C)`, of norm 1, or 0 if the kernel is. No gradient flows through it.
     """
+    check_integer("steps", steps, 1)
     kernel, transpose = tf.stop_gradient(kernel), tf.stop_gradient(flip(kernel))
     # Not by TensorFlow, whose numbers are others under XLA.
     noise = np.random.RandomState(0).standard_normal(vector.shape)

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from snf_tf._checks import check_integer, check_number
+
 # Changes that acceleration remembers: Jacobians of real spectra gain by many, others by none.
 _MEMORY = 5
 # The share of a change that must be left, orthogonal to the others, for it to be remembered.
@@ -71,10 +73,11 @@ def fixed_point(
         >>> round(float(found.value[0, 0]), 6), bool(found.converged)
         (0.739085, True)
     """
-    if isinstance(lipschitz, int | float) and not 0.0 <= lipschitz < 1.0:
-        raise ValueError(
-            f"lipschitz must be in [0, 1) for a contraction. Received: lipschitz={lipschitz}"
-        )
+    check_number("tolerance", tolerance, above=0, optional=True)
+    check_integer("max_steps", max_steps, 1)
+    if not tf.is_tensor(lipschitz):
+        # A contraction.
+        check_number("lipschitz", lipschitz, at_least=0, below=1)
     start = tf.stop_gradient(tf.convert_to_tensor(start))
     rounding = _ROUNDING * np.finfo(start.dtype.as_numpy_dtype).eps
     bound = tf.cast(lipschitz, start.dtype)

@@ -10,6 +10,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from snf_tf._checks import check_image_shape, check_number
 from snf_tf.ops.conv import conv2d_kernel_gradient, flip, multiplicity, resize_kernel
 from snf_tf.ops.custom_gradient import custom_gradient
 
@@ -52,6 +53,7 @@ def project_inverse(
     Returns:
         `(D, D)`, the new M.
     """
+    check_number("damping", damping, above=0)
     error = x - tf.matmul(y, inverse_kernel)
     gram = tf.matmul(y, y, transpose_b=True)
     size = tf.shape(x)[0]
@@ -117,6 +119,7 @@ def least_squares_inverse_kernel(kernel: tf.Tensor, size: tuple[int, int]) -> tf
         `(qh, qw, C, C)`, in the kernel's dtype; computed in float64, since normal equations square
         the condition number.
     """
+    size = check_image_shape("size", size, 2)
     k = tf.cast(kernel, tf.float64)
     height, width, channels = *size, kernel.shape[2]
     # correlation[d, i, j] = sum over taps t and input channels of K[t + d, c, i] K[t, c, j]

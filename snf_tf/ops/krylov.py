@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from snf_tf._checks import check_integer
 from snf_tf.ops.jacobian_products import RESIDUAL, Products, Terms, forward_product, inner
 
 # Nodes of the quadrature: with 32 its error is below 1e-7 for a spectral radius of 0.98.
@@ -64,8 +65,7 @@ def krylov_log_det(
         >>> bool(abs(found.value[0] - 2 * np.log(1.5)) < 1e-6), float(found.residual[0])
         (True, 0.0)
     """
-    if not (isinstance(products, int) and products >= 1):
-        raise ValueError(f"products must be an integer of at least 1. Received: {products!r}")
+    check_integer("products", products, 1)
     x = tf.convert_to_tensor(x)
     dtype = dtype or x.dtype
     jacobian = Products(function, x, inverse)
@@ -114,6 +114,7 @@ def lanczos_log_det(
         >>> bool(abs(found[0] - 2 * np.log(3.0)) < 1e-6)
         True
     """
+    check_integer("steps", steps, 1)
     x = tf.convert_to_tensor(x)
     dtype = dtype or x.dtype
     jacobian = Products(function, x)

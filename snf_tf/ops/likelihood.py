@@ -4,6 +4,8 @@ import math
 
 import tensorflow as tf
 
+from snf_tf._checks import check_integer
+
 
 def standard_normal_log_prob(z: tf.Tensor) -> tf.Tensor:
     """Log-density (nats) of a standard normal: `(batch, D)` -> `(batch,)`."""
@@ -24,4 +26,5 @@ def bits_per_dim(nll: float | tf.Tensor, dims: int) -> float | tf.Tensor:
         >>> round(bits_per_dim(784.0, dims=784), 4)
         1.4427
     """
+    check_integer("dims", dims, 1)
     return nll / (dims * math.log(2))

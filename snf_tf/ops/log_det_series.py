@@ -8,6 +8,7 @@ One power series gives values and gradients. `v` is a probe, a random vector wit
 
 import tensorflow as tf
 
+from snf_tf._checks import check_choice
 from snf_tf.ops.jacobian_products import RESIDUAL, Map, Products, Terms, inner
 
 
@@ -53,8 +54,7 @@ def series_log_det(
         True
     """
     coefficients = tf.convert_to_tensor(coefficients)
-    if gradient not in ("neumann", "series"):
-        raise ValueError(f'gradient must be "neumann" or "series". Received: gradient={gradient!r}')
+    check_choice("gradient", gradient, ("neumann", "series"))
     if coefficients.shape.rank != 1 or coefficients.shape[0] == 0:
         raise ValueError(
             "coefficients must have the shape (n,), n >= 1. "

@@ -11,6 +11,7 @@ import numpy as np
 import scipy.linalg
 import tensorflow as tf
 
+from snf_tf._checks import check_array_seed, check_number, check_sizes
 from snf_tf.ops.power_method import dual_order, power_method
 
 _INF = float("inf")
@@ -87,6 +88,9 @@ def operator_norm_lower_bound(
         >>> round(float(snf_tf.ops.operator_norm_lower_bound(kernel, 3.0, 3.0)), 5)
         1.0
     """
+    check_sizes(restarts=restarts, max_steps=max_steps)
+    check_number("tolerance", tolerance, at_least=0)
+    seed = check_array_seed(seed)
     check_orders(p, q)
     kernel = tf.stop_gradient(tf.convert_to_tensor(kernel))
     values = [
@@ -183,10 +187,9 @@ def aol_dense_kernel(kernel: tf.Tensor) -> tf.Tensor:
 
 def check_orders(p: float, q: float) -> None:
     """Raises a ValueError unless p and q are orders of norms."""
-    if not (isinstance(p, int | float) and isinstance(q, int | float) and p >= 1 and q >= 1):
-        raise ValueError(
-            f"The orders p and q of norms must be numbers of at least 1. Received: p={p!r}, q={q!r}"
-        )
+    for name, order in (("p", p), ("q", q)):
+        if not (isinstance(order, float) and order == _INF):
+            check_number(name, order, at_least=1, otherwise=", or infinity")
 
 
 def _closed_form(kernel, p, q):

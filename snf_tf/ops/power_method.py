@@ -5,6 +5,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import tensorflow as tf
 
+from snf_tf._checks import check_integer, check_number
+
 # A number, or a tensor where the order is learned.
 Order: TypeAlias = Any
 
@@ -66,6 +68,8 @@ def power_method(
         >>> round(float(found.value), 3)
         3.0
     """
+    check_number("tolerance", tolerance, at_least=0)
+    check_integer("max_steps", max_steps, 1)
     dual = dual_order(q)
 
     def goes_on(step, value, change, u, v):

@@ -8,6 +8,8 @@ own range of counters.
 
 import tensorflow as tf
 
+from snf_tf._checks import check_seed_tensor
+
 _PHILOX = 1
 # For each dtype: the integers its numbers are made of, how many a counter gives (128 bits), and the
 # bits that a mantissa holds.
@@ -29,9 +31,8 @@ def row_seed(
     """
     if isinstance(seed, tf.Tensor) and seed.shape == (3,):
         return seed
-    return tf.stack(
-        [tf.cast(number, tf.int64) for number in (0 if seed is None else seed, step, first_row)]
-    )
+    start = check_seed_tensor(0 if seed is None else seed)
+    return tf.stack([start, *(tf.cast(number, tf.int64) for number in (step, first_row))])
 
 
 def fold_in(seed: tf.Tensor, number: int) -> tf.Tensor:

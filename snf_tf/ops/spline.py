@@ -21,6 +21,7 @@ import math
 
 import tensorflow as tf
 
+from snf_tf._checks import check_number
 from snf_tf.ops.spline_bins import all_knots, inverse_spline, spline
 
 _POWERS = [2**exponent for exponent in range(31)]
@@ -48,6 +49,7 @@ def spline_knots(
         >>> x.numpy().tolist()
         [-2.0, -1.0, 0.0, 1.0, 2.0]
     """
+    check_number("bound", bound, above=0)
     knots = all_knots(unnormalized_widths, unnormalized_heights, unnormalized_derivatives, bound)
     last = knots.shape.rank - 1
     x, y, slopes = tf.unstack(tf.transpose(knots, [0, last, *range(1, last)]))
@@ -84,6 +86,7 @@ def rational_quadratic_spline(
         >>> z.numpy().tolist()
         [[0.25, -3.0]]
     """
+    check_number("bound", bound, above=0)
     parameters = (unnormalized_widths, unnormalized_heights, unnormalized_derivatives)
     _check_derivatives(parameters, parameters[0].shape[-1] - 1)
     return _forward(x, parameters, bound)
@@ -100,6 +103,7 @@ def rational_quadratic_spline_inverse(
 
     Arguments and errors as in `rational_quadratic_spline`, with z for x; returns x.
     """
+    check_number("bound", bound, above=0)
     parameters = (unnormalized_widths, unnormalized_heights, unnormalized_derivatives)
     _check_derivatives(parameters, parameters[0].shape[-1] - 1)
     return _inverse(z, parameters, bound)
@@ -136,6 +140,7 @@ def circular_spline(
         >>> bool(abs(z[0, 1] - z[0, 0] - 2.0) < 1e-6)
         True
     """
+    check_number("bound", bound, above=0)
     parameters = (unnormalized_widths, unnormalized_heights, unnormalized_derivatives)
     _check_derivatives(parameters, parameters[0].shape[-1])
     start = _start_of_period(x, bound)
@@ -154,6 +159,7 @@ def circular_spline_inverse(
 
     Arguments and errors as in `circular_spline`, with z for x; returns x.
     """
+    check_number("bound", bound, above=0)
     parameters = (unnormalized_widths, unnormalized_heights, unnormalized_derivatives)
     _check_derivatives(parameters, parameters[0].shape[-1])
     start = _start_of_period(z, bound)

@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from snf_tf._checks import check_number
 from snf_tf.ops.custom_gradient import custom_gradient
 
 
@@ -19,6 +20,8 @@ def swish(x: tf.Tensor, slope: tf.Tensor, scale: float = 1.0) -> tf.Tensor:
         >>> float(snf_tf.ops.swish(tf.constant(0.0), tf.constant(1.0)))
         0.0
     """
+
+    check_number("scale", scale)
 
     @custom_gradient
     def apply(x, slope):

@@ -207,11 +207,11 @@ def test_maximum_likelihood(float64):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: bases.StudentT(0.0), "degrees_of_freedom must be positive"),
+        (lambda: bases.StudentT(0.0), "degrees_of_freedom must be a number above 0"),
         (lambda: bases.Uniform(1.0, 1.0), "low must be less than high"),
-        (lambda: bases.GaussianMixture(0), "components must be a positive integer"),
-        (lambda: bases.GaussianMixture(spread=-1.0), "spread must not be negative"),
-        (lambda: bases.ClassConditionalNormal(True), "classes must be a positive integer"),
+        (lambda: bases.GaussianMixture(0), "components must be an integer of at least 1"),
+        (lambda: bases.GaussianMixture(spread=-1.0), "spread must be a number of at least 0"),
+        (lambda: bases.ClassConditionalNormal(True), "classes must be an integer of at least 1"),
         (lambda: bases.LocationScale("normal"), r"must be a snf_tf\.bases\.Base"),
         (lambda: bases.ConditionalNormal(3), "network must be a Keras layer"),
     ],

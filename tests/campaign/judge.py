@@ -27,7 +27,7 @@ def verdict(call: Callable[[], Any], name: str, value: Any) -> str:
         parts = (
             re.search(rf"\b{re.escape(name)}\b", text),
             "Received:" in text,
-            repr(value)[:60] in text.partition("Received:")[2],
+            any(shown in text.partition("Received:")[2] for shown in _shown(value)),
             any(word in text.partition("Received:")[0] for word in WORDS),
         )
         if all(parts):
@@ -36,3 +36,9 @@ def verdict(call: Callable[[], Any], name: str, value: Any) -> str:
     except Exception:
         return "raw"
     return "silent"
+
+
+def _shown(value: Any) -> tuple[str, ...]:
+    """Returns how a message may show a value."""
+    start = repr(value)[:60]
+    return (start, str(value.numpy())) if hasattr(value, "numpy") else (start,)

@@ -81,7 +81,9 @@ def test_contexts():
     assert given.statistic.shape == (4,)
 
 
-@pytest.mark.parametrize("group_size", [0, 3])
-def test_groups_must_be_whole(group_size):
-    with pytest.raises(ValueError, match="whole number of groups"):
+@pytest.mark.parametrize(
+    ("group_size", "message"), [(0, "group_size must be"), (3, "whole number of groups")]
+)
+def test_groups_must_be_whole(group_size, message):
+    with pytest.raises(ValueError, match=message):
         typicality(gaussian(), draw(4, 1), draw(4, 2), group_size)

@@ -222,7 +222,7 @@ def test_the_floor_of_z_is_x(policy):
         (lambda: layers.VariationalDequantize(layers.Dequantize()), "must be a bijection"),
         (
             lambda: layers.VariationalDequantize(
-                snf_tf.Flow([layers.SmoothTanh()], (2,), base=object())
+                snf_tf.Flow([layers.SmoothTanh()], (2,), base=snf_tf.bases.StudentT())
             ),
             "leave out the flow's base",
         ),

@@ -44,7 +44,7 @@ def test_bad_input_is_refused():
 def test_bad_flows_are_refused():
     with pytest.raises(ValueError, match="at least one bijection"):
         snf_tf.Flow([], event_shape=(2,))
-    with pytest.raises(ValueError, match=r"must be snf_tf\.layers\.FlowLayer"):
+    with pytest.raises(ValueError, match=r"list of snf_tf\.layers\.FlowLayer"):
         snf_tf.Flow([keras.layers.Dense(2)], event_shape=(2,))
     used = layers.ExactDense()
     used.build((None, 5))

@@ -110,7 +110,7 @@ def test_values_outside_are_refused(where, value):
     [
         (lambda: layers.Bounded(1.0, 1.0), "below its high"),
         (lambda: layers.Bounded([0.0, 3.0], [1.0, 2.0]), "below its high"),
-        (lambda: layers.Bounded(np.nan), "below its high"),
+        (lambda: layers.Bounded(np.nan), "low must be a number, or None"),
         (lambda: layers.Bounded(np.inf), "below its high"),
         (lambda: layers.Bounded([0.0, 1.0], [1.0, 2.0, 3.0]), "below its high"),
         (lambda: layers.Bounded([0.0, 1.0]).build((None, 3)), "must broadcast"),

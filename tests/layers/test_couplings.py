@@ -275,8 +275,8 @@ X = np.zeros((2, 5), "float32")
     ("call", "message"),
     [
         (lambda: layers.RationalQuadratic(bins=1), "bins must be an integer of at least 2"),
-        (lambda: layers.RationalQuadratic(bound=-1.0), "bound must be positive"),
-        (lambda: layers.CircularRationalQuadratic(low=1.0, high=1.0), "low less than high"),
+        (lambda: layers.RationalQuadratic(bound=-1.0), "bound must be a number above 0"),
+        (lambda: layers.CircularRationalQuadratic(low=1.0, high=1.0), "low must be less than high"),
         (lambda: layers.LogisticMixture(0), "components must be"),
         (lambda: layers.RandomPermutation(seed=-1), "seed must be"),
         (lambda: layers.Coupling(mask="stripes").build((None, 3, 4, 2)), "of even height"),

@@ -192,7 +192,10 @@ def test_shapes_that_do_not_fit_are_refused(make, shape, message):
         (lambda: layers.InvertibleConv1x1("lu"), "parameterization must be"),
         (lambda: layers.HouseholderConv1x1(0), "reflections must be"),
         (lambda: layers.EmergingConv2D(4), "odd integer of at least 3"),
-        (lambda: layers.ConvolutionExponential(3, bound=0), "bound must be positive"),
+        (
+            lambda: layers.ConvolutionExponential(3, bound=0),
+            "bound must be a number above 0 and at most 10",
+        ),
         (lambda: layers.AffineCoupling("relu"), "conditioner must be a Keras layer"),
         (lambda: layers.FactorOut(keras.layers.Dense(3)), "inner must be a Flow or a layer"),
         (lambda: layers.FactorOut(layers.Dequantize()), "Random layers belong before FactorOut"),

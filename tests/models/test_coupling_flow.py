@@ -104,7 +104,7 @@ def test_glow_takes_learned_noise():
         (lambda: models.coupling_flow((6, 6, 1)), "a multiple of 2, the width of 4"),
         (lambda: models.coupling_flow((8,)), r"\(height, width, channels\)"),
         (lambda: models.coupling_flow(levels=0), "levels"),
-        (lambda: models.coupling_flow(dequantization="learned"), '"variational"'),
+        (lambda: models.coupling_flow(dequantization="learned"), "'variational'"),
         (lambda: models.nice((8, 8)), r"or \(D,\)"),
         (lambda: models.nice(width=2.5), "width"),
     ],

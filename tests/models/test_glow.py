@@ -121,7 +121,7 @@ def test_saved_and_exported(tmp_path):
     ("options", "message"),
     [
         ({"event_shape": (28, 28, 1), "levels": 3}, "must be multiples of 8"),
-        ({"steps": 0}, "levels and steps must be integers of at least 1"),
+        ({"steps": 0}, "steps must be an integer of at least 1"),
         ({"mixing": "conv1x1", "kernel_size": 3}, "is a 1 x 1 convolution"),
         ({"mixing": "exact", "inverse_kernel_size": 3}, "inverse_kernel_size"),
         ({"event_shape": (8, 8)}, "must be .height, width, channels."),

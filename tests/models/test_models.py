@@ -64,11 +64,14 @@ def test_linear_by_name(linear, layer):
             lambda: models.convolutional(linear="relative"),
             "linear must be one of 'self_normalizing', 'exact'",
         ),
-        (lambda: models.fully_connected(depth=0), "depth must be at least 1"),
-        (lambda: models.convolutional(blocks=0), "blocks and depth must be at least 1"),
+        (lambda: models.fully_connected(depth=0), "depth must be an integer of at least 1"),
+        (lambda: models.convolutional(blocks=0), "blocks must be an integer of at least 1"),
         (lambda: models.convolutional(kernel_size=2), "odd"),
         (lambda: models.convolutional(event_shape=(6, 6, 1)), "even height and width"),
-        (lambda: models.convolutional(event_shape=(8,)), "takes images"),
+        (
+            lambda: models.convolutional(event_shape=(8,)),
+            "event_shape must be .height, width, channels., a tuple",
+        ),
     ],
 )
 def test_bad_arguments(make, message):

@@ -134,12 +134,12 @@ def test_half_precision_keeps_the_structure(policy):
     ("make", "message"),
     [
         (lambda: MADE(order="sorted"), "order must be one of"),
-        (lambda: MADE(widths=()), "there must be a width"),
+        (lambda: MADE(widths=()), "widths must be a tuple of integers"),
         (lambda: MADE(outputs=0), "at least 1"),
         (lambda: MADE(widths=(3, 4), residual=True), "one width"),
         (lambda: MADE()(tf.zeros((2, 3))), "sets outputs"),
         (lambda: MADE(2)(tf.zeros((2, 3, 4))), "put Flatten before it"),
-        (lambda: MaskedDense([True]), "must have the shape"),
+        (lambda: MaskedDense([True]), r"of shape \(inputs, units\)"),
         (lambda: MaskedDense(np.eye(3))(tf.zeros((2, 4))), "is for 3 inputs"),
     ],
 )

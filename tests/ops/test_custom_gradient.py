@@ -79,7 +79,7 @@ def test_a_dropped_flow_leaves_no_graph(use):
     run()
     before, entries = graphs(), len(gradient_registry._registry)
     dropped = [run() for _ in range(3)]
-    # Each would leave one at least; TensorFlow's own come and go.
+    # Each would leave one at least; those of TensorFlow and of other tests come and go.
     assert graphs() < before + 3
-    assert len(gradient_registry._registry) == entries
+    assert len(gradient_registry._registry) < entries + 3
     assert [reference() for reference in dropped] == [None] * 3

@@ -11,7 +11,7 @@ from snf_tf.layers.flow_layer import FlowLayer
 from snf_tf.layers.options import deserialized, resolve
 from snf_tf.layers.self_normalizing.inverse_method import InverseMethod, add_state
 from snf_tf.layers.self_normalizing.learned import LearnedInverse
-from snf_tf.layers.self_normalizing.penalty import FixedPenalty, Penalty
+from snf_tf.layers.self_normalizing.penalty import FixedPenalty, Penalty, check_weight
 
 # Random vectors for the estimate of a learned inverse's error.
 _PROBES = 16
@@ -56,6 +56,7 @@ class SelfNormalizing(FlowLayer):
                 f"Received: {given}, inverse_method={inverse_method!r}"
             )
         if reconstruction_weight is not None:
+            check_weight("reconstruction_weight", reconstruction_weight)
             penalty = FixedPenalty(reconstruction_weight)
         if penalty is not None:
             inverse_method = LearnedInverse(penalty)

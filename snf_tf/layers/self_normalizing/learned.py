@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from snf_tf import ops
+from snf_tf._checks import check_integer
 from snf_tf.layers.log_det_estimators import LogDetProblem
 from snf_tf.layers.options import resolve
 from snf_tf.layers.self_normalizing.inverse_method import (
@@ -15,7 +16,7 @@ from snf_tf.layers.self_normalizing.inverse_method import (
     StateWeight,
     TrainingCall,
 )
-from snf_tf.layers.self_normalizing.penalty import PENALTIES, Penalty, check_number
+from snf_tf.layers.self_normalizing.penalty import PENALTIES, Penalty, check_weight
 
 # Random vectors in a training call. In no more dimensions all unit vectors take their place.
 _PROBES = 64
@@ -57,12 +58,11 @@ class LearnedInverse(InverseMethod):
     def __init__(
         self, penalty: str | Penalty = "fixed", jacobian_penalty: float = 0.0, terms: int = 0
     ) -> None:
-        check_number("jacobian_penalty", jacobian_penalty)
-        if isinstance(terms, bool) or not isinstance(terms, int) or terms < 0:
-            raise ValueError(f"terms must be an integer of at least 0. Received: terms={terms!r}")
+        self.jacobian_penalty = jacobian_penalty = check_weight(
+            "jacobian_penalty", jacobian_penalty
+        )
+        self.terms = terms = check_integer("terms", terms, 0)
         self.penalty = resolve(penalty, PENALTIES, "penalty")
-        self.jacobian_penalty = jacobian_penalty
-        self.terms = terms
         super().__init__(penalty=self.penalty, jacobian_penalty=jacobian_penalty, terms=terms)
         self.untold = ("probe_calls",)
         if not self.penalty.adapts:

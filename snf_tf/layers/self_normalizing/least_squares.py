@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from snf_tf import ops
+from snf_tf._checks import check_integer, check_number
 from snf_tf.layers.self_normalizing.inverse_method import (
     COUNT,
     NUMBER,
@@ -45,12 +46,10 @@ class LeastSquares(ClosedForm):
     """
 
     def __init__(self, tolerance: float = 0.2, check_every: int = 100) -> None:
-        if not tolerance > 0 or not check_every >= 1:
-            raise ValueError(
-                "tolerance and check_every must be positive. "
-                f"Received: tolerance={tolerance}, check_every={check_every}"
-            )
-        super().__init__(tolerance=tolerance, check_every=check_every)
+        super().__init__(
+            tolerance=check_number("tolerance", tolerance, above=0),
+            check_every=check_integer("check_every", check_every, 1),
+        )
 
     def initial_state(self, layer: Any) -> dict[str, StateWeight]:
         sizes = zip(layer.inverse_kernel_size, layer.kernel_size, strict=True)

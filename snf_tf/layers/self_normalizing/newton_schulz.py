@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from snf_tf import ops
+from snf_tf._checks import check_number
 from snf_tf.layers.self_normalizing import inverse_quality as quality
 from snf_tf.layers.self_normalizing.inverse_method import COUNT, ClosedForm, StateWeight, Update
 
@@ -40,9 +41,7 @@ class NewtonSchulz(ClosedForm):
     """
 
     def __init__(self, tolerance: float = 0.5) -> None:
-        if not tolerance > 0:
-            raise ValueError(f"tolerance must be positive. Received: tolerance={tolerance}")
-        super().__init__(tolerance=tolerance)
+        super().__init__(tolerance=check_number("tolerance", tolerance, above=0))
 
     def initial_state(self, layer: Any) -> dict[str, StateWeight]:
         return quality.quality_state(layer, sweeps=COUNT)

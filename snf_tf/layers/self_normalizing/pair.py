@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from snf_tf import ops
+from snf_tf._checks import check_choice, check_flag, check_network
 from snf_tf.layers.flow_layer import FlowLayer
 from snf_tf.layers.log_det_estimators import (
     LOG_DET_ESTIMATORS,
@@ -19,7 +20,7 @@ from snf_tf.layers.residual_map import PROBES
 from snf_tf.layers.self_normalizing.inverse_method import add_state
 from snf_tf.layers.self_normalizing.learned import LearnedInverse
 from snf_tf.layers.self_normalizing.pair_maps import PairMaps
-from snf_tf.layers.self_normalizing.penalty import PENALTIES, Penalty, check_number
+from snf_tf.layers.self_normalizing.penalty import PENALTIES, Penalty, check_weight
 
 ESTIMATORS: Mapping[str, type] = {
     "learned_inverse": LearnedInverse,
@@ -100,17 +101,14 @@ class SelfNormalizingPair(FlowLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        for network in (forward, inverse):
-            if not isinstance(network, keras.layers.Layer):
-                raise ValueError(f"forward and inverse must be Keras layers. Received: {network!r}")
+        check_network("forward", forward)
+        check_network("inverse", inverse)
         layers = ([n, *n._flatten_layers()] for n in (forward, inverse))
         if not set(map(id, next(layers))).isdisjoint(map(id, next(layers))):
             raise ValueError("forward and inverse must be two networks. Received: common layers")
-        if probe not in PROBES:
-            raise ValueError(f'probe must be "rademacher" or "normal". Received: probe={probe!r}')
         numbers = dict(jacobian_penalty=jacobian_penalty, noise=noise, prior_weight=prior_weight)
         for name, value in numbers.items():
-            check_number(name, value)
+            check_weight(name, value)
         self.forward, self.inverse_network = forward, inverse
         self.log_det = resolve(log_det, ESTIMATORS, "log_det")
         if isinstance(self.log_det, LearnedInverse) and not self.log_det.has_default_penalties:
@@ -118,10 +116,10 @@ class SelfNormalizingPair(FlowLayer):
                 "A pair takes penalty and jacobian_penalty itself: leave them out of log_det. "
                 f"Received: log_det with {self.log_det.get_config()}"
             )
-        self.probe = probe
+        self.probe = check_choice("probe", probe, PROBES)
         self.penalty = resolve(penalty, PENALTIES, "penalty")
         self.jacobian_penalty, self.noise, self.prior_weight = numbers.values()
-        self.conditional = bool(conditional)
+        self.conditional = check_flag("conditional", conditional)
         self.supports_jit = self.log_det.supports_jit
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:

@@ -1,6 +1,5 @@
 """Penalties on the reconstruction error of a learned inverse (SNF Eq. 3, A.5)."""
 
-import numbers
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -8,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from snf_tf import ops
+from snf_tf._checks import check_number
 from snf_tf.layers.options import Option
 from snf_tf.layers.self_normalizing.inverse_method import StateWeight
 
@@ -72,8 +72,7 @@ class FixedPenalty(Penalty):
     adapts = False
 
     def __init__(self, weight: float = 1.0) -> None:
-        check_number("reconstruction_weight", weight)
-        super().__init__(weight=weight)
+        super().__init__(weight=check_weight("weight", weight))
 
     def __call__(self, error: tf.Tensor, state: Mapping[str, keras.Variable]) -> Penalized:
         weight = tf.cast(state["reconstruction_weight"], error.dtype)
@@ -116,17 +115,13 @@ class GECO(Penalty):
         momentum: float = 0.9,
         weight: float = 1.0,
     ) -> None:
-        check_number("tolerance", tolerance)
-        check_number("rate", rate)
-        check_number("weight", weight)
-        if not weight > 0:
-            raise ValueError(
-                f"GECO multiplies its weight: it must be positive. Received: weight={weight}"
-            )
-        check_number("momentum", momentum)
-        if not momentum < 1:
-            raise ValueError(f"momentum must be in [0, 1). Received: momentum={momentum!r}")
-        super().__init__(tolerance=tolerance, rate=rate, momentum=momentum, weight=weight)
+        super().__init__(
+            tolerance=check_weight("tolerance", tolerance),
+            rate=check_weight("rate", rate),
+            momentum=check_number("momentum", momentum, at_least=0, below=1),
+            # It is multiplied.
+            weight=check_number("weight", weight, above=0, below=_LARGEST),
+        )
 
     def initial_state(self) -> dict[str, StateWeight]:
         # Errors are not negative: below 0 there was none.
@@ -186,9 +181,7 @@ class MDMM(Penalty):
         weight: float = 1.0,
     ) -> None:
         options = {"tolerance": tolerance, "rate": rate, "damping": damping, "weight": weight}
-        for name, value in options.items():
-            check_number(name, value)
-        super().__init__(**options)
+        super().__init__(**{name: check_weight(name, value) for name, value in options.items()})
 
     def initial_state(self) -> dict[str, StateWeight]:
         return super().initial_state() | {"constraint": StateWeight()}
@@ -223,10 +216,6 @@ def _if_finite(
     }
 
 
-def check_number(name: str, value: Any) -> None:
-    """Raises a ValueError for what is no number of at least 0, or too large a one."""
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not (is_number and 0 <= value < _LARGEST):
-        raise ValueError(
-            f"{name} must not be negative, and below {_LARGEST:g}. Received: {name}={value!r}"
-        )
+def check_weight(name: str, value: Any) -> Any:
+    """Returns a number of at least 0; raises a ValueError for others, or for too large a one."""
+    return check_number(name, value, at_least=0, below=_LARGEST)

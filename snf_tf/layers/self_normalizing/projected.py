@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from snf_tf import ops
+from snf_tf._checks import check_integer, check_number
 from snf_tf.layers.self_normalizing import inverse_quality as quality
 from snf_tf.layers.self_normalizing.inverse_method import ClosedForm, StateWeight, Update
 
@@ -51,12 +52,12 @@ class Projected(ClosedForm):
         damping: float = 1e-3,
         tolerance: float = 2.0,
     ) -> None:
-        given = {"rows": rows, "probes": probes, "damping": damping, "tolerance": tolerance}
-        if not all(value is None or value > 0 for value in given.values()):
-            raise ValueError(
-                f"All arguments of Projected must be positive, or None. Received: {given}"
-            )
-        super().__init__(**given)
+        super().__init__(
+            rows=check_integer("rows", rows, 1, optional=True),
+            probes=check_integer("probes", probes, 1, optional=True),
+            damping=check_number("damping", damping, above=0),
+            tolerance=check_number("tolerance", tolerance, above=0),
+        )
 
     def initial_state(self, layer: Any) -> dict[str, StateWeight]:
         return quality.quality_state(layer)

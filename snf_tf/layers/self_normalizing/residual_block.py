@@ -5,6 +5,7 @@ from typing import Any
 import keras
 
 from snf_tf import networks
+from snf_tf._checks import check_network
 from snf_tf.layers.self_normalizing.pair import SelfNormalizingPair
 
 
@@ -40,7 +41,8 @@ class SelfNormalizingResidualBlock(SelfNormalizingPair):
         inverse_network: keras.layers.Layer | None = None,
         **options: Any,
     ) -> None:
-        forward = networks.Shortcut(network)
+        forward = networks.Shortcut(check_network("network", network))
+        check_network("inverse_network", inverse_network, optional=True)
         if inverse_network is None:
             inverse_network = type(network).from_config(network.get_config())
         super().__init__(forward, networks.Shortcut(inverse_network), **options)

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from snf_tf import ops
+from snf_tf._checks import check_number
 from snf_tf.layers.log_det_estimators import LogDetEstimator
 from snf_tf.layers.self_normalizing.learned import LearnedInverse
 from snf_tf.layers.self_normalizing.pair import SelfNormalizingPair
@@ -67,8 +68,7 @@ class VariationalPair(SelfNormalizingPair):
         conditional: bool = False,
         **kwargs: Any,
     ) -> None:
-        if not (isinstance(sigma, int | float) and not isinstance(sigma, bool) and sigma > 0):
-            raise ValueError(f"sigma must be positive. Received: sigma={sigma!r}")
+        sigma = check_number("sigma", sigma, above=0)
         penalty = FixedPenalty(0.5 / sigma**2)
         super().__init__(
             forward, inverse, log_det, probe, penalty, conditional=conditional, **kwargs

@@ -60,7 +60,7 @@ class ExpScale(LogScale):
         return h
 
 
-_SCALES: Mapping[str, type] = {
+SCALES: Mapping[str, type] = {
     "sigmoid": SigmoidScale,
     "tanh": TanhScale,
     "exp": ExpScale,
@@ -87,7 +87,7 @@ class Affine(Transform):
     count_of_parameters = 2
 
     def __init__(self, scale: str | LogScale = "sigmoid") -> None:
-        self.scale = resolve(scale, _SCALES, "scale")
+        self.scale = resolve(scale, SCALES, "scale")
         super().__init__(scale=self.scale)
 
     def forward(self, x: tf.Tensor, parameters: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from snf_tf import ops
+from snf_tf._checks import check_integer
 from snf_tf.layers.transforms.affine import Affine, LogScale
 from snf_tf.layers.transforms.transform import Transform
 
@@ -37,11 +38,7 @@ class LogisticMixture(Transform):
     """
 
     def __init__(self, components: int = 32, scale: str | LogScale = "tanh") -> None:
-        if not (isinstance(components, int) and components >= 1):
-            raise ValueError(
-                f"components must be an integer of at least 1. Received: components={components!r}"
-            )
-        self.components = components
+        self.components = components = check_integer("components", components, 1)
         self.affine = Affine(scale)
         super().__init__(components=components, scale=self.affine.scale)
         self.count_of_parameters = 3 * components + 2

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from snf_tf import ops
+from snf_tf._checks import check_integer, check_number
 from snf_tf.layers.transforms.transform import Transform
 
 
@@ -32,9 +33,7 @@ class RationalQuadratic(Transform):
     """
 
     def __init__(self, bins: int = 8, bound: float = 3.0) -> None:
-        _check_bins(bins)
-        if not 0 < bound < math.inf:
-            raise ValueError(f"bound must be positive and finite. Received: bound={bound}")
+        bins, bound = _checked_bins(bins), check_number("bound", bound, above=0)
         super().__init__(bins=bins, bound=bound)
         self.bins, self.bound = bins, bound
         self.count_of_parameters = 3 * bins - 1
@@ -75,12 +74,10 @@ class CircularRationalQuadratic(Transform):
     """
 
     def __init__(self, bins: int = 8, low: float = -math.pi, high: float = math.pi) -> None:
-        _check_bins(bins)
-        if not -math.inf < low < high < math.inf:
-            raise ValueError(
-                "low and high must be finite, and low less than high. "
-                f"Received: low={low}, high={high}"
-            )
+        bins, low = _checked_bins(bins), check_number("low", low)
+        high = check_number("high", high)
+        if low >= high:
+            raise ValueError(f"low must be less than high. Received: low={low!r}, high={high!r}")
         super().__init__(bins=bins, low=low, high=high)
         self.bins = bins
         self.center, self.bound = 0.5 * (low + high), 0.5 * (high - low)
@@ -96,12 +93,9 @@ class CircularRationalQuadratic(Transform):
         return ops.circular_spline_inverse(z - self.center, *parts, self.bound) + self.center
 
 
-def _check_bins(bins: int) -> None:
-    """Raises a ValueError, unless so many bins of the minimum width fit into an interval."""
-    if not (isinstance(bins, int) and 2 <= bins < 1000):
-        raise ValueError(
-            f"bins must be an integer of at least 2 and below 1000. Received: bins={bins}"
-        )
+def _checked_bins(bins: int) -> int:
+    """Returns a number of bins, if so many of the minimum width fit into an interval."""
+    return check_integer("bins", bins, 2, below=1000)
 
 
 def _parts(parameters: tf.Tensor, bins: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

@@ -204,14 +204,17 @@ NETWORKS = networks.ResidualNetwork((4,)), networks.ResidualNetwork((4,))
     [
         (
             lambda: layers.SelfNormalizingPair(tf.identity, NETWORKS[0]),
-            "forward and inverse must be Keras",
+            "forward must be a Keras layer",
         ),
         (lambda: layers.SelfNormalizingPair(NETWORKS[0], NETWORKS[0]), "must be two networks"),
         (lambda: layers.SelfNormalizingResidualBlock(*NETWORKS[:1] * 2), "must be two networks"),
         (lambda: layers.SelfNormalizingPair(*NETWORKS, "exact"), "log_det must be one of"),
         (lambda: layers.SelfNormalizingPair(*NETWORKS, probe="uniform"), "probe must be"),
         (lambda: layers.SelfNormalizingPair(*NETWORKS, penalty="l1"), "penalty must be one of"),
-        (lambda: layers.SelfNormalizingPair(*NETWORKS, noise=-1.0), "noise must not be negative"),
+        (
+            lambda: layers.SelfNormalizingPair(*NETWORKS, noise=-1.0),
+            "noise must be a number of at least 0",
+        ),
         (
             lambda: layers.SelfNormalizingPair(NETWORKS[0], keras.layers.Dense(2)).build((None, D)),
             "inverse network of a pair must keep the shape",

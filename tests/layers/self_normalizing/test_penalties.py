@@ -87,11 +87,11 @@ def test_a_failed_step_leaves_the_state(make):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: layers.GECO(tolerance=-1.0), "tolerance must not be negative"),
-        (lambda: layers.GECO(momentum=1.0), r"momentum must be in \[0, 1\)"),
-        (lambda: layers.GECO(weight=0.0), "must be positive"),
-        (lambda: layers.MDMM(damping=float("nan")), "damping must not be negative"),
-        (lambda: layers.MDMM(rate="1"), "rate must not be negative"),
+        (lambda: layers.GECO(tolerance=-1.0), "tolerance must be a number of at least 0"),
+        (lambda: layers.GECO(momentum=1.0), "momentum must be a number of at least 0 and below 1"),
+        (lambda: layers.GECO(weight=0.0), "weight must be a number above 0"),
+        (lambda: layers.MDMM(damping=float("nan")), "damping must be a number of at least 0"),
+        (lambda: layers.MDMM(rate="1"), "rate must be a number of at least 0"),
         (lambda: layers.LearnedInverse("augmented"), "penalty must be one of 'fixed', 'geco'"),
         (
             lambda: layers.SelfNormalizingDense(1.0, penalty="geco"),

@@ -130,7 +130,7 @@ def test_training_by_the_bound(tmp_path):
 
 def test_mistakes():
     halves = [networks.ResidualNetwork((4,)) for _ in range(2)]
-    with pytest.raises(ValueError, match="sigma must be positive"):
+    with pytest.raises(ValueError, match="sigma must be a number above 0"):
         layers.VariationalPair(*halves, sigma=0)
     with pytest.raises(ValueError, match="up to 1024 dimensions"):
         layers.VariationalPair(*halves).build((None, 1025))

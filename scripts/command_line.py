@@ -114,7 +114,9 @@ def _guarded(main, takes_arguments, arguments):
             raise
         lines = [message(error)]
         if isinstance(error, SyntaxError):
+            given = ", ".join(flags.FLAGS.get_flag_value("gin_bindings", []))
             lines.append("Strings need quotes of their own: --gin_bindings='NAME=\"VALUE\"'.")
+            lines.append(f"Received: --gin_bindings={given}")
         sys.exit(f"{_script()}: " + "\n".join([*lines, "(--verbosity=1 shows where.)"]))
 
 

@@ -57,6 +57,8 @@ def main(_) -> None:
     from snf_tf.flow.classification import bayes_scores, class_scores
     from snf_tf.training import load_data, load_run
 
+    if flags.FLAGS["group_size"].present and not _REFERENCE.value:
+        sys.exit("evaluate.py: --group_size needs --reference.")
     if _REFERENCE.value and _RUN_DIR.value is None:
         sys.exit("evaluate.py: --reference needs --run_dir.")
     if _GRADIENT_ANGLE.value and _RUN_DIR.value is None:

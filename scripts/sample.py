@@ -54,6 +54,16 @@ def main(_) -> None:
     from snf_tf.training import load_data, load_run
     from snf_tf.training.plotting import pixel_values, save_grid
 
+    if not math.isfinite(_TEMPERATURE.value):
+        raise ValueError(
+            "--temperature must be a finite number of at least 0. "
+            f"Received: --temperature={_TEMPERATURE.value}"
+        )
+    if _RUN_DIR.value and flags.FLAGS["pixel_values"].present:
+        raise ValueError(
+            "--pixel_values must go with --saved_model: a run knows its own. "
+            f"Received: --pixel_values={_PIXEL_VALUES.value}"
+        )
     output = command_line.require_file("--output", _OUTPUT.value, ".png")
     if command_line.one_of(run_dir=_RUN_DIR.value, saved_model=_SAVED_MODEL.value) == "run_dir":
         flow = load_run(_RUN_DIR.value, _GIN_BINDINGS.value)
@@ -61,6 +71,11 @@ def main(_) -> None:
     else:
         model, values = tf.saved_model.load(_SAVED_MODEL.value), _PIXEL_VALUES.value
     kind = serving.context_kind(model)
+    if _LABELS.value is not None and kind != "label":
+        raise ValueError(
+            "--labels must go with a flow that is conditional on labels. "
+            f"Received: --labels={','.join(_LABELS.value)}, and a flow that takes {kind or 'none'}"
+        )
     if _INTERPOLATE.value or kind == "context":
         if _SAVED_MODEL.value:
             command_line.data_of_saved_model(_GIN_BINDINGS.value)

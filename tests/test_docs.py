@@ -36,3 +36,8 @@ def test_the_recipe_for_missing_values():
     assert abs(np.mean(names["observed"] - expected)) < 0.03
     samples = names["flow"].sample(2000, context=np.zeros((1, 2), "float32"), seed=0)
     np.testing.assert_allclose(np.cov(samples.numpy().T), joint.cov, atol=0.15)
+
+
+def test_couplings():
+    names = run("couplings.md")
+    assert max(names["round_trips"]) < 1e-3

@@ -179,7 +179,7 @@ def training_batches(
         >>> sorted(first.numpy().tolist())
         [0, 1, 2, 3, 4, 5]
     """
-    if check_integer("batch_size", batch_size, 1) > len(examples):
+    if not 1 <= check_integer("batch_size", batch_size) <= len(examples):
         raise ValueError(
             f"batch_size must be between 1 and the number of training examples, {len(examples)}. "
             f"Received: batch_size={batch_size}"

@@ -2,7 +2,7 @@
 
 import sys
 import tokenize
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import gin
@@ -57,7 +57,7 @@ def parse_stored_config(text: str, origin: str) -> None:
         )
     statements = list(_statements(text, origin))
     macros = {
-        statement.scope or statement.selector
+        statement.scope or statement.selector: statement.value
         for statement in statements
         if isinstance(statement, config_parser.BindingStatement) and not statement.arg_name
     }
@@ -80,7 +80,7 @@ def _statements(text: str, origin: str) -> Iterator[Any]:
 class _Checker:
     """Refuses what may not stand in a configuration."""
 
-    def __init__(self, origin: str, macros: Collection[str]) -> None:
+    def __init__(self, origin: str, macros: Mapping[str, Any]) -> None:
         self._origin, self._macros = origin, macros
 
     def check(self, statement: Any) -> None:
@@ -88,7 +88,7 @@ class _Checker:
             if statement.arg_name:
                 self._require_known(statement.selector, f"{statement.selector}.")
             name = f"{statement.selector}.{statement.arg_name}".rstrip(".")
-            self._check_value(name, statement.value)
+            self._check_value(name, statement.value, in_macro=not statement.arg_name)
         elif isinstance(statement, config_parser.ImportStatement):
             # What is imported already runs no more.
             if statement.module not in sys.modules:
@@ -100,11 +100,13 @@ class _Checker:
         elif not isinstance(statement, config_parser.BlockDeclaration):
             self._refuse(f"include {statement.filename!r}")
 
-    def _check_value(self, name: str, value: Any) -> None:
+    def _check_value(self, name: str, value: Any, in_macro: bool = False) -> None:
         if isinstance(value, _Reference):
             if value.is_macro:
-                if value.name not in self._macros:
+                # Macros are those of this text, and hold no macros.
+                if in_macro or value.name not in self._macros:
                     self._refuse(f"{name} = %{value.name}")
+                self._check_value(name, self._macros[value.name], in_macro=True)
                 return
             shown = f"{name} = @{value.name}{'()' if value.is_called else ''}"
             found = self._require_known(value.name.split("/")[-1], shown)
@@ -117,12 +119,12 @@ class _Checker:
             ):
                 self._refuse(shown)
         elif isinstance(value, dict):
-            self._check_value(name, [*value, *value.values()])
+            self._check_value(name, [*value, *value.values()], in_macro)
         elif isinstance(value, list | tuple):
             if len(value) > _MOST_LAYERS:
                 self._refuse(f"{name}, of {len(value)} values")
             for part in value:
-                self._check_value(name, part)
+                self._check_value(name, part, in_macro)
         elif isinstance(value, int) and not isinstance(value, bool):
             self._check_size(name, value)
         elif not isinstance(value, bool | float | str | None):

@@ -87,6 +87,11 @@ ATTACKS = {
     "a model as data": ("train.dataset = @fully_connected", "@fully_connected"),
     "a macro from outside": ("fully_connected.depth = %gin.REQUIRED", "%gin.REQUIRED"),
     "depth": ("fully_connected.depth = 100000", "may be 1000 at most"),
+    "depth by a macro": (
+        "many = 100000\nfully_connected.depth = %many",
+        "depth = 100000.*may be 1000|may be 1000 at most",
+    ),
+    "a macro in a list": ("m = [%m]\nfully_connected.depth = %m", "%m|damaged"),
     "width": ("Dense.width = 3\nglow.coupling_width = 1000000000", "Dense|8192"),
     "a long list": ("fully_connected.penalty = [" + "1," * 2000 + "]", "2000 values"),
     "deep brackets": ("fully_connected.penalty = " + "[" * 5000 + "]" * 5000, "damaged"),

@@ -115,6 +115,8 @@ def no_training(monkeypatch):
         raise RuntimeError("This setting was not refused.")
 
     monkeypatch.setattr(sys.modules["snf_tf.training.train"], "build_flow", build_flow)
+    yield
+    gin.clear_config()
 
 
 def test_every_seventh_wrong_setting_is_refused_in_words(tmp_path):

@@ -133,6 +133,7 @@ def test_fit_and_callbacks():
     assert history.history["surrogate"][-1] < history.history["surrogate"][0]
 
 
+@pytest.mark.slow
 def test_served(estimating, exact, tmp_path):
     x = images(6, SHAPE)
     snf_tf.serving.export(estimating, tmp_path / "model")

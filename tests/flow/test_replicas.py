@@ -63,8 +63,8 @@ def results(replicas, method, rows):
     ("replicas", "method", "rows"),
     [
         (2, "learned", 16),
-        (2, "geco", 15),
-        (2, "variational", 15),
+        pytest.param(2, "geco", 15, marks=pytest.mark.slow),
+        pytest.param(2, "variational", 15, marks=pytest.mark.slow),
         pytest.param(2, "pair", 15, marks=pytest.mark.slow),
         pytest.param(2, "mdmm", 15, marks=pytest.mark.slow),
         pytest.param(2, "projected", 15, marks=pytest.mark.slow),

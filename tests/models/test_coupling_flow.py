@@ -72,6 +72,7 @@ def test_log_prob_is_exact_and_flows_round_trip(name):
     np.testing.assert_array_equal(np.floor(found), IMAGES)
 
 
+@pytest.mark.slow
 def test_flow_plus_plus_is_a_bound_of_learned_noise():
     network = functools.partial(networks.GatedConvNetwork, width=8, blocks=1, heads=2)
     flow = models.coupling_flow(

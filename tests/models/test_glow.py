@@ -98,6 +98,7 @@ def test_initialization_once_and_by_data():
         np.testing.assert_array_equal(weight, value)
 
 
+@pytest.mark.slow
 def test_saved_and_exported(tmp_path):
     import keras
 

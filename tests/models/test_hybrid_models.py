@@ -49,6 +49,7 @@ def test_initialize_normalizes_the_heads():
         )
 
 
+@pytest.mark.slow
 def test_without_a_likelihood_nothing_is_estimated(monkeypatch):
     # Of a width of its own: blocks that are alike share traces with those of other tests.
     flow = small(likelihood_weight=0, widths=(5,))
@@ -122,6 +123,7 @@ def test_half_precision():
     assert all(head.compute_dtype == "float32" for head in flow.heads)
 
 
+@pytest.mark.slow
 def test_a_saved_model_classifies(tmp_path):
     flow = small(block="coupling")
     serving.export(flow, tmp_path / "model")

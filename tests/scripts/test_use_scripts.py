@@ -68,6 +68,7 @@ def test_evaluate(trained):
     assert "test examples of mnist (files): nll" in of_model.stdout.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_sample(trained):
     directory, _ = trained
     for name, arguments in {

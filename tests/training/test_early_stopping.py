@@ -33,6 +33,7 @@ def nlls(run_dir):
     return [float(row["val_nll"]) for row in history(run_dir)]
 
 
+@pytest.mark.slow
 def test_a_run_ends_after_epochs_without_a_better_one(run, tmp_path):
     results = run("train.epochs = 50", "train.patience = 2")
     found = nlls(tmp_path / "run")

@@ -122,7 +122,7 @@ def test_a_checkpoint_does_not_grow(run, tmp_path):
         (
             ["train.epochs = 2", "train.learning_rate = 0"],
             ValueError,
-            "learning_rate must be a positive number",
+            "learning_rate must be a number above 0",
         ),
         (["train.epochs = 0"], ValueError, "epochs must be an integer of at least 1"),
         (

@@ -78,6 +78,7 @@ def test_exact_numbers_are_those_of_float32(half_and_wide):
     assert half(tf.cast(x, half.compute_dtype), training=True)[0].dtype == half.compute_dtype
 
 
+@pytest.mark.slow
 def test_a_trained_pair_is_a_flow(tmp_path):
     """Density of the exact Jacobian; inverses of data and samples, after loading, too."""
     flow = snf_tf.Flow([pair("russian_roulette", jacobian_penalty=0.1)], event_shape=(D,))

@@ -79,8 +79,6 @@ def test_beta_2(beta_2):
 def test_beta_2_is_in_0_to_1(beta_2):
     message = r"beta_2 must be a number of at least 0 and below 1\. Received: beta_2="
     with pytest.raises(ValueError, match=message):
-        ValueError, match=r"beta_2 must be a number of at least 0 and below 1\. Received: beta_2="
-    ):
         make_optimizer(0.1, beta_2=beta_2)
 
 

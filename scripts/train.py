@@ -40,7 +40,12 @@ def main(_) -> None:
     if not gin_file.is_file():
         raise FileNotFoundError(f"There is no such gin file. Received: --gin_file={gin_file}")
     gin.add_config_file_search_path(str(gin_file.parent))
-    gin.parse_config_files_and_bindings([str(gin_file)], _GIN_BINDINGS.value)
+    try:
+        gin.parse_config_files_and_bindings([str(gin_file)], _GIN_BINDINGS.value)
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"A gin file must be text. Received: --gin_file={gin_file}: {error}"
+        ) from None
     try:
         results = snf_tf.training.train(run_dir)
     except snf_tf.training.Interrupted as interrupted:

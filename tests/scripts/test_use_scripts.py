@@ -159,6 +159,7 @@ def test_a_run_that_is_conditional_on_labels(tmp_path):
         ),
     ],
 )
+@pytest.mark.slow
 def test_mistakes(trained, script, arguments, message):
     done = call(script, *arguments, cwd=trained[0])
     assert done.returncode == 1

@@ -100,9 +100,9 @@ def test_on_two_devices_as_on_one(options):
 
 
 @pytest.mark.parametrize(
-    ("policy", "tolerance"),
-    [pytest.param("mixed_float16", 5e-6, marks=pytest.mark.slow), ("mixed_bfloat16", 2e-5)],
+    ("policy", "tolerance"), [("mixed_float16", 5e-6), ("mixed_bfloat16", 2e-5)]
 )
+@pytest.mark.slow
 def test_half_precision(run, tmp_path, policy, tolerance):
     """Of a likelihood of which an epoch changes 1e-2."""
     plain = run("train.epochs = 2", "train.learning_rate = 1e-4")

@@ -101,7 +101,7 @@ def test_a_trained_pair_is_a_flow(tmp_path):
     np.testing.assert_allclose(y, x[:5], atol=1e-4)
 
 
-@pytest.mark.parametrize("shape", [(D,), (4, 4, 2)])
+@pytest.mark.parametrize("shape", [pytest.param((D,), marks=pytest.mark.slow), (4, 4, 2)])
 def test_conditional_pairs(shape, tmp_path):
     """Networks see the context: density, inverse, samples, and a flow that was loaded."""
     sizes = None if len(shape) == 1 else (3, 3)

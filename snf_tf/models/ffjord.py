@@ -17,25 +17,26 @@ class MakeFFJORD:
     """Makes `tfp.bijectors.FFJORD` of a dense network of x and time, with tanh between.
 
     Args:
+        size: Numbers in one x.
         widths: Hidden units of the network.
         tolerance: Of the solver of the differential equation, relative and absolute.
     """
 
-    def __init__(self, widths: Sequence[int], tolerance: float) -> None:
-        self.widths, self.tolerance = tuple(widths), tolerance
+    def __init__(self, size: int, widths: Sequence[int], tolerance: float) -> None:
+        self.size, self.widths, self.tolerance = size, tuple(widths), tolerance
 
     def __call__(self) -> Any:
         import tensorflow_probability as tfp
 
         hidden = [keras.layers.Dense(width, activation="tanh") for width in self.widths]
-        network = keras.Sequential(hidden)
-        last: list[keras.layers.Dense] = []
+        # At first nothing moves.
+        network = keras.Sequential(
+            [*hidden, keras.layers.Dense(self.size, kernel_initializer="zeros")]
+        )
 
         def velocity(time: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-            if not last:
-                last.append(keras.layers.Dense(x.shape[-1], kernel_initializer="zeros"))
             clock = tf.fill([*tf.unstack(tf.shape(x))[:-1], 1], tf.cast(time, x.dtype))
-            return last[0](network(tf.concat([x, clock], axis=-1)))
+            return network(tf.concat([x, clock], axis=-1))
 
         solver = tfp.math.ode.DormandPrince(rtol=self.tolerance, atol=self.tolerance)
         return tfp.bijectors.FFJORD(
@@ -45,7 +46,7 @@ class MakeFFJORD:
         )
 
     def get_config(self) -> dict[str, Any]:
-        return {"widths": self.widths, "tolerance": self.tolerance}
+        return {"size": self.size, "widths": self.widths, "tolerance": self.tolerance}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "MakeFFJORD":
@@ -88,5 +89,5 @@ def ffjord(
     widths = check_shape("widths", widths)
     tolerance = check_number("tolerance", tolerance, above=0)
     event_shape = check_shape("event_shape", event_shape, ranks=(1,))
-    make = MakeFFJORD(widths, tolerance)
+    make = MakeFFJORD(event_shape[0], widths, tolerance)
     return Flow([layers.FromBijector(make) for _ in range(blocks)], event_shape, seed=seed)

@@ -8,20 +8,8 @@ import numpy as np
 import pytest
 
 import snf_tf.training
-from tests.training.run_files import history
+from tests.training.run_files import TINY_RUN, history
 
-BINDINGS = """
-load_dataset.name = "toy2d/gaussian"
-load_dataset.source = "embedded"
-train.model = @fully_connected
-train.learning_rate = 1e-3
-train.batch_size = 50
-train.steps_per_epoch = 2
-train.warmup_epochs = 0
-train.verbose = 0
-fully_connected.depth = 1
-fully_connected.preprocess = False
-"""
 FILES = (
     "results.json",
     "best.weights.h5",
@@ -60,7 +48,7 @@ CASES = [(file, damage) for file in FILES for damage in DAMAGES]
 
 def train(run_dir, epochs):
     gin.clear_config()
-    gin.parse_config([BINDINGS, f"train.epochs = {epochs}"])
+    gin.parse_config([TINY_RUN, f"train.epochs = {epochs}"])
     try:
         return snf_tf.training.train(run_dir)
     finally:

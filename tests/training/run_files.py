@@ -1,9 +1,23 @@
-"""What a run leaves on disk, read for comparisons."""
+"""A tiny run, and what a run leaves on disk, read for comparisons."""
 
 import csv
 
 import numpy as np
 import tensorflow as tf
+
+# Settings of a run of a second, but for its epochs.
+TINY_RUN = """
+load_dataset.name = "toy2d/gaussian"
+load_dataset.source = "embedded"
+train.model = @fully_connected
+train.learning_rate = 1e-3
+train.batch_size = 50
+train.steps_per_epoch = 2
+train.warmup_epochs = 0
+train.verbose = 0
+fully_connected.depth = 1
+fully_connected.preprocess = False
+"""
 
 
 def checkpoint(run_dir):

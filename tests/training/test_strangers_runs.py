@@ -13,24 +13,18 @@ import pytest
 import snf_tf.training
 from snf_tf.training.finished_run import _digest_of_results, with_digests
 from snf_tf.training.stored_config import parse_stored_config
+from tests.training.run_files import TINY_RUN
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
-BINDINGS = """
-load_dataset.name = "toy2d/gaussian"
-load_dataset.source = "embedded"
-train.model = @fully_connected
-train.learning_rate = 1e-3
-train.batch_size = 50
-train.steps_per_epoch = 2
-train.warmup_epochs = 0
+BINDINGS = (
+    TINY_RUN
+    + """
 train.epochs = 2
-train.verbose = 0
-fully_connected.depth = 1
-fully_connected.preprocess = False
 fully_connected.penalty = @GECO()
 GECO.tolerance = 2.0
 """
+)
 
 
 @pytest.fixture(scope="module")

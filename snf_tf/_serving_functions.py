@@ -1,5 +1,6 @@
 """The traced functions of an exported flow."""
 
+import functools
 import itertools
 from typing import Any
 
@@ -12,6 +13,7 @@ from snf_tf.flow.likelihood import constant_log_dets, exact_log_prob
 _NUMBERS = (tf.uint8, tf.int32, tf.int64, tf.float32, tf.float64)
 # Of counts and seeds; Python's integers become the first.
 _COUNTS = (tf.int64, tf.int32)
+_traced = functools.partial(tf.function, autograph=False)
 _SEED, _FIRST_ROW = (tf.TensorSpec((), tf.int64, name) for name in ("seed", "first_row"))
 
 
@@ -46,31 +48,31 @@ class Functions(tf.Module):
 
         # Traced once; the methods around them take data of every dtype.
 
-        @tf.function(input_signature=[batch, row_seed, *checked])
+        @_traced(input_signature=[batch, row_seed, *checked])
         def log_prob_of(x, seed, context=None):
             log_prob = exact_log_prob(flow, flow.check_data(x), seed, constant, context)
             return tf.cast(log_prob, dtype)
 
-        @tf.function(input_signature=[batch, row_seed, tf.TensorSpec((), tf.int64), *checked])
+        @_traced(input_signature=[batch, row_seed, tf.TensorSpec((), tf.int64), *checked])
         def estimates_of(x, seed, draws, context=None):
             found = estimate(flow, flow.check_data(x), context, seed, draws)
             return {"mean": found.mean, "standard_error": found.standard_error}
 
-        @tf.function(input_signature=[batch, row_seed, tf.TensorSpec((), tf.int64), *checked])
+        @_traced(input_signature=[batch, row_seed, tf.TensorSpec((), tf.int64), *checked])
         def bounds_of(x, seed, draws, context=None):
             return bound(flow, flow.check_data(x), context, seed, draws)
 
-        @tf.function(input_signature=[batch, row_seed, *checked])
+        @_traced(input_signature=[batch, row_seed, *checked])
         def latents_of(x, seed, context=None):
             return tf.cast(flow.forward(flow.check_data(x), context, seed=seed)[0], dtype)
 
-        @tf.function(input_signature=[batch, row_seed, *checked])
+        @_traced(input_signature=[batch, row_seed, *checked])
         def classes_of(x, seed, context=None):
             return flow.class_log_probs(flow.check_data(x), context, seed=seed)
 
         def samples(exact):
             # A signature: without one TensorFlow traces anew for every Python number.
-            @tf.function(input_signature=[number, _SEED, temperature, *given])
+            @_traced(input_signature=[number, _SEED, temperature, *given])
             def method(n, seed, temperature=1.0, context=None):
                 n = _require(n >= 1, n, "n must be at least 1.")
                 temperature = _require(
@@ -85,7 +87,7 @@ class Functions(tf.Module):
             return method
 
         def on_rows(function):
-            @tf.function
+            @_traced()
             def method(x, seed=0, first_row=0, context=None):
                 x = tf.cast(_of_shape(x, shape, "x"), dtype)
                 row_seed = ops.row_seed(seed, first_row=first_row)
@@ -94,7 +96,7 @@ class Functions(tf.Module):
             return method
 
         def by_draws(function, default):
-            @tf.function
+            @_traced()
             def method(x, seed=0, first_row=0, draws=default, context=None):
                 x = tf.cast(_of_shape(x, shape, "x"), dtype)
                 draws = _require(draws >= 1, tf.cast(draws, tf.int64), "draws must be at least 1.")
@@ -104,7 +106,7 @@ class Functions(tf.Module):
             return method
 
         def decoded(exact):
-            @tf.function(input_signature=[latents, *given])
+            @_traced(input_signature=[latents, *given])
             def method(z, context=None):
                 z = _of_shape(z, flow.latent_shape, "z")
                 z = ops.require(tf.reduce_all(tf.math.is_finite(z)), z, "z must be finite.")

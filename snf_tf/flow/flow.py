@@ -242,6 +242,9 @@ class Flow(FlowEvaluation, FlowFitting):
             )
         x, seed = self.check_data(x), ops.row_seed(seed)
         for index, bijection in enumerate(self.bijections):
+            # The rest needs no data.
+            if not any(rest.needs_initialization for rest in self.bijections[index:]):
+                break
             # A layer is initialized by the output of the layers before, which are initialized.
             noise = {"seed": ops.fold_in(seed, index)} if bijection.takes_seed else {}
             given = context if bijection.takes_context else None

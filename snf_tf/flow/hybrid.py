@@ -11,6 +11,7 @@ from snf_tf._checks import check_integer, check_number
 from snf_tf.flow.classification import scores
 from snf_tf.flow.elements import Element, unpack
 from snf_tf.flow.flow import Flow
+from snf_tf.flow.graph_function import traced
 from snf_tf.layers import FactorOut, Squeeze
 from snf_tf.layers.bijection import Bijection, follow
 
@@ -217,7 +218,7 @@ class HybridFlow(Flow):
         vectors = [head(feature) for head, feature in zip(self.heads, features, strict=True)]
         return z, tf.nn.log_softmax(self.classifier(tf.concat(vectors, axis=1)))
 
-    @tf.function(reduce_retracing=True)
+    @traced
     def _class_log_probs(self, x, context, seed, version):
         return self.class_log_probs(x, context, seed=seed)
 

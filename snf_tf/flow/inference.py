@@ -8,6 +8,7 @@ from snf_tf import ops
 from snf_tf._checks import check_flag, check_integer, check_scalar, check_seed_tensor
 from snf_tf.flow.checking import FlowChecking
 from snf_tf.flow.estimation import LogProbEstimate, bound, estimate
+from snf_tf.flow.graph_function import traced
 
 if TYPE_CHECKING:
     from tensorflow_probability.distributions import TransformedDistribution
@@ -256,33 +257,33 @@ class FlowInference(FlowChecking):
         ]
         return tf.nest.map_structure(lambda *rows: tf.concat(rows, axis=0), *parts)
 
-    @tf.function(reduce_retracing=True)
+    @traced
     def _estimates(self, x, context, seed, draws, version):
         return tuple(estimate(self, x, context, seed, draws))
 
-    @tf.function(reduce_retracing=True)
+    @traced
     def _bounds(self, x, context, seed, draws, version):
         return bound(self, x, context, seed, draws)
 
-    @tf.function(reduce_retracing=True)
+    @traced
     def _latents_and_log_prob(self, x, context, seed, version):
         z, log_det = self.forward(x, context, seed=seed)
         return tf.cast(z, self.log_det_dtype), self.base_log_prob(z, context) + log_det
 
-    @tf.function(reduce_retracing=True)
+    @traced
     def _log_prob(self, x, context, seed, version):
         z, log_det = self.forward(x, context, seed=seed)
         return self.base_log_prob(z, context) + log_det
 
-    @tf.function(reduce_retracing=True)
+    @traced
     def _encode(self, x, context, seed, version):
         return tf.cast(self.forward(x, context, seed=seed)[0], self.log_det_dtype)
 
-    @tf.function(reduce_retracing=True)
+    @traced
     def _decode(self, z, context, exact, version):
         return self.inverse(z, context=context, exact=exact)
 
-    @tf.function(reduce_retracing=True)
+    @traced
     def _latents(self, n, temperature, seed, context=None):
         seed = tf.bitcast(seed, tf.int32)
         if self.base is None:

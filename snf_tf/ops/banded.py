@@ -73,7 +73,7 @@ def _log_det_gradient(kernel, image_shape):
 
 # Not put into every graph that calls it, which would take long to compile.
 _log_det_gradient_in_graph = tf.function(
-    _log_det_gradient, experimental_attributes={"_noinline": True}
+    _log_det_gradient, autograph=False, experimental_attributes={"_noinline": True}
 )
 
 
@@ -109,7 +109,7 @@ def _log_det_and_gradient(kernel, image_shape, with_gradient=True):
 
 # One function of a graph for all layers of one shape, which are many; in eager code tracing would
 # take longer than it saves.
-_log_det_and_gradient_in_graph = tf.function(_log_det_and_gradient)
+_log_det_and_gradient_in_graph = tf.function(_log_det_and_gradient, autograph=False)
 
 
 def _value_and_gradient(function, kernel, with_gradient):
@@ -182,7 +182,7 @@ def _solution(z, kernel):
     return apply(z, kernel)
 
 
-_solution_in_graph = tf.function(_solution)
+_solution_in_graph = tf.function(_solution, autograph=False)
 
 
 def _solves(x, z, kernel):

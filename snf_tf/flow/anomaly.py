@@ -71,6 +71,8 @@ def typicality(
             f"Received: {len(log_p)} examples, group_size={group_size}"
         )
     expected = _log_densities(flow, reference, reference_context, batch_size)
+    if not len(expected):
+        raise ValueError("reference must have one row at least. Received: reference of no rows")
     mean = np.mean(expected)
     statistic = np.abs(log_p.reshape(-1, group_size).mean(axis=1) - mean)
     rows = np.random.default_rng(seed).integers(len(expected), size=(resamples, group_size))

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from snf_tf import _compat, ops
+from snf_tf._array_checks import check_array
 from snf_tf._checks import check_seed, check_shape
 from snf_tf.bases import Base
 from snf_tf.flow.checking import checked_base, checked_bijections
@@ -142,6 +143,14 @@ class Flow(FlowEvaluation, FlowFitting):
             x, context, *_ = unpack(x, self.takes_labels)
         x = self.check_data(x)
         return self.forward(x, self.check_context(context, x), training, seed)
+
+    def check_input(self, x):
+        """Returns x as a tensor, or the parts of an element of a data set as tensors."""
+        if isinstance(x, dict | tuple | list):
+            given = unpack(x, self.takes_labels).as_dict()
+            parts = {name: check_array(name, value) for name, value in given.items()}
+            return parts if isinstance(x, dict) else tuple(parts.values())
+        return check_array("x", x)
 
     def forward(self, x, context=None, training=False, seed=None) -> tuple[tf.Tensor, tf.Tensor]:
         """Does what a call does, on x and context that were checked before."""

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from snf_tf import _compat, ops
 from snf_tf._array_checks import check_array
-from snf_tf._checks import check_seed, check_shape
+from snf_tf._checks import check_path, check_seed, check_shape, refuse
 from snf_tf.bases import Base
 from snf_tf.flow.checking import checked_base, checked_bijections
 from snf_tf.flow.elements import unpack
@@ -279,20 +279,18 @@ class Flow(FlowEvaluation, FlowFitting):
         return cls(**config)
 
     def load_weights(self, filepath: str | os.PathLike, **kwargs: Any) -> None:
-        """Loads weights; as in Keras.
-
-        Raises:
-            ValueError: If networks wait for a context to be built.
-        """
+        """Loads weights; as in Keras. Refuses damaged files, and while networks wait for a context."""
         self.require_built("load_weights")
-        super().load_weights(filepath, **kwargs)
+        try:
+            super().load_weights(check_path("filepath", filepath), **kwargs)
+        except FileNotFoundError:
+            raise
+        except (KeyError, OSError, RuntimeError) as error:
+            allowed = f"a whole file of this flow's weights, not damaged ({error})"
+            refuse("filepath", str(filepath), allowed)
 
     def save_weights(self, filepath: str | os.PathLike, **kwargs: Any) -> None:
-        """Saves weights; as in Keras.
-
-        Raises:
-            ValueError: If networks wait for a context to be built.
-        """
+        """Saves weights; as in Keras. Refuses while networks wait for a context."""
         self.require_built("save_weights")
         super().save_weights(filepath, **kwargs)
 

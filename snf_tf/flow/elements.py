@@ -7,8 +7,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from snf_tf._array_checks import is_real
+from snf_tf._array_checks import is_real, refuse_array
 
+_ALLOWED = (
+    "an array of numbers, one row an example, a tf.data.Dataset, a keras.utils.PyDataset or a "
+    "generator of batches"
+)
 _NAMES = ("x", "context", "sample_weight")
 
 
@@ -86,10 +90,7 @@ def as_arrays(
     extra = {"context": context, "sample_weight": sample_weight, "y": y}
     given = given._replace(**{name: value for name, value in extra.items() if value is not None})
     if given.x is None:
-        raise ValueError(
-            "x must be an array of numbers, a tf.data.Dataset, a keras.utils.PyDataset or a "
-            "generator of batches. Received: x=None"
-        )
+        refuse_array("x", None, _ALLOWED)
     try:
         arrays = {name: np.asarray(value) for name, value in given.as_dict().items()}
     except (TypeError, ValueError) as error:
@@ -99,11 +100,7 @@ def as_arrays(
         ) from error
     for name, array in arrays.items():
         if array.ndim == 0 or not is_real(array.dtype):
-            raise ValueError(
-                f"{name} must be an array of numbers, one row an example, a tf.data.Dataset, a "
-                "keras.utils.PyDataset or a generator of batches. "
-                f"Received: {type(x).__name__} of dtype {array.dtype.name}"
-            )
+            refuse_array(name, getattr(given, name), _ALLOWED)
         if len(array) != len(arrays["x"]):
             raise ValueError(
                 f"{name} must have as many rows as x, {len(arrays['x'])}. "

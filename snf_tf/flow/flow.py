@@ -279,7 +279,7 @@ class Flow(FlowEvaluation, FlowFitting):
         return cls(**config)
 
     def load_weights(self, filepath: str | os.PathLike, **kwargs: Any) -> None:
-        """Loads weights; as in Keras. Refuses damaged files, and while networks wait for a context."""
+        """Loads weights, as in Keras. Refuses damaged files, and a flow that is not built."""
         self.require_built("load_weights")
         try:
             super().load_weights(check_path("filepath", filepath), **kwargs)
@@ -290,7 +290,7 @@ class Flow(FlowEvaluation, FlowFitting):
             refuse("filepath", str(filepath), allowed)
 
     def save_weights(self, filepath: str | os.PathLike, **kwargs: Any) -> None:
-        """Saves weights; as in Keras. Refuses while networks wait for a context."""
+        """Saves weights, as in Keras. Refuses a flow that is not built."""
         self.require_built("save_weights")
         super().save_weights(filepath, **kwargs)
 

@@ -82,8 +82,10 @@ def _method(kind, name, wrong, argument="x", **given):
 METHODS = {
     **{
         name: _method("flow", name, DATA)
-        for name in ("log_prob", "estimate_log_prob", "log_prob_bound", "encode", "__call__")
+        for name in ("log_prob", "estimate_log_prob", "log_prob_bound", "encode")
     },
+    # A list is an element of a data set there.
+    "call": _method("flow", "__call__", [x for x in DATA if not isinstance(x, list)]),
     **{name: _method("flow", name, (*DATA, *NO_ROWS)) for name in ("evaluate", "predict", "fit")},
     "validation": Entry(
         lambda x: _flow("flow").fit(X, validation_data=(x,), verbose=0),
@@ -98,7 +100,7 @@ METHODS = {
         for name in ("log_prob", "encode", "evaluate", "fit")
     },
     "classify": _method("hybrid", "classify", DATA),
-    "hybrid.fit": _method("hybrid", "fit", DATA, y=Y),
+    "hybrid.fit": _method("hybrid", "fit", (*NO_NUMBERS, *TOO_LARGE, *NOT_FINITE), y=Y),
     "hybrid.labels": _method(
         "hybrid", "evaluate", (*NO_NUMBERS[1:], full(0.5), *WRONG_SHAPE), "y", x=X
     ),

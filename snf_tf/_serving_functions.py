@@ -150,10 +150,11 @@ class Functions(tf.Module):
         contexts = [{"context": tf.TensorSpec(None, c, "context")} for c in self._contexts] or [{}]
         for method in methods:
             has_draws = method is density and not is_exact
-            given = [*arguments.right(self._contexts), *arguments.wrong(self._contexts, has_draws)]
+            right = [*arguments.right(self._contexts)]
             if has_draws:
-                given += arguments.right(self._contexts, draws=tf.int64)
-            for specs in given:
+                right += arguments.right(self._contexts, draws=tf.int64)
+            # TensorFlow calls the first that fits: scalars of any shape come last.
+            for specs in (*right, *arguments.wrong(self._contexts, has_draws)):
                 method.get_concrete_function(**specs)
         densities = density.get_concrete_function(*data, *draws, **contexts[0])
         served = {name: m.get_concrete_function(*data, **contexts[0]) for name, m in maps.items()}

@@ -1,6 +1,7 @@
 """Reads images from a tar, a zip or a folder."""
 
 import functools
+import io
 import tarfile
 import zipfile
 import zlib
@@ -9,12 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image
+
+from snf_tf.data.limits import check_content
 
 _IMAGES = (".png", ".jpg", ".jpeg")
 # Errors that damaged archives and images raise.
 ERRORS = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError),
-    *(KeyError, NotImplementedError, RuntimeError, tf.errors.InvalidArgumentError),
+    *(KeyError, NotImplementedError, RuntimeError, MemoryError, OverflowError),
 )
 
 
@@ -23,15 +27,24 @@ def contents(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
 
     Yields:
         The name, and a function that reads the file while the iteration is there.
+
+    Raises:
+        ValueError: If the files are far larger than the archive.
     """
+    stored = path.stat().st_size
     if path.is_dir():
         yield from sorted((file.name, file.read_bytes) for file in path.iterdir() if file.is_file())
     elif zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
+            check_content(path, sum(info.file_size for info in archive.infolist()), stored)
             for name in sorted(archive.namelist()):
                 yield name, functools.partial(archive.read, name)
     else:
         with tarfile.open(path) as tar:
+            total = 0
+            for member in tar:
+                total = total + member.size if member.size >= 0 else -1
+                check_content(path, total, stored)
             for member in sorted(tar.getmembers(), key=lambda member: member.name):
                 file = tar.extractfile(member)
                 if file is not None:
@@ -69,7 +82,7 @@ def read_images(
                 continue
             if names is not None and file_name not in names:
                 continue
-            image = _decode(read(), channels)
+            image = _decode(read(), channels, f"{path}/{name}", shape[:2])
             if image.shape != shape:
                 raise ValueError(
                     f"{path} must hold images of shape {shape}. "
@@ -102,14 +115,29 @@ def first_image_shape(path: Path) -> tuple[int, int, int]:
     """
     for name, read in contents(path):
         if is_image(name):
-            try:
-                return tuple(_decode(read(), channels=0).shape)
-            except ERRORS as error:
-                raise ValueError(f"{path}/{name} is damaged: {error}") from error
+            return tuple(_decode(read(), 0, f"{path}/{name}").shape)
     raise ValueError(f"{path} must hold PNG or JPEG images. Received: none of them")
 
 
-def _decode(content: bytes, channels: int) -> tf.Tensor:
-    image = tf.io.decode_image(content, channels=channels, expand_animations=False)
+def _decode(
+    content: bytes, channels: int, path: str, size: tuple[int, int] | None = None
+) -> tf.Tensor:
+    """Decodes an image, after a look at its header: a small file may claim a huge image."""
+    try:
+        with Image.open(io.BytesIO(content)) as header:
+            width, height = header.size
+    # PIL raises errors of many kinds.
+    except Exception as error:
+        raise ValueError(f"{path} is damaged, or no image: {error}") from error
+    if size is not None and (height, width) != size:
+        raise ValueError(
+            f"{path} must be an image of {size[0]} x {size[1]} pixels. "
+            f"Received: {height} x {width} pixels"
+        )
+    check_content(path, 4 * height * width, len(content))
+    try:
+        image = tf.io.decode_image(content, channels=channels, expand_animations=False)
+    except tf.errors.OpError as error:
+        raise ValueError(f"{path} is damaged: TensorFlow cannot decode it") from error
     has_alpha = not channels and image.shape[2] in (2, 4)
     return image[..., :-1] if has_alpha else image

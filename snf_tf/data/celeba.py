@@ -42,6 +42,11 @@ def _celeba_from_files(data_dir: Path) -> Splits:
             raise ValueError(
                 f"{path} must hold lines of a name and 0, 1 or 2. Received: {line!r}"
             ) from error
+    if not all(names.values()):
+        raise ValueError(
+            f"{path} must give images to training, validation and test. "
+            f"Received: {', '.join(str(len(part)) for part in names.values())} of them"
+        )
     train, validation, test = (
         Split(read_images(data_dir / "img_align_celeba.zip", _CELEBA_SHAPE, set(part), _shrink))
         for part in names.values()

@@ -11,6 +11,7 @@ from snf_tf.data.archives import ERRORS, contents, read_images
 from snf_tf.data.natural_patches import natural_patches
 from snf_tf.data.sources import Sources
 from snf_tf.data.splits import Split, Splits
+from snf_tf.data.tables import read_npz
 
 _TARS = ("train", "valid")
 
@@ -52,8 +53,9 @@ def _read_arrays(data_dir: Path, kind: str, size: int) -> np.ndarray:
                 f"{data_dir} must hold both tars, or the npz files of {kind}, or "
                 f"{' and '.join(_zips(kind, size))}."
             )
-    batches = {}
+    batches: dict[int, np.ndarray] = {}
     for archive in archives:
+        count = len(batches)
         try:
             for name, read in contents(archive):
                 match = re.fullmatch(rf"{kind}_data(?:_batch_(\d+))?\.npz", Path(name).name)
@@ -61,6 +63,8 @@ def _read_arrays(data_dir: Path, kind: str, size: int) -> np.ndarray:
                     batches[int(match[1] or 1)] = _read_npz(archive / name, read(), size)
         except ERRORS as error:
             raise ValueError(f"{archive} is damaged: {error}") from error
+        if len(batches) == count:
+            raise ValueError(f"{archive} must hold npz files of {kind}. Received: none of them")
     if not batches or max(batches) != len(batches):
         raise ValueError(
             f"{data_dir} must hold the npz files of {kind} from number 1 on. "
@@ -71,9 +75,8 @@ def _read_arrays(data_dir: Path, kind: str, size: int) -> np.ndarray:
 
 def _read_npz(path: Path, content: bytes, size: int) -> np.ndarray:
     try:
-        with np.load(io.BytesIO(content)) as arrays:
-            rows = arrays["data"]
-    except (*ERRORS, ValueError) as error:
+        rows = read_npz(io.BytesIO(content), path, len(content), ["data"])["data"]
+    except (KeyError, ValueError) as error:
         raise ValueError(
             f"{path} is missing or damaged, or has no array named data: {error}"
         ) from error

@@ -12,8 +12,9 @@ import pandas as pd
 from snf_tf._checks import check_array_seed, check_path
 from snf_tf.data.archives import first_image_shape, is_image, read_images
 from snf_tf.data.dataset import Dataset
+from snf_tf.data.limits import check_content
 from snf_tf.data.splits import Split, Splits, random_splits
-from snf_tf.data.tables import read_csv, require_finite
+from snf_tf.data.tables import read_csv, read_npy, read_npz, require_finite
 
 _PARTS = ("train", "validation", "test")
 _TABLES = (".csv", ".parquet")
@@ -110,7 +111,7 @@ def _given_splits(path: Path, label: str | None) -> dict[str, _Raw]:
             if names:
                 found[part] = names[0]
         splits = {part: _read(file, label) for part, file in found.items()}
-    elif path.suffix == ".npz" and "train" in (arrays := _read_npz(path)):
+    elif path.suffix == ".npz" and "train" in (arrays := read_npz(path, path, path.stat().st_size)):
         splits = {
             part: _Raw(arrays[part], arrays.get(f"{part}_labels"), arrays.get(f"{part}_context"))
             for part in _PARTS
@@ -139,12 +140,9 @@ def _read(path: Path, label: str | None) -> _Raw:
     if path.is_dir():
         return _read_folder(path)
     if path.suffix == ".npy":
-        try:
-            return _Raw(np.load(path, allow_pickle=False))
-        except (ValueError, EOFError, OSError) as error:
-            raise ValueError(f"{path} is damaged, or no array of numbers: {error}") from error
+        return _Raw(read_npy(path))
     if path.suffix == ".npz":
-        arrays = _read_npz(path)
+        arrays = read_npz(path, path, path.stat().st_size)
         if "x" not in arrays:
             raise ValueError(
                 f"{path} must hold x, or train, validation and test. Received: {', '.join(arrays)}"
@@ -153,15 +151,6 @@ def _read(path: Path, label: str | None) -> _Raw:
     if path.suffix in _TABLES:
         return _read_table(path, label)
     raise ValueError(f"path must be {_KINDS}. Received: path={path}")
-
-
-def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return dict(arrays)
-    # A damaged zip raises errors of many kinds.
-    except Exception as error:
-        raise ValueError(f"{path} is damaged, or holds no arrays of numbers: {error}") from error
 
 
 def _read_table(path: Path, label: str | None) -> _Raw:
@@ -174,12 +163,17 @@ def _read_table(path: Path, label: str | None) -> _Raw:
             )
     else:
         try:
+            from pyarrow import parquet
+
+            size = parquet.read_metadata(path)
+            check_content(path, 8 * size.num_rows * size.num_columns, path.stat().st_size)
             table = pd.read_parquet(path)
         except ImportError as error:
             raise ValueError(
                 f"To read Parquet, pandas needs pyarrow: pip install pyarrow. Received: {path}"
             ) from error
-        except (ValueError, OSError) as error:
+        # pyarrow raises errors of many kinds.
+        except Exception as error:
             raise ValueError(f"{path} is damaged, or no Parquet file: {error}") from error
     y = None
     if label is not None:
@@ -254,8 +248,14 @@ def _arrays(raws: dict[str, _Raw], path: Path) -> dict[str, Split]:
                 "Labels must be integers or strings; numbers of another kind are a context. "
                 f"Received: dtype={y.dtype} in {path}"
             )
-        x = raw.x if raw.x.dtype == np.uint8 else raw.x.astype(np.float32)
+        x = require_finite(raw.x, f"{name} of {path}", raw.columns)
+        x = x if x.dtype == np.uint8 else x.astype(np.float32)
         if context is not None:
-            context = require_finite(np.asarray(context, np.float32), f"context of {name}")
-        splits[name] = Split(require_finite(x, name, raw.columns), y, context)
+            if context.dtype.kind not in "fiub":
+                raise ValueError(
+                    f"context of {name} must be numbers. Received: dtype={context.dtype} in {path}"
+                )
+            context = require_finite(context, f"context of {name} of {path}")
+            context = context.astype(np.float32)
+        splits[name] = Split(x, y, context)
     return splits

@@ -6,7 +6,7 @@ Keras has no public name for what is done here. All was seen to work with keras 
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import keras
 import tensorflow as tf
@@ -173,6 +173,27 @@ def stored_precision(variables: Sequence[keras.Variable]) -> Iterator[None]:
     finally:
         for variable, autocast in zip(variables, kept, strict=True):
             variable._autocast = autocast
+
+
+@contextlib.contextmanager
+def checked_shapes(check: Callable[[Sequence[int]], None]) -> Iterator[None]:
+    """Calls a check with the shape of every weight, before the weight has its initial value.
+
+    TensorFlow's own scopes come too late: Keras computes the value first. Seen with keras 3.15.1:
+    `shape` is the second argument of `keras.Variable`.
+    """
+    original = keras.Variable.__init__
+
+    def init(self, initializer, shape=None, *args, **kwargs):
+        if shape is not None:
+            check(shape)
+        original(self, initializer, shape, *args, **kwargs)
+
+    keras.Variable.__init__ = init
+    try:
+        yield
+    finally:
+        keras.Variable.__init__ = original
 
 
 _PRECISION = ("_dtype_policy", "_functional", "_dtype")

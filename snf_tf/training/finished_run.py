@@ -9,6 +9,7 @@ from typing import Any
 
 _RESULTS = "results.json"
 _KEY = "sha256"
+_LARGEST_RESULTS = 10_000_000
 
 
 def with_digests(results: Mapping[str, Any], directory: Path) -> dict[str, Any]:
@@ -16,9 +17,7 @@ def with_digests(results: Mapping[str, Any], directory: Path) -> dict[str, Any]:
     names = ["best.weights.h5", "history.csv", "config.gin", "operative_config.gin", "nll.png"]
     paths = [directory / name for name in names] + sorted((directory / "samples").glob("*.png"))
     digests = {
-        str(path.relative_to(directory)): _digest(path.read_bytes())
-        for path in paths
-        if path.is_file()
+        str(path.relative_to(directory)): _digest_of_file(path) for path in paths if path.is_file()
     }
     digests[_RESULTS] = _digest_of_results({**results, _KEY: digests})
     return {**results, _KEY: digests}
@@ -43,6 +42,8 @@ def read_results(directory: Path, *files: str) -> dict[str, Any]:
         )
     path = directory / _RESULTS
     try:
+        if path.stat().st_size > _LARGEST_RESULTS:
+            raise ValueError(f"it has more than {_LARGEST_RESULTS} bytes")
         results = json.loads(path.read_bytes())
         if not isinstance(results, dict) or not isinstance(results["config"], str):
             raise ValueError("it holds no configuration")
@@ -61,7 +62,7 @@ def read_results(directory: Path, *files: str) -> dict[str, Any]:
     if not isinstance(digests, dict) or digests.get(_RESULTS) != _digest_of_results(results):
         _refuse(path, "its content has another digest than when it was written")
     for name in files:
-        if digests.get(name) != _digest((directory / name).read_bytes()):
+        if digests.get(name) != _digest_of_file(directory / name):
             _refuse(directory / name, f"it has another digest than {_RESULTS} says")
     return results
 
@@ -78,6 +79,12 @@ def _refuse(path: Path, reason: str) -> None:
 def _digest_of_results(results: Mapping[str, Any]) -> str:
     others = {name: value for name, value in results[_KEY].items() if name != _RESULTS}
     return _digest(json.dumps({**results, _KEY: others}).encode())
+
+
+def _digest_of_file(path: Path) -> str:
+    # In parts: a file may be larger than memory.
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _digest(content: bytes) -> str:

@@ -39,7 +39,7 @@ class RunDirectory:
 
     Raises:
         ValueError: If the directory belongs to a run of another configuration, with the difference,
-            or another process uses it.
+            another process uses it, or it holds links or devices.
         OSError: If it cannot be written.
     """
 
@@ -48,6 +48,7 @@ class RunDirectory:
         self.writes = writes
         self.config = config
         self._lock: IO | None = None
+        _require_plain(path)
         if (path / "config.gin").is_file():
             self.require_config(_text(path / "config.gin"))
         if not writes:
@@ -103,6 +104,19 @@ class RunDirectory:
         results = with_digests(results, self.path)
         self.write("results.json", json.dumps(results, indent=2) + "\n")
         return results
+
+
+def _require_plain(path: Path) -> None:
+    """Refuses links and devices: what is written to them would be written elsewhere."""
+    for entry in path.rglob("*"):
+        if entry.is_symlink() or not (entry.is_dir() or entry.is_file()):
+            raise ValueError(
+                "A run_dir must hold files and directories, no links and no devices. "
+                f"Received: {entry}"
+            )
+    for name in ("config.gin", "history.csv", ".lock"):
+        if (path / name).is_dir():
+            raise ValueError(f"{name} must be a file. Received: {path / name}, a directory")
 
 
 def _text(path: Path) -> str:

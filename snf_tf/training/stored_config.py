@@ -56,15 +56,25 @@ def parse_stored_config(text: str, origin: str) -> None:
             f"Received: {received}"
         )
     statements = list(_statements(text, origin))
-    macros = {
-        statement.scope or statement.selector: statement.value
-        for statement in statements
-        if isinstance(statement, config_parser.BindingStatement) and not statement.arg_name
-    }
-    checker = _Checker(origin, macros)
+    checker = _Checker(origin, _macros(statements, origin))
     for statement in statements:
         checker.check(statement)
     gin.parse_config(text)
+
+
+def _macros(statements: Collection[Any], origin: str) -> dict[str, Any]:
+    """Returns the values of macros: each has one, and gin's other spelling of it is a scope."""
+    macros: dict[str, Any] = {}
+    for statement in statements:
+        if isinstance(statement, config_parser.BindingStatement) and not statement.arg_name:
+            name = statement.selector
+            if statement.scope or name in macros:
+                raise ValueError(
+                    f"A macro in {origin} must have one value, and no scope. "
+                    f"Received: {statement.scope or name}/{name} twice, or in a scope"
+                )
+            macros[name] = statement.value
+    return macros
 
 
 def _statements(text: str, origin: str) -> Iterator[Any]:

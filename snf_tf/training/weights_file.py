@@ -1,6 +1,7 @@
 """Loads the weights of a run, whose file may come from a stranger."""
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import h5py
 import numpy as np
 import tensorflow as tf
 
+from snf_tf import _compat
 from snf_tf.flow import Flow
 
 # A flow has states beside the weights in the file, and some layers store what they can compute.
@@ -27,7 +29,7 @@ def load_with_weights(build: Callable[[], Flow], path: Path) -> Flow:
     """
     try:
         with h5py.File(path) as file:
-            stored = sum(_sizes(file, path, path.stat().st_size))
+            stored = sum(_sizes(file, path, path.stat().st_size, set()))
     except (OSError, RuntimeError, KeyError) as error:
         raise ValueError(
             f"The weights must be a file of HDF5, and cannot be read: it is damaged. "
@@ -45,7 +47,7 @@ def load_with_weights(build: Callable[[], Flow], path: Path) -> Flow:
     return flow
 
 
-def _sizes(group: h5py.Group, path: Path, size_of_file: int) -> Iterator[int]:
+def _sizes(group: h5py.Group, path: Path, size_of_file: int, seen: set[int]) -> Iterator[int]:
     """Yields the bytes of every array; refuses links, and arrays larger than the file."""
     for name in group:
         link = group.get(name, getlink=True)
@@ -54,9 +56,21 @@ def _sizes(group: h5py.Group, path: Path, size_of_file: int) -> Iterator[int]:
                 f"A file of weights must hold no links. Received: {path}, with {group.name}/{name}"
             )
         part = group[name]
+        address = h5py.h5o.get_info(part.id).addr
+        if address in seen or not isinstance(part, h5py.Group | h5py.Dataset):
+            raise ValueError(
+                "A file of weights must hold groups and arrays, each under one name. "
+                f"Received: {path}, with {group.name}/{name}"
+            )
+        seen.add(address)
         if isinstance(part, h5py.Group):
-            yield from _sizes(part, path, size_of_file)
+            yield from _sizes(part, path, size_of_file, seen)
             continue
+        if part.dtype.kind not in "fiub":
+            raise ValueError(
+                "An array of weights must hold real numbers. "
+                f"Received: {path}, with {part.name} of dtype {part.dtype}"
+            )
         size = int(np.prod(part.shape, dtype=float)) * part.dtype.itemsize if part.shape else 8
         if part.external or part.is_virtual or size > size_of_file:
             raise ValueError(
@@ -75,12 +89,18 @@ def _limited(limit: int, path: Path) -> Iterator[None]:
         nonlocal total
         variable = next_creator(**arguments)
         total += (variable.shape.num_elements() or 0) * variable.dtype.size
-        if total > limit:
-            raise ValueError(
-                "The flow of a run's configuration must fit its weights. Received: one of more "
-                f"than {total} bytes, and {path}, of {path.stat().st_size}"
-            )
+        require_room(total)
         return variable
 
-    with tf.variable_creator_scope(create):
+    def require_room(size):
+        if size > limit:
+            raise ValueError(
+                "The flow of a run's configuration must fit its weights. Received: one of more "
+                f"than {size} bytes, and {path}, of {path.stat().st_size}"
+            )
+
+    with (
+        tf.variable_creator_scope(create),
+        _compat.checked_shapes(lambda shape: require_room(total + 4 * math.prod(shape))),
+    ):
         yield

@@ -6,10 +6,16 @@ import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from snf_tf.data.storage import Storage
+from snf_tf.data.stored import StoredArray
+
+# Images that are put together in an array at once.
+_PART = 64
 _IMAGES = (".png", ".jpg", ".jpeg")
 # Errors that damaged archives and images raise.
 ERRORS = (
@@ -18,41 +24,55 @@ ERRORS = (
 )
 
 
-def contents(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
+def files_of(path: Path) -> Iterator[tuple[str, Callable[[], Any]]]:
     """Lists the files of a tar, a zip or a folder, in the order of their names.
 
     Yields:
-        The name, and a function that reads the file while the iteration is there.
+        The name, and a function that opens the file while the iteration is there.
     """
     if path.is_dir():
-        yield from sorted((file.name, file.read_bytes) for file in path.iterdir() if file.is_file())
+        for file in sorted(path.iterdir()):
+            if file.is_file():
+                yield file.name, functools.partial(file.open, "rb")
     elif zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             for name in sorted(archive.namelist()):
-                yield name, functools.partial(archive.read, name)
+                yield name, functools.partial(archive.open, name)
     else:
         with tarfile.open(path) as tar:
             for member in sorted(tar.getmembers(), key=lambda member: member.name):
-                file = tar.extractfile(member)
-                if file is not None:
-                    yield member.name, file.read
+                if tar.extractfile(member) is not None:
+                    yield member.name, functools.partial(tar.extractfile, member)
+
+
+def contents(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """Lists files as `files_of` does, with functions that read them."""
+
+    def read(open_file):
+        with open_file() as file:
+            return file.read()
+
+    for name, open_file in files_of(path):
+        yield name, functools.partial(read, open_file)
 
 
 def read_images(
     path: Path,
     shape: tuple[int, int, int],
+    storage: Storage,
     names: Collection[str] | None = None,
     prepare: Callable[[tf.Tensor], tf.Tensor] | None = None,
-    channels: int = 3,
-) -> np.ndarray:
+    name: str = "images",
+) -> np.ndarray | StoredArray:
     """Reads the PNG and JPEG images of a tar, a zip or a folder, in the order of their names.
 
     Args:
         path: Of the tar, the zip or the folder.
         shape: Shape that every image must have.
+        storage: Where the images go.
         names: File names of the images to read; None: all.
         prepare: Maps an image, uint8 `(H, W, 3)`, to what is returned of the image.
-        channels: To which images are converted; 0: one or three, as they are, without alpha.
+        name: Of what is stored; another one for other `names`, or another `prepare`.
 
     Returns:
         `(N,) + shape`, uint8, or what `prepare` makes of the images.
@@ -61,7 +81,27 @@ def read_images(
         ValueError: If the archive or an image is damaged, an image has another shape, or one of
             `names` is missing.
     """
-    images = []
+    return storage.keep(name, lambda: image_parts(path, shape, names, prepare), [path])
+
+
+def image_parts(
+    path: Path,
+    shape: tuple[int, int, int],
+    names: Collection[str] | None = None,
+    prepare: Callable[[tf.Tensor], tf.Tensor] | None = None,
+    channels: int = 3,
+) -> Iterator[np.ndarray]:
+    """Reads images as `read_images` does, and yields some at once, `(n,) + shape`.
+
+    Args:
+        path: As there.
+        shape: As there.
+        names: As there.
+        prepare: As there.
+        channels: To which images are converted; 0: one or three, as they are, without alpha.
+    """
+    images: list[np.ndarray] = []
+    count = 0
     try:
         for name, read in contents(path):
             file_name = Path(name).name
@@ -76,12 +116,17 @@ def read_images(
                     f"Received: {name} of shape {tuple(image.shape)}"
                 )
             images.append((image if prepare is None else prepare(image)).numpy())
+            count += 1
+            if len(images) == _PART:
+                yield np.stack(images)
+                images = []
     except ERRORS as error:
         raise ValueError(f"{path} is damaged: {error}") from error
-    if not images or (names is not None and len(images) != len(names)):
+    if not count or (names is not None and count != len(names)):
         expected = "images" if names is None else f"{len(names)} images by their names"
-        raise ValueError(f"{path} must hold {expected}. Received: {len(images)} of them")
-    return np.stack(images)
+        raise ValueError(f"{path} must hold {expected}. Received: {count} of them")
+    if images:
+        yield np.stack(images)
 
 
 def is_image(name: str) -> bool:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from snf_tf.data.splits import Split, Splits
+from snf_tf.data.stored import StoredArray
 
 
 def read_csv(path: Path) -> pd.DataFrame:
@@ -49,8 +50,8 @@ def splits_of(train: np.ndarray, validation: np.ndarray, test: np.ndarray) -> Sp
     return Split(train), Split(validation), Split(test)
 
 
-def require_finite(values: np.ndarray, name: str, columns: Any = None) -> np.ndarray:
-    """Returns values after checking that all are finite.
+def require_finite(values: Any, name: str, columns: Any = None) -> Any:
+    """Returns values, an array or a stored one, after checking that all are finite.
 
     Args:
         values: `(N, ...)`.
@@ -68,6 +69,10 @@ def require_finite(values: np.ndarray, name: str, columns: Any = None) -> np.nda
 fill them and give the mask as a context (docs/data.md). Received: in train 1 of 2 values NaN or \
 infinite, in columns b
     """
+    if isinstance(values, StoredArray):
+        for part in values.parts():
+            require_finite(part, name, columns)
+        return values
     if values.dtype.kind != "f" or (finite := np.isfinite(values)).all():
         return values
     where = ""

@@ -83,7 +83,7 @@ def as_arrays(
     extra = {"context": context, "sample_weight": sample_weight, "y": y}
     given = given._replace(**{name: value for name, value in extra.items() if value is not None})
     try:
-        arrays = {name: np.asarray(value) for name, value in given.as_dict().items()}
+        arrays = {name: _as_array(value) for name, value in given.as_dict().items()}
     except (TypeError, ValueError) as error:
         raise ValueError(
             "A Flow takes arrays, a tf.data.Dataset, a keras.utils.PyDataset or a generator of "
@@ -101,6 +101,11 @@ def as_arrays(
                 f"Received: {name} of shape {array.shape}"
             )
     return Element(**arrays)
+
+
+def _as_array(value):
+    """Returns data as an array; what is stored on disk, `snf_tf.data.StoredArray`, stays there."""
+    return value if hasattr(value, "select") and hasattr(value, "take") else np.asarray(value)
 
 
 def array_batches(

@@ -109,7 +109,7 @@ def image_parts(
                 continue
             if names is not None and file_name not in names:
                 continue
-            image = _decode(read(), channels)
+            image = decode_image(read(), channels)
             if image.shape != shape:
                 raise ValueError(
                     f"{path} must hold images of shape {shape}. "
@@ -148,13 +148,14 @@ def first_image_shape(path: Path) -> tuple[int, int, int]:
     for name, read in contents(path):
         if is_image(name):
             try:
-                return tuple(_decode(read(), channels=0).shape)
+                return tuple(decode_image(read(), channels=0).shape)
             except ERRORS as error:
                 raise ValueError(f"{path}/{name} is damaged: {error}") from error
     raise ValueError(f"{path} must hold PNG or JPEG images. Received: none of them")
 
 
-def _decode(content: bytes, channels: int) -> tf.Tensor:
+def decode_image(content: bytes, channels: int = 0) -> tf.Tensor:
+    """Decodes a PNG or JPEG image; channels are those of `image_parts`."""
     image = tf.io.decode_image(content, channels=channels, expand_animations=False)
     has_alpha = not channels and image.shape[2] in (2, 4)
     return image[..., :-1] if has_alpha else image

@@ -31,8 +31,8 @@ class Permutation:
     def __init__(self, count: int, seed: Sequence[int], places: tuple[int, int] | None = None):
         self._count, self._seed = count, tuple(seed)
         self._first, self._end = places or (0, count)
-        # Integers of NumPy's seeds are at least 0.
-        words = [int(word) % 2**64 for word in self._seed]
+        # Integers of NumPy's seeds are at least 0, and [1, 0] is the same seed as [1].
+        words = [len(self._seed), *(int(word) % 2**64 for word in self._seed)]
         self._keys = np.random.SeedSequence(words).generate_state(_ROUNDS, np.uint64)
         self._bits = np.uint64(max(1, -(-max(1, count - 1).bit_length() // 2)))
 

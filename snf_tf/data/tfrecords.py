@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
+from snf_tf.data.archives import decode_image
 from snf_tf.data.storage import Storage
 
 _NAMES = ("x", "y", "context")
@@ -100,6 +101,6 @@ def _value(feature, name):
 
 def _decoded(content: bytes) -> np.ndarray:
     if content.startswith((b"\x89PNG", b"\xff\xd8\xff")):
-        return tf.io.decode_image(content, expand_animations=False).numpy()
+        return decode_image(content).numpy()
     # What serialize_tensor writes names its dtype.
-    return tf.make_ndarray(tf.compat.v1.TensorProto.FromString(content))
+    return tf.make_ndarray(type(tf.make_tensor_proto(0)).FromString(content))

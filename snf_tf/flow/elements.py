@@ -1,5 +1,6 @@
 """Brings what a flow is fitted on into one form: arrays, data sets, generators."""
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -179,10 +180,13 @@ class CheckedPyDataset(keras.utils.PyDataset):
         self._dataset.on_epoch_end()
 
 
-def iterate(x: Any) -> Iterable[Any]:
-    """Iterates over the batches of a stream, once."""
+def iterate(x: Any, steps: int | None) -> Iterable[Any]:
+    """Iterates over the first batches of a stream; None: over all, once."""
     if isinstance(x, keras.utils.PyDataset):
-        if x.num_batches is None:
-            raise ValueError("A PyDataset needs a length. Received: num_batches=None")
-        return (x[index] for index in range(x.num_batches))
-    return x
+        if x.num_batches is None and steps is None:
+            raise ValueError(
+                "A PyDataset without a length needs steps. Received: num_batches=None, steps=None"
+            )
+        numbers = itertools.count() if x.num_batches is None else range(x.num_batches)
+        return (x[number] for number in itertools.islice(numbers, steps))
+    return itertools.islice(x, steps)

@@ -132,5 +132,7 @@ def test_two_workers_end_like_one_process(tmp_path):
         if name.startswith("weights/"):
             np.testing.assert_allclose(two[name], value, rtol=1e-8, atol=1e-8, err_msg=name)
     for one, two in zip(history(tmp_path / "one"), history(tmp_path / "two"), strict=True):
-        for name, value in one.items():
-            assert float(two[name]) == pytest.approx(float(value), rel=1e-6), name
+        # Statistics of layers are not taken in every epoch.
+        assert [name for name in one if one[name]] == [name for name in two if two[name]]
+        for name in filter(one.get, one):
+            assert float(two[name]) == pytest.approx(float(one[name]), rel=1e-6), name

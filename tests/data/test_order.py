@@ -87,6 +87,7 @@ def test_a_worker_draws_its_rows_of_every_batch():
         return batch * 100 + batch[::-1]
 
     changed = take(training_batches(x, 6, seed=1, augmentation=noise), 5)
+    assert changed != whole
     for rows in (slice(0, 3), slice(3, 6)):
         assert take(training_batches(x, 6, seed=1, part=rows), 5) == [b[rows] for b in whole]
         found = training_batches(x, 6, seed=1, part=rows, augmentation=noise)

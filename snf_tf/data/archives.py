@@ -40,9 +40,24 @@ def files_of(path: Path) -> Iterator[tuple[str, Callable[[], Any]]]:
                 yield name, functools.partial(archive.open, name)
     else:
         with tarfile.open(path) as tar:
-            for member in sorted(tar.getmembers(), key=lambda member: member.name):
-                if tar.extractfile(member) is not None:
-                    yield member.name, functools.partial(tar.extractfile, member)
+            for name, offset in sorted(_places(tar)):
+                yield name, functools.partial(_open_at, tar, offset)
+
+
+def _places(tar: Any) -> Iterator[tuple[str, int]]:
+    """Finds the files of a tar by the places of their headers.
+
+    What `tarfile` keeps of a million files would be more than memory takes.
+    """
+    while (member := tar.next()) is not None:
+        if member.isfile():
+            yield member.name, member.offset
+        tar.members.clear()
+
+
+def _open_at(tar: Any, offset: int) -> Any:
+    tar.fileobj.seek(offset)
+    return tar.extractfile(tarfile.TarInfo.fromtarfile(tar))
 
 
 def contents(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:

@@ -30,6 +30,9 @@ class FlowEvaluation(FlowInference):
         Log-determinants that do not depend on the data are computed once (SNF Eq. 7). Row i of the
         dataset gets the noise of (seed, i), whatever the batch size.
 
+        The replicas of a strategy divide the rows of a batch, and every row counts once. Of several
+        workers all call this, with the same data.
+
         Args:
             x: As in `fit`.
             y: Must be None; but see `snf_tf.HybridFlow`.

@@ -193,7 +193,7 @@ def train(
     config = (
         f"{gin.operative_config_str()}\n# Arguments: {given}\n"
         f"# Data: {loaded.name} from {loaded.source}, {loaded.sizes}, checksum of the first: "
-        f"{zlib.crc32(loaded.train[:_COMPARED].tobytes())}\n"
+        f"{_checksum(loaded.train)}\n"
         "# Version of the run directory: 2\n"
     )
     directory = RunDirectory(run_dir, config, writes=is_chief(strategy))
@@ -254,6 +254,14 @@ def _fit(flow, strategy, data, state, callbacks, batch_size, steps, epochs, verb
             f"changed no trained weight, and the last checkpoint stays. "
             f"{state.diagnose()}"
         ) from None
+
+
+def _checksum(examples):
+    """Returns the CRC-32 of the first examples, of which some at once are in memory."""
+    checksum = 0
+    for first in range(0, _COMPARED, 100):
+        checksum = zlib.crc32(examples[first : first + 100].tobytes(), checksum)
+    return checksum
 
 
 def _checked(dataset):

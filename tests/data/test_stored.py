@@ -107,7 +107,8 @@ def test_a_flow_takes_them_as_arrays(tmp_path):
         flow = snf_tf.Flow([snf_tf.layers.ExactDense()], (6,))
         flow.compile()
         fitted = flow.fit(data, batch_size=5, epochs=2, validation_data=data, verbose=0)
-        histories.append([fitted.history, flow.evaluate(data), flow.predict(data)[1].tolist()])
+        found = flow.predict(data)[1].tolist(), flow.log_prob(data).numpy().tolist()
+        histories.append([fitted.history, flow.evaluate(data), *found])
     assert histories[0] == histories[1]
 
 

@@ -67,6 +67,25 @@ def message(error: BaseException) -> str:
     return "\n".join(line for line in lines if not line.startswith("  In call to configurable"))
 
 
+def load_saved_model(path: str):
+    """Loads what scripts/export.py has written; raises a ValueError for anything else."""
+    import tensorflow as tf
+
+    try:
+        model = tf.saved_model.load(path)
+        missing = [name for name in ("sample", "encode", "decode") if not hasattr(model, name)]
+        reason = f"it has no {', '.join(missing)}" if missing else None
+    # TensorFlow raises errors of many kinds.
+    except Exception as error:
+        reason = f"it is damaged, or none: {str(error).partition(chr(10))[0]}"
+    if reason:
+        raise ValueError(
+            "--saved_model must be a directory that scripts/export.py has written. "
+            f"Received: --saved_model={path}: {reason}"
+        )
+    return model
+
+
 def data_of_saved_model(bindings):
     """Reads the settings of load_dataset that a SavedModel needs beside it."""
     import gin

@@ -67,7 +67,7 @@ def main(_) -> None:
         flow = load_run(_RUN_DIR.value, _GIN_BINDINGS.value)
         model = serving.Endpoints(flow)
     else:
-        flow, model = None, tf.saved_model.load(_SAVED_MODEL.value)
+        flow, model = None, command_line.load_saved_model(_SAVED_MODEL.value)
         command_line.data_of_saved_model(_GIN_BINDINGS.value)
     dataset = load_data()
     examples = getattr(dataset, _SPLIT.value)

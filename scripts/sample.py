@@ -48,7 +48,6 @@ _BATCH = 100
 def main(_) -> None:
     start = time.perf_counter()
     import numpy as np
-    import tensorflow as tf
 
     from snf_tf import serving
     from snf_tf.training import load_data, load_run
@@ -69,7 +68,7 @@ def main(_) -> None:
         flow = load_run(_RUN_DIR.value, _GIN_BINDINGS.value)
         model, values = serving.Endpoints(flow), pixel_values(flow)
     else:
-        model, values = tf.saved_model.load(_SAVED_MODEL.value), _PIXEL_VALUES.value
+        model, values = command_line.load_saved_model(_SAVED_MODEL.value), _PIXEL_VALUES.value
     kind = serving.context_kind(model)
     if _LABELS.value is not None and kind != "label":
         raise ValueError(

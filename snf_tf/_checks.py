@@ -173,6 +173,13 @@ def check_flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
+def check_order(name: str, value: Any) -> Any:
+    """Returns the order of a norm; raises a ValueError for anything else."""
+    if isinstance(value, float) and value == math.inf:
+        return value
+    return check_number(name, value, at_least=1, otherwise=", or infinity")
+
+
 def check_choice(name: str, value: Any, choices: Collection[Any]) -> Any:
     """Returns one of several values; raises a ValueError for anything else."""
     if not (isinstance(value, str | None) and value in choices):

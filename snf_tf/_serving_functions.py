@@ -1,18 +1,19 @@
 """The traced functions of an exported flow."""
 
-import itertools
+import functools
 from typing import Any
 
 import tensorflow as tf
 
+from snf_tf import _serving_arguments as arguments
 from snf_tf import ops
 from snf_tf.flow.estimation import bound, estimate
 from snf_tf.flow.likelihood import constant_log_dets, exact_log_prob
 
-_NUMBERS = (tf.uint8, tf.int32, tf.int64, tf.float32, tf.float64)
-# Of counts and seeds; Python's integers become the first.
-_COUNTS = (tf.int64, tf.int32)
-_SEED, _FIRST_ROW = (tf.TensorSpec((), tf.int64, name) for name in ("seed", "first_row"))
+_N, _SEED, _FIRST_ROW, _DRAWS = (
+    tf.TensorSpec((), tf.int64, name) for name in ("n", "seed", "first_row", "draws")
+)
+_traced = functools.partial(tf.function, autograph=False)
 
 
 class Functions(tf.Module):
@@ -26,14 +27,11 @@ class Functions(tf.Module):
         self._base = flow.base if isinstance(flow.base, tf.Module) else None
         constant = tf.constant(constant_log_dets(flow).numpy())
         dtype, shape = tf.as_dtype(flow.log_det_dtype), flow.event_shape
-        batch, latents = tf.TensorSpec((None, *shape), dtype), tf.TensorSpec(None, dtype, "z")
-        number = tf.TensorSpec((), tf.int64, "n")
+        batch, latents = tf.TensorSpec(None, dtype, "x"), tf.TensorSpec(None, dtype, "z")
         temperature = tf.TensorSpec((), dtype, "temperature")
-        row_seed = tf.TensorSpec((3,), tf.int64)
         self._contexts = _contexts(flow)
         # One more argument, or none.
         given = [tf.TensorSpec(None, kind, "context") for kind in self._contexts[:1]]
-        checked = [tf.TensorSpec((None, *flow.context_shape), spec.dtype) for spec in given]
         if flow.context_classes is not None:
             self.context_classes = tf.Variable(flow.context_classes, trainable=False)
 
@@ -41,42 +39,33 @@ class Functions(tf.Module):
             """Checks a context that goes with rows."""
             if context is None:
                 return None
-            context = tf.cast(_of_shape(context, flow.context_shape, "context"), given[0].dtype)
-            return flow.check_context(context, rows)
+            return flow.check_context(_of_shape(context, flow.context_shape, "context"), rows)
 
-        # Traced once; the methods around them take data of every dtype.
+        def log_prob_of(x, seed, context):
+            return tf.cast(exact_log_prob(flow, x, seed, constant, context), dtype)
 
-        @tf.function(input_signature=[batch, row_seed, *checked])
-        def log_prob_of(x, seed, context=None):
-            log_prob = exact_log_prob(flow, flow.check_data(x), seed, constant, context)
-            return tf.cast(log_prob, dtype)
-
-        @tf.function(input_signature=[batch, row_seed, tf.TensorSpec((), tf.int64), *checked])
-        def estimates_of(x, seed, draws, context=None):
-            found = estimate(flow, flow.check_data(x), context, seed, draws)
+        def estimates_of(x, seed, context, draws):
+            found = estimate(flow, x, context, seed, draws)
             return {"mean": found.mean, "standard_error": found.standard_error}
 
-        @tf.function(input_signature=[batch, row_seed, tf.TensorSpec((), tf.int64), *checked])
-        def bounds_of(x, seed, draws, context=None):
-            return bound(flow, flow.check_data(x), context, seed, draws)
+        def bounds_of(x, seed, context, draws):
+            return bound(flow, x, context, seed, draws)
 
-        @tf.function(input_signature=[batch, row_seed, *checked])
-        def latents_of(x, seed, context=None):
-            return tf.cast(flow.forward(flow.check_data(x), context, seed=seed)[0], dtype)
+        def latents_of(x, seed, context):
+            return tf.cast(flow.forward(x, context, seed=seed)[0], dtype)
 
-        @tf.function(input_signature=[batch, row_seed, *checked])
-        def classes_of(x, seed, context=None):
-            return flow.class_log_probs(flow.check_data(x), context, seed=seed)
+        def classes_of(x, seed, context):
+            return flow.class_log_probs(x, context, seed=seed)
 
         def samples(exact):
             # A signature: without one TensorFlow traces anew for every Python number.
-            @tf.function(input_signature=[number, _SEED, temperature, *given])
+            @_traced(input_signature=[_N, _SEED, temperature, *given])
             def method(n, seed, temperature=1.0, context=None):
                 n = _require(n >= 1, n, "n must be at least 1.")
                 temperature = _require(
-                    temperature >= 0,
+                    (temperature >= 0) & tf.math.is_finite(temperature),
                     temperature,
-                    "temperature must be a number, and not negative.",
+                    "temperature must be a finite number, and not negative.",
                 )
                 if context is not None:
                     context = _of_shape(context, flow.context_shape, "context")
@@ -84,27 +73,46 @@ class Functions(tf.Module):
 
             return method
 
-        def on_rows(function):
-            @tf.function
-            def method(x, seed=0, first_row=0, context=None):
-                x = tf.cast(_of_shape(x, shape, "x"), dtype)
+        # Traced once; the methods around take arguments of several dtypes.
+        def checked(function, *more):
+            @_traced(input_signature=[batch, _SEED, _FIRST_ROW, *more, *given])
+            def found(x, seed, first_row, *rest):
+                draws, context = rest[: len(more)], (*rest[len(more) :], None)[0]
+                x = flow.check_data(_of_shape(x, shape, "x"))
+                draws = [_require(k >= 1, k, "draws must be at least 1.") for k in draws]
                 row_seed = ops.row_seed(seed, first_row=first_row)
-                return function(x, row_seed, *_given(context_of(context, x)))
+                return function(x, row_seed, context_of(context, x), *draws)
+
+            def cast_and_found(x, context, **counts):
+                wrong = arguments.refusal(self._contexts, x, context, **counts)
+                if wrong is not None:
+                    return wrong
+                numbers = [tf.cast(count, tf.int64) for count in counts.values()]
+                contexts = [tf.cast(context, spec.dtype) for spec in given]
+                return found(tf.cast(x, dtype), *numbers, *contexts)
+
+            return cast_and_found
+
+        def on_rows(function):
+            compute = checked(function)
+
+            @_traced
+            def method(x, seed=0, first_row=0, context=None):
+                return compute(x, context, seed=seed, first_row=first_row)
 
             return method
 
         def by_draws(function, default):
-            @tf.function
+            compute = checked(function, _DRAWS)
+
+            @_traced
             def method(x, seed=0, first_row=0, draws=default, context=None):
-                x = tf.cast(_of_shape(x, shape, "x"), dtype)
-                draws = _require(draws >= 1, tf.cast(draws, tf.int64), "draws must be at least 1.")
-                row_seed = ops.row_seed(seed, first_row=first_row)
-                return function(x, row_seed, draws, *_given(context_of(context, x)))
+                return compute(x, context, seed=seed, first_row=first_row, draws=draws)
 
             return method
 
         def decoded(exact):
-            @tf.function(input_signature=[latents, *given])
+            @_traced(input_signature=[latents, *given])
             def method(z, context=None):
                 z = _of_shape(z, flow.latent_shape, "z")
                 z = ops.require(tf.reduce_all(tf.math.is_finite(z)), z, "z must be finite.")
@@ -139,17 +147,17 @@ class Functions(tf.Module):
         if hasattr(self, "classify"):
             maps["classify"] = self.classify
         methods = (density, *maps.values())
-        contexts = [{"context": tf.TensorSpec(None, c, "context")} for c in self._contexts] or [{}]
-        for seed, method, kind, context in itertools.product(_COUNTS, methods, _NUMBERS, contexts):
-            seed = tf.TensorSpec((), seed, "seed")
-            x = tf.TensorSpec(None, kind, "x")
-            method.get_concrete_function(x, seed, _FIRST_ROW, **context)
         data = tf.TensorSpec(None, self._data_dtype, "x"), _SEED, _FIRST_ROW
-        draws = () if is_exact else (tf.TensorSpec((), tf.int64, "draws"),)
-        if not is_exact:
-            for kind, context in itertools.product(_NUMBERS, contexts):
-                x = tf.TensorSpec(None, kind, "x")
-                density.get_concrete_function(x, *data[1:], *draws, **context)
+        draws = () if is_exact else (_DRAWS,)
+        contexts = [{"context": tf.TensorSpec(None, c, "context")} for c in self._contexts] or [{}]
+        for method in methods:
+            has_draws = method is density and not is_exact
+            right = [*arguments.right(self._contexts)]
+            if has_draws:
+                right += arguments.right(self._contexts, draws=tf.int64)
+            # TensorFlow calls the first that fits: scalars of any shape come last.
+            for specs in (*right, *arguments.wrong(self._contexts, has_draws)):
+                method.get_concrete_function(**specs)
         densities = density.get_concrete_function(*data, *draws, **contexts[0])
         served = {name: m.get_concrete_function(*data, **contexts[0]) for name, m in maps.items()}
         return {
@@ -171,10 +179,6 @@ def _contexts(flow: Any) -> tuple[tf.DType, ...]:
         return tf.int64, tf.int32
     dtype = tf.as_dtype(flow.log_det_dtype)
     return dtype, tf.float32 if dtype == tf.float64 else tf.float64
-
-
-def _given(context: tf.Tensor | None) -> tuple[tf.Tensor, ...]:
-    return () if context is None else (context,)
 
 
 def _of_shape(x, event_shape, name):

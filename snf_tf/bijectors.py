@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from snf_tf._array_checks import cast_array
 from snf_tf._checks import check_instance
 from snf_tf.bases import Base
 from snf_tf.flow.checking import FlowChecking
@@ -128,6 +129,9 @@ class _FlowDistribution(tfp.distributions.TransformedDistribution.__bases__[0]):
             kwargs["bijector_kwargs"] = {"context": context}
         return super().sample(sample_shape, seed=seed, name=name, **kwargs)
 
+    def log_prob(self, value, name="log_prob", **kwargs):
+        return super().log_prob(cast_array("value", value, self.dtype), name=name, **kwargs)
+
     def _log_prob(self, x, context=None):
         z, log_det = (
             self.bijector.inverse(x, context=context),
@@ -192,6 +196,18 @@ class FlowBijector(tfp.bijectors.Bijector):
     def _parameter_properties(cls, dtype):
         return {}
 
+    def forward(self, x, name="forward", **kwargs):
+        return super().forward(cast_array("x", x, self.dtype), name=name, **kwargs)
+
+    def inverse(self, y, name="inverse", **kwargs):
+        return super().inverse(cast_array("y", y, self.dtype), name=name, **kwargs)
+
+    def forward_log_det_jacobian(self, x, *args, **kwargs):
+        return super().forward_log_det_jacobian(cast_array("x", x, self.dtype), *args, **kwargs)
+
+    def inverse_log_det_jacobian(self, y, *args, **kwargs):
+        return super().inverse_log_det_jacobian(cast_array("y", y, self.dtype), *args, **kwargs)
+
     def _forward(self, z, context=None):
         rows, context, batch_shape = self._rows(z, context, self._latent_shape)
         *_, (_, x) = self._steps_to_data(rows, context)
@@ -246,7 +262,7 @@ class FlowBijector(tfp.bijectors.Bijector):
         ].is_compatible_with(event_shape):
             raise ValueError(
                 f"{self.name} takes events of shape {tuple(event_shape)}. "
-                f"Received: a tensor of shape {x.shape}"
+                f"Received: x of shape {x.shape}"
             )
         batch_rank = x.shape.rank - len(event_shape)
         if context is not None:

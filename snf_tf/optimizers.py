@@ -61,6 +61,16 @@ class Adam(keras.optimizers.Adam):
             check_number(name, kwargs.get(name), above=0, optional=True)
         amsgrad = check_flag("amsgrad", amsgrad)
         super().__init__(learning_rate, beta_1, beta_2, epsilon, amsgrad, **kwargs)
+        self._numbers: dict[Any, dict[str, tf.Tensor]] = {}
+
+    def apply(self, grads, trainable_variables=None):
+        """Updates weights; as in Keras."""
+        # Numbers of a step before would be wrong.
+        self._numbers = {}
+        try:
+            return super().apply(grads, trainable_variables)
+        finally:
+            self._numbers = {}
 
     def update_step(self, gradient, variable, learning_rate):
         """Updates a weight; called by Keras."""
@@ -71,22 +81,30 @@ class Adam(keras.optimizers.Adam):
         if variable.dtype in ("float16", "bfloat16"):
             self._update_half(gradient, variable, mean, square, learning_rate)
             return
-        dtype = variable.dtype
-        step = tf.cast(self.iterations + 1, dtype)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=mean.handle,
             v=square.handle,
-            # `tf.cast` takes a number to float32 first. Keras does so with these two, and not with
-            # the next.
-            beta1_power=tf.pow(tf.cast(self.beta_1, dtype), step),
-            beta2_power=tf.pow(tf.cast(self.beta_2, dtype), step),
-            lr=tf.cast(learning_rate, dtype),
-            beta1=tf.constant(self.beta_1, dtype),
-            beta2=tf.constant(self.beta_2, dtype),
-            epsilon=tf.constant(self.epsilon, dtype),
-            grad=tf.cast(gradient, dtype),
+            grad=tf.cast(gradient, variable.dtype),
+            **self._numbers_of_step(variable.dtype, learning_rate),
         )
+
+    def _numbers_of_step(self, dtype, learning_rate):
+        """Returns what all weights of a step share: of hundreds, it would be most of the graph."""
+        key = dtype, None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+        if key not in self._numbers:
+            step = tf.cast(self.iterations + 1, dtype)
+            self._numbers[key] = {
+                # `tf.cast` takes a number to float32 first. Keras does so with these two, and not
+                # with the next.
+                "beta1_power": tf.pow(tf.cast(self.beta_1, dtype), step),
+                "beta2_power": tf.pow(tf.cast(self.beta_2, dtype), step),
+                "lr": tf.cast(learning_rate, dtype),
+                "beta1": tf.constant(self.beta_1, dtype),
+                "beta2": tf.constant(self.beta_2, dtype),
+                "epsilon": tf.constant(self.epsilon, dtype),
+            }
+        return self._numbers[key]
 
     def _update_half(self, gradient, variable, mean, square, learning_rate):
         gradient, m, v, weight, rate, step = (

@@ -7,7 +7,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from snf_tf._checks import check_instance
+from snf_tf import _serving_arguments as arguments
+from snf_tf._array_checks import check_array
+from snf_tf._checks import check_instance, check_scalar, check_seed_tensor
 from snf_tf._serving_functions import Functions
 from snf_tf.flow import Flow
 
@@ -90,13 +92,15 @@ class Endpoints:
     - `classify(x, seed=0, first_row=0)`, of a `snf_tf.HybridFlow`: log p(y|x), `(batch, classes)`.
     - `decode(z)`: data, by the exact inverse; `decode_approximate(z)`: by the kept inverses.
 
-    All agree with the flow's methods of the same seed. x may be uint8, int32, int64, float32 or
-    float64, of any batch size. Log-determinants that do not depend on the data are computed when
-    the object is made (SNF Eq. 7). After a change of weights make another one.
+    All agree with the flow's methods of the same seed. Log-determinants that do not depend on the
+    data are computed when the object is made (SNF Eq. 7). After a change of weights make another
+    one.
 
-    A loaded SavedModel has the same methods. Its `sample` and `sample_exact` take Python numbers,
-    or int64 tensors, without tracing. TensorFlow traces its `log_prob` and `encode` anew for every
-    new Python seed: give `tf.constant(seed, tf.int64)`.
+    A loaded SavedModel has the same methods. Its x is uint8, int32, int64, float32 or float64, of
+    any batch size; seeds and other integers are int64 or int32. `sample`, `sample_exact` and the
+    decoders have one signature, int64 and the flow's dtype: Python numbers are converted without
+    tracing. TensorFlow traces `log_prob` and `encode` anew for every new Python seed: give
+    `tf.constant(seed, tf.int64)`.
 
     Attributes:
         takes_context: Whether methods take `context=`.
@@ -105,8 +109,14 @@ class Endpoints:
 
     Raises:
         tf.errors.InvalidArgumentError: In every method, if an argument has the wrong shape or
-            values.
-        ValueError: Here, if a context is not given where one is due, or given where none is.
+            values. In the methods of x of a loaded SavedModel, if one argument has the wrong dtype:
+            strings, a seed of 1.5.
+        TypeError: In the other methods of a loaded SavedModel, by TensorFlow, which names the
+            signature, if an argument has the wrong dtype. It takes a bool for a number and rounds
+            NumPy's fractions down, and refuses what is no tensor, such as 1j or an object, in words
+            of its own.
+        ValueError: Here, if an argument is of no such kind; if a context is not given where one is
+            due, or given where none is.
     """
 
     def __init__(self, flow: Flow):
@@ -136,11 +146,11 @@ class Endpoints:
     def _estimate_log_prob(
         self, x, seed=0, first_row=0, draws=8, context=None
     ) -> dict[str, tf.Tensor]:
-        given = *self._rows(x, seed, first_row), _count(draws)
+        given = *self._rows(x, seed, first_row), _count("draws", draws)
         return self._functions.estimate_log_prob(*given, **self._of(context))
 
     def _log_prob_bound(self, x, seed=0, first_row=0, draws=1, context=None) -> tf.Tensor:
-        given = *self._rows(x, seed, first_row), _count(draws)
+        given = *self._rows(x, seed, first_row), _count("draws", draws)
         return self._functions.log_prob_bound(*given, **self._of(context))
 
     def _classify(self, x, seed=0, first_row=0, context=None) -> tf.Tensor:
@@ -150,11 +160,11 @@ class Endpoints:
         return self._functions.encode(*self._rows(x, seed, first_row), **self._of(context))
 
     def decode(self, z, context=None) -> tf.Tensor:
-        return self._functions.decode(tf.cast(z, self._dtype), *self._of(context).values())
+        return self._functions.decode(self._latents(z), *self._of(context).values())
 
     def decode_approximate(self, z, context=None) -> tf.Tensor:
         given = self._of(context).values()
-        return self._functions.decode_approximate(tf.cast(z, self._dtype), *given)
+        return self._functions.decode_approximate(self._latents(z), *given)
 
     def save(self, directory: str) -> None:
         """Writes the SavedModel."""
@@ -163,11 +173,16 @@ class Endpoints:
         tf.saved_model.save(self._functions, directory, self._functions.signatures(), options)
 
     def _draw(self, n, seed, temperature, context):
-        numbers = _count(n), _count(seed), tf.cast(temperature, self._dtype)
-        return *numbers, *self._of(context).values()
+        temperature = tf.cast(check_scalar("temperature", temperature, tf.float64), self._dtype)
+        return _count("n", n), check_seed_tensor(seed), temperature, *self._of(context).values()
 
     def _rows(self, x, seed, first_row):
-        return tf.convert_to_tensor(x), _count(seed), _count(first_row)
+        x = check_array("x", x)
+        x = x if x.dtype in arguments.DATA else tf.cast(x, self._dtype)
+        return x, check_seed_tensor(seed), _count("first_row", first_row)
+
+    def _latents(self, z):
+        return tf.cast(check_array("z", z), self._dtype)
 
     def _of(self, context):
         if (context is not None) != self.takes_context:
@@ -175,7 +190,7 @@ class Endpoints:
             raise ValueError(f"This flow {takes}. Received: context={context!r}")
         if context is None:
             return {}
-        context = tf.convert_to_tensor(context)
+        context = check_array("context", context)
         if self.context_classes is not None and not context.dtype.is_integer:
             raise ValueError(
                 "The context of this flow is labels, integers. "
@@ -184,6 +199,6 @@ class Endpoints:
         return {"context": tf.cast(context, self._context_dtype)}
 
 
-def _count(number):
-    """Returns a count or a seed as an int64 tensor: TensorFlow traces anew for Python numbers."""
-    return tf.cast(number, tf.int64) if tf.is_tensor(number) else tf.constant(number, tf.int64)
+def _count(name, number):
+    """Returns a count as an int64 tensor: TensorFlow traces anew for Python numbers."""
+    return check_scalar(name, number, tf.int64)

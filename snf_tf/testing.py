@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from snf_tf._array_checks import check_array, refuse_array
 from snf_tf._checks import check_instance
 from snf_tf.layers.bijection import Bijection
 from snf_tf.layers.flow_layer import FlowLayer
@@ -35,6 +36,7 @@ def check_bijection(layer: FlowLayer, x: tf.Tensor, context: tf.Tensor | None = 
         context: As in the layer's call.
 
     Raises:
+        ValueError: If layer is no layer, or x no batch of real numbers.
         AssertionError: With all that is wrong, a line each.
 
     Example:
@@ -42,7 +44,11 @@ def check_bijection(layer: FlowLayer, x: tf.Tensor, context: tf.Tensor | None = 
         >>> snf_tf.testing.check_bijection(layer, tf.random.normal((3, 4)))
     """
     check_instance("layer", layer, Bijection, "a layer of snf_tf.layers or a Flow")
-    x = tf.convert_to_tensor(x)
+    x = check_array("x", x, layer.log_det_dtype)
+    if not (len(x.shape) > 1 and x.shape[0]):
+        refuse_array("x", x, "a batch of one input at least, (batch,) + event_shape")
+    if not tf.reduce_all(tf.math.is_finite(tf.cast(x, tf.float64))):
+        refuse_array("x", x, "finite")
     if not layer.built:
         layer.build((None, *x.shape[1:]))
     if layer.needs_initialization:

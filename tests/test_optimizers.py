@@ -180,3 +180,5 @@ def test_one_operation_for_a_weight():
     graph = tf.function(lambda: flow.train_step(next(data))).get_concrete_function().graph
     operations = [op.type for op in graph.get_operations()]
     assert operations.count("ResourceApplyAdam") == len(flow.trainable_variables)
+    # What weights share is computed once.
+    assert operations.count("Pow") == 2

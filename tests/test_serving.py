@@ -82,8 +82,9 @@ def test_a_saved_model_agrees_with_the_flow(make, tmp_path):
     [
         (lambda model: model.sample(0, 1), "n must be at least 1"),
         (lambda model: model.sample_exact(-3, 1), "n must be at least 1"),
-        (lambda model: model.sample(1, 1, -1.0), "temperature must be a number, and not negative"),
-        (lambda model: model.sample(1, 1, float("nan")), "temperature must be a number"),
+        (lambda model: model.sample(1, 1, -1.0), "temperature must be a finite number"),
+        (lambda model: model.sample(1, 1, float("nan")), "temperature must be a finite number"),
+        (lambda model: model.sample(1, 1, float("inf")), "temperature must be a finite number"),
         (lambda model: model.decode(np.full((1, 16), np.nan, "float32")), "z must be finite"),
         (
             lambda model: model.log_prob(np.zeros((2, 4, 4), "uint8")),
@@ -105,8 +106,76 @@ def test_a_saved_model_agrees_with_the_flow(make, tmp_path):
 )
 @pytest.mark.parametrize("loaded", [True, False])
 def test_bad_input_is_refused(call, message, loaded, model):
-    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+    with pytest.raises(ERRORS, match=message):
         call(model[loaded])
+
+
+X = images()
+ERRORS = (tf.errors.InvalidArgumentError, ValueError)
+STRINGS = np.full((2, 4, 4, 1), "a")
+NO_INTEGERS = (1.5, "3", None, np.float64(1.5), tf.constant(1.5), tf.constant([1, 2], tf.int64))
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16", "int8", "uint16", "uint64", "bool"])
+def test_other_dtypes_of_data(kind, model):
+    """In process every dtype is taken; a SavedModel holds a copy of its methods for each."""
+    x = tf.cast(X > 100, kind)
+    expected = model[False].log_prob(tf.cast(x, tf.uint8))
+    np.testing.assert_array_equal(model[False].log_prob(x), expected)
+    message = f"x must be numbers, of dtype uint8.* Received: x=.* of dtype {kind} and shape"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        model[True].log_prob(x)
+
+
+@pytest.mark.parametrize("loaded", [True, False])
+@pytest.mark.parametrize(
+    "x", [STRINGS, STRINGS.tolist(), "a", None, X + 1j, X.astype("complex64")], ids=str
+)
+def test_what_is_no_number_is_refused(x, loaded, model):
+    for method in (model[loaded].log_prob, model[loaded].encode):
+        with pytest.raises(ERRORS, match="x must be") as error:
+            method(x)
+        assert "Received: x" in str(error.value)
+
+
+@pytest.mark.parametrize("loaded", [True, False])
+@pytest.mark.parametrize("name", ["seed", "first_row"])
+@pytest.mark.parametrize("value", NO_INTEGERS, ids=str)
+def test_what_is_no_seed_is_refused(name, value, loaded, model):
+    message = f"{name} must be an integer.* Received: {name}="
+    with pytest.raises(ERRORS, match=message):
+        model[loaded].log_prob(X, **{name: value})
+
+
+@pytest.mark.parametrize("value", NO_INTEGERS[:3], ids=str)
+def test_what_is_no_number_of_samples_is_refused(value, model):
+    """By TensorFlow where the SavedModel is loaded: it names the signature."""
+    for given in ({"n": value, "seed": 0}, {"n": 2, "seed": value}):
+        with pytest.raises(TypeError, match=r"Received args.*n: TensorSpec\(shape=\(\), dtype"):
+            model[True].sample(**given)
+        with pytest.raises(ValueError, match=r"must be an integer.* Received"):
+            model[False].sample(**given)
+
+
+@pytest.mark.parametrize("value", ["hot", None, [1.0], 1j])
+def test_what_is_no_temperature_is_refused(value, model):
+    with pytest.raises(TypeError, match=r"Received args.*temperature: TensorSpec"):
+        model[True].sample(2, 0, value)
+    with pytest.raises(ValueError, match=r"temperature must be a finite number. Received"):
+        model[False].sample(2, 0, value)
+
+
+@pytest.mark.parametrize("value", ["a", None, [["a"]], object()], ids=str)
+def test_what_is_no_latent_is_refused(value, model):
+    with pytest.raises(TypeError, match=r"Received args.*z: TensorSpec"):
+        model[True].decode(value)
+    with pytest.raises(ValueError, match=r"z must be real numbers.* Received: z"):
+        model[False].decode(value)
+
+
+def test_a_context_too_much_is_refused(model):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="context must be left out"):
+        model[True].log_prob(X, context=X.astype("float32"))
 
 
 @pytest.fixture(scope="module")

@@ -83,6 +83,9 @@ def test_wrong_contexts_are_refused(given):
                 model.sample(6, 0, context=context + 1)
     with pytest.raises(ValueError, match="takes a context: give context="):
         models[0].log_prob(X)
+    for wrong in (None, np.full(6, "a"), context > 0):
+        with pytest.raises(errors, match="context must be given to this flow, of dtype"):
+            models[1].log_prob(X, context=wrong)
     if kind == "label":
         with pytest.raises(ValueError, match="is labels, integers"):
             models[0].log_prob(X, context=context.astype("float32"))

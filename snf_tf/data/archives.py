@@ -1,6 +1,7 @@
 """Reads images from a tar, a zip or a folder."""
 
 import functools
+import io
 import tarfile
 import zipfile
 import zlib
@@ -10,7 +11,9 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
+from snf_tf.data.limits import check_content
 from snf_tf.data.storage import Storage
 from snf_tf.data.stored import StoredArray
 
@@ -20,7 +23,7 @@ _IMAGES = (".png", ".jpg", ".jpeg")
 # Errors that damaged archives and images raise.
 ERRORS = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError),
-    *(KeyError, NotImplementedError, RuntimeError, tf.errors.InvalidArgumentError),
+    *(KeyError, NotImplementedError, RuntimeError, MemoryError, OverflowError),
 )
 
 
@@ -29,27 +32,35 @@ def files_of(path: Path) -> Iterator[tuple[str, Callable[[], Any]]]:
 
     Yields:
         The name, and a function that opens the file while the iteration is there.
+
+    Raises:
+        ValueError: If the files are far larger than the archive.
     """
+    stored = path.stat().st_size
     if path.is_dir():
         for file in sorted(path.iterdir()):
             if file.is_file():
                 yield file.name, functools.partial(file.open, "rb")
     elif zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
+            check_content(path, sum(info.file_size for info in archive.infolist()), stored)
             for name in sorted(archive.namelist()):
                 yield name, functools.partial(archive.open, name)
     else:
         with tarfile.open(path) as tar:
-            for name, offset in sorted(_places(tar)):
+            for name, offset in sorted(_places(tar, path, stored)):
                 yield name, functools.partial(_open_at, tar, offset)
 
 
-def _places(tar: Any) -> Iterator[tuple[str, int]]:
+def _places(tar: Any, path: Path, stored: int) -> Iterator[tuple[str, int]]:
     """Finds the files of a tar by the places of their headers.
 
     What `tarfile` keeps of a million files would be more than memory takes.
     """
+    total = 0
     while (member := tar.next()) is not None:
+        total = total + member.size if member.size >= 0 else -1
+        check_content(path, total, stored)
         if member.isfile():
             yield member.name, member.offset
         tar.members.clear()
@@ -124,7 +135,7 @@ def image_parts(
                 continue
             if names is not None and file_name not in names:
                 continue
-            image = decode_image(read(), channels)
+            image = decode_image(read(), f"{path}/{name}", channels, shape[:2])
             if image.shape != shape:
                 raise ValueError(
                     f"{path} must hold images of shape {shape}. "
@@ -162,15 +173,39 @@ def first_image_shape(path: Path) -> tuple[int, int, int]:
     """
     for name, read in contents(path):
         if is_image(name):
-            try:
-                return tuple(decode_image(read(), channels=0).shape)
-            except ERRORS as error:
-                raise ValueError(f"{path}/{name} is damaged: {error}") from error
+            return tuple(decode_image(read(), f"{path}/{name}").shape)
     raise ValueError(f"{path} must hold PNG or JPEG images. Received: none of them")
 
 
-def decode_image(content: bytes, channels: int = 0) -> tf.Tensor:
-    """Decodes a PNG or JPEG image; channels are those of `image_parts`."""
-    image = tf.io.decode_image(content, channels=channels, expand_animations=False)
+def decode_image(
+    content: bytes, path: str, channels: int = 0, size: tuple[int, int] | None = None
+) -> tf.Tensor:
+    """Decodes an image, after a look at its header: a small file may claim a huge image.
+
+    Args:
+        content: A PNG or JPEG file.
+        path: Of the file, for messages.
+        channels: Those of `image_parts`.
+        size: Height and width that it must have; None: any.
+
+    Raises:
+        ValueError: If the image is damaged, has another size, or claims more than it can hold.
+    """
+    try:
+        with Image.open(io.BytesIO(content)) as header:
+            width, height = header.size
+    # PIL raises errors of many kinds.
+    except Exception as error:
+        raise ValueError(f"{path} is damaged, or no image: {error}") from error
+    if size is not None and (height, width) != size:
+        raise ValueError(
+            f"{path} must be an image of {size[0]} x {size[1]} pixels. "
+            f"Received: {height} x {width} pixels"
+        )
+    check_content(path, 4 * height * width, len(content))
+    try:
+        image = tf.io.decode_image(content, channels=channels, expand_animations=False)
+    except tf.errors.OpError as error:
+        raise ValueError(f"{path} is damaged: TensorFlow cannot decode it") from error
     has_alpha = not channels and image.shape[2] in (2, 4)
     return image[..., :-1] if has_alpha else image

@@ -3,6 +3,8 @@
 import gin
 import tensorflow as tf
 
+from snf_tf._checks import check_flag, check_integer
+
 
 @gin.configurable
 def flip_and_shift(
@@ -20,10 +22,15 @@ def flip_and_shift(
         flip: Whether to mirror images, left to right.
         shift: Largest shift in pixels; the image is continued by reflection at its border.
 
+    Raises:
+        ValueError: If flip is no bool, or shift no integer of at least 0.
+
     Example:
         >>> flip_and_shift(tf.zeros((5, 8, 8, 3)), seed=[0, 1]).shape
         TensorShape([5, 8, 8, 3])
     """
+    check_flag("flip", flip)
+    check_integer("shift", shift, 0)
     if flip:
         images = tf.image.stateless_random_flip_left_right(images, seed)
     if shift:

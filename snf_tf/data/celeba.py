@@ -43,6 +43,11 @@ def _celeba_from_files(data_dir: Path, storage: Storage) -> Splits:
             raise ValueError(
                 f"{path} must hold lines of a name and 0, 1 or 2. Received: {line!r}"
             ) from error
+    if not all(names.values()):
+        raise ValueError(
+            f"{path} must give images to training, validation and test. "
+            f"Received: {', '.join(str(len(part)) for part in names.values())} of them"
+        )
     archive = data_dir / "img_align_celeba.zip"
     train, validation, test = (
         Split(

@@ -1,12 +1,10 @@
 """CIFAR-10: 32 x 32 colour images, split 40000/10000/10000 (SNF A.3)."""
 
-import pickle
-import tarfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
+from snf_tf.data.archives import contents
 from snf_tf.data.natural_patches import natural_patches
 from snf_tf.data.sources import Sources
 from snf_tf.data.splits import Split, Splits
@@ -14,11 +12,6 @@ from snf_tf.data.unpickling import unpickle_arrays
 
 _SHAPE = (3, 32, 32)
 _CLASSES = 10
-# Errors that damaged archives and pickles raise.
-_ERRORS = (
-    *(tarfile.TarError, zlib.error, EOFError, OSError, pickle.UnpicklingError),
-    *(KeyError, ValueError, TypeError, AttributeError, IndexError),
-)
 
 
 def _from_files(data_dir: Path) -> Splits:
@@ -29,16 +22,12 @@ def _from_files(data_dir: Path) -> Splits:
     path = next(path for path in sorted(data_dir.glob("cifar-10-*.tar.gz")))
     parts: dict[str, list[Split]] = {"data_batch": [], "test_batch": []}
     try:
-        with tarfile.open(path) as archive:
-            for member in sorted(archive.getmembers(), key=lambda member: member.name):
-                kind = Path(member.name).name[: len("data_batch")]
-                if member.isfile() and kind in parts:
-                    content = archive.extractfile(member)
-                    assert content is not None
-                    parts[kind].append(
-                        _read_batch(content.read(), is_binary=member.name.endswith(".bin"))
-                    )
-    except _ERRORS as error:
+        for name, read in contents(path):
+            kind = Path(name).name[: len("data_batch")]
+            if kind in parts:
+                parts[kind].append(_read_batch(read(), is_binary=name.endswith(".bin")))
+    # A damaged pickle raises errors of many kinds.
+    except Exception as error:
         raise ValueError(f"{path} is damaged, or no archive of CIFAR-10: {error}") from error
     if not all(parts.values()):
         raise ValueError(

@@ -8,7 +8,10 @@ import zlib
 
 import numpy as np
 
+from snf_tf.data.limits import check_content
+
 _UNSIGNED_BYTE = 0x08
+_LARGEST_RANK = 8
 
 
 def read_idx(path: str | os.PathLike) -> np.ndarray:
@@ -20,11 +23,26 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
     """
     try:
         with gzip.open(path) as file:
-            content = file.read()
+            shape = _read_header(file, path)
+            size = math.prod(shape)
+            check_content(path, size, os.stat(path).st_size)
+            # One more: a longer file is damaged.
+            content = file.read(size + 1)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(
             f"{path} is truncated or not a gzip file ({error}). Fetch it again."
         ) from error
+    if len(content) != size:
+        raise ValueError(
+            f"{path} should hold {size} values, shape {shape}, by its header. "
+            f"Received: {'more' if len(content) > size else len(content)} values. Fetch it again."
+        )
+    return np.frombuffer(content, np.uint8).reshape(shape)
+
+
+def _read_header(file: gzip.GzipFile, path: str | os.PathLike) -> tuple[int, ...]:
+    """Returns the shape."""
+    content = file.read(4)
     if len(content) < 4 or content[:2] != b"\0\0":
         raise ValueError(
             f"{path} is not an idx file: it must begin with two zero bytes. "
@@ -35,15 +53,10 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
             f"{path} must hold unsigned bytes, idx type 0x08. Received: type {content[2]:#04x}"
         )
     rank = content[3]
-    start = 4 + 4 * rank
-    if len(content) < start:
+    sizes = file.read(4 * rank)
+    if len(sizes) < 4 * rank or rank > _LARGEST_RANK:
         raise ValueError(
-            f"{path} ends within its header of {start} bytes. Received: {len(content)} bytes"
+            f"{path} must have a header of at most {_LARGEST_RANK} sizes of 4 bytes. "
+            f"Received: {rank} sizes, in {len(sizes)} bytes"
         )
-    shape = struct.unpack(f">{rank}I", content[4:start])
-    if len(content) != start + math.prod(shape):
-        raise ValueError(
-            f"{path} should hold {math.prod(shape)} values, shape {shape}, by its header. "
-            f"Received: {len(content) - start} values. Fetch it again."
-        )
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+    return struct.unpack(f">{rank}I", sizes)

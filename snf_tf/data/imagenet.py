@@ -63,7 +63,12 @@ def _read_arrays(
                 f"{data_dir} must hold both tars, or the npz files of {kind}, or "
                 f"{' and '.join(_zips(kind, size))}."
             )
-    places = {number: place for place in archives for number in _numbers(place, kind)}
+    places: dict[int, Path] = {}
+    for archive in archives:
+        numbers = _numbers(archive, kind)
+        if not numbers:
+            raise ValueError(f"{archive} must hold npz files of {kind}. Received: none of them")
+        places |= dict.fromkeys(numbers, archive)
     if not places or max(places) != len(places):
         raise ValueError(
             f"{data_dir} must hold the npz files of {kind} from number 1 on. "
@@ -98,7 +103,7 @@ def _npz_images(archive: Path, kind: str, number: int, size: int) -> Iterator[np
         for name, open_file in files_of(archive):
             if _number(name, kind) == number:
                 path = archive / name
-                for rows in npz_parts(open_file, "data"):
+                for rows in npz_parts(open_file, path, "data"):
                     yield _images(path, rows, size)
     except (*ERRORS, ValueError) as error:
         raise ValueError(

@@ -12,7 +12,8 @@ import pandas as pd
 from snf_tf._checks import check_array_seed, check_path
 from snf_tf.data.archives import first_image_shape, image_parts, is_image
 from snf_tf.data.dataset import Dataset
-from snf_tf.data.npz import read_npz
+from snf_tf.data.limits import check_content
+from snf_tf.data.npz import read_large_npz
 from snf_tf.data.splits import Split, Splits, random_splits
 from snf_tf.data.storage import Storage
 from snf_tf.data.stored import StoredArray
@@ -127,7 +128,7 @@ def _given_splits(path: Path, label: str | None, storage: Storage) -> dict[str, 
                 found[part] = names[0]
         splits = {part: _read(file, label, storage) for part, file in found.items()}
         splits = {part: _with_files_beside(splits[part], found[part], storage) for part in splits}
-    elif path.suffix == ".npz" and "train" in (arrays := read_npz(path, storage)):
+    elif path.suffix == ".npz" and "train" in (arrays := read_large_npz(path, storage)):
         splits = {
             part: _Raw(arrays[part], arrays.get(f"{part}_labels"), arrays.get(f"{part}_context"))
             for part in _PARTS
@@ -146,7 +147,7 @@ def _given_splits(path: Path, label: str | None, storage: Storage) -> dict[str, 
 def _with_files_beside(raw: _Raw, path: Path, storage: Storage) -> _Raw:
     """Adds the labels and contexts of the files `train_labels.npy`, `train_context.npy`."""
     files = {name: path.with_name(f"{path.stem}_{name}.npy") for name in ("labels", "context")}
-    found = {name: _read_npy(file, storage) for name, file in files.items() if file.is_file()}
+    found = {name: storage.read_npy(file) for name, file in files.items() if file.is_file()}
     if "labels" in found:
         raw = raw._replace(y=np.asarray(found["labels"]))
     return raw._replace(context=found["context"]) if "context" in found else raw
@@ -165,11 +166,11 @@ def _read(path: Path, label: str | None, storage: Storage) -> _Raw:
     if path.is_dir():
         return _read_folder(path, storage)
     if path.suffix == ".npy":
-        return _Raw(_read_npy(path, storage))
+        return _Raw(storage.read_npy(path))
     if path.suffix in _RECORDS:
         return _Raw(**read_records([path], storage))
     if path.suffix == ".npz":
-        arrays = read_npz(path, storage)
+        arrays = read_large_npz(path, storage)
         if "x" not in arrays:
             raise ValueError(
                 f"{path} must hold x, or train, validation and test. Received: {', '.join(arrays)}"
@@ -178,15 +179,6 @@ def _read(path: Path, label: str | None, storage: Storage) -> _Raw:
     if path.suffix in _TABLES:
         return _read_table(path, label)
     raise ValueError(f"path must be {_KINDS}. Received: path={path}")
-
-
-def _read_npy(path: Path, storage: Storage) -> np.ndarray | StoredArray:
-    if path.stat().st_size > storage.limit:
-        return StoredArray([path])
-    try:
-        return np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise ValueError(f"{path} is damaged, or no array of numbers: {error}") from error
 
 
 def _read_table(path: Path, label: str | None) -> _Raw:
@@ -199,12 +191,17 @@ def _read_table(path: Path, label: str | None) -> _Raw:
             )
     else:
         try:
+            from pyarrow import parquet
+
+            size = parquet.read_metadata(path)
+            check_content(path, 8 * size.num_rows * size.num_columns, path.stat().st_size)
             table = pd.read_parquet(path)
         except ImportError as error:
             raise ValueError(
                 f"To read Parquet, pandas needs pyarrow: pip install pyarrow. Received: {path}"
             ) from error
-        except (ValueError, OSError) as error:
+        # pyarrow raises errors of many kinds.
+        except Exception as error:
             raise ValueError(f"{path} is damaged, or no Parquet file: {error}") from error
     y = None
     if label is not None:
@@ -290,8 +287,14 @@ def _arrays(raws: dict[str, _Raw], path: Path) -> dict[str, Split]:
                 "Labels must be integers or strings; numbers of another kind are a context. "
                 f"Received: dtype={y.dtype} in {path}"
             )
-        x = raw.x if raw.x.dtype == np.uint8 else raw.x.astype(np.float32)
+        x = require_finite(raw.x, f"{name} of {path}", raw.columns)
+        x = x if x.dtype == np.uint8 else x.astype(np.float32)
         if context is not None:
-            context = require_finite(context.astype(np.float32), f"context of {name}")
-        splits[name] = Split(require_finite(x, name, raw.columns), y, context)
+            if context.dtype.kind not in "fiub":
+                raise ValueError(
+                    f"context of {name} must be numbers. Received: dtype={context.dtype} in {path}"
+                )
+            context = require_finite(context, f"context of {name} of {path}")
+            context = context.astype(np.float32)
+        splits[name] = Split(x, y, context)
     return splits

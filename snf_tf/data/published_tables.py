@@ -4,13 +4,13 @@ All are scaled to mean 0 and variance 1, but for BSDS300: published likelihoods 
 numbers.
 """
 
-import pickle
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pandas as pd
 
+from snf_tf.data.limits import check_content
 from snf_tf.data.sources import Sources
 from snf_tf.data.splits import Splits
 from snf_tf.data.tables import read_array, read_csv, splits_of
@@ -19,12 +19,8 @@ from snf_tf.data.unpickling import unpickle_table
 _POWER, _MINIBOONE = "power/data.npy", "miniboone/data.npy"
 _GAS = "gas/ethylene_CO.pickle|gas/ethylene_CO.csv"
 _HEPMASS = ("hepmass/1000_train.csv", "hepmass/1000_test.csv")
+_PARTS = ("train", "validation", "test")
 _BSDS300 = "BSDS300/BSDS300.hdf5"
-# Errors that damaged and unexpected pickles raise.
-_PICKLE_ERRORS = (
-    *(pickle.UnpicklingError, EOFError, KeyError, ValueError, TypeError, AttributeError),
-    *(IndexError, ImportError),
-)
 
 
 def _power(data_dir: Path) -> Splits:
@@ -42,7 +38,7 @@ def _power(data_dir: Path) -> Splits:
     voltage, power = 0.01 * random.rand(count, 1), 0.001 * random.rand(count, 1)
     meters = random.rand(count, 3)
     data += np.hstack([power, voltage, meters, np.zeros((count, 1))])
-    return _scaled(*_with_tenths(data, data_dir / _POWER))
+    return _scaled(data_dir / _POWER, *_with_tenths(data, data_dir / _POWER))
 
 
 def _gas(data_dir: Path) -> Splits:
@@ -54,7 +50,8 @@ def _gas(data_dir: Path) -> Splits:
         try:
             table = unpickle_table(path.read_bytes())
             table = table.astype(np.float64)
-        except _PICKLE_ERRORS as error:
+        # A damaged or unexpected pickle raises errors of many kinds.
+        except Exception as error:
             raise ValueError(
                 f"{path} is damaged, or no table of numbers: {error}. If you trust the file, save "
                 "it as ethylene_CO.csv: pandas.read_pickle(file).to_csv(csv_file, index=False)"
@@ -72,7 +69,7 @@ def _gas(data_dir: Path) -> Splits:
             break
         table = table.drop(columns=table.columns[np.argmax(partners > 1)])
     data = ((table - table.mean()) / table.std()).to_numpy()
-    return splits_of(*_with_tenths(data, path))
+    return splits_of(path, *_with_tenths(data, path))
 
 
 def _hepmass(data_dir: Path) -> Splits:
@@ -91,7 +88,7 @@ def _hepmass(data_dir: Path) -> Splits:
     kept = (values == values.min(axis=0)).sum(axis=0) <= 5
     train, test = values[:, kept], test.to_numpy()[:, kept]
     tenth = _tenth(train, data_dir / _HEPMASS[0])
-    return splits_of(train[:-tenth], train[-tenth:], test)
+    return splits_of(data_dir / _HEPMASS[0], train[:-tenth], train[-tenth:], test)
 
 
 def _signal(path: Path) -> pd.DataFrame:
@@ -105,7 +102,8 @@ def _signal(path: Path) -> pd.DataFrame:
 
 
 def _miniboone(data_dir: Path) -> Splits:
-    return _scaled(*_with_tenths(read_array(data_dir / _MINIBOONE), data_dir / _MINIBOONE))
+    path = data_dir / _MINIBOONE
+    return _scaled(path, *_with_tenths(read_array(path), path))
 
 
 def _bsds300(data_dir: Path) -> Splits:
@@ -113,11 +111,20 @@ def _bsds300(data_dir: Path) -> Splits:
     path = data_dir / _BSDS300
     try:
         with h5py.File(path, "r") as file:
-            return splits_of(*(np.asarray(file[name]) for name in ("train", "validation", "test")))
-    except (OSError, KeyError) as error:
+            arrays = [file[name] for name in _PARTS]
+            links = [file.get(name, getlink=True) for name in _PARTS]
+            if not all(isinstance(link, h5py.HardLink) for link in links) or any(
+                array.external or array.is_virtual for array in arrays
+            ):
+                raise ValueError("its arrays are in other files")
+            check_content(path, sum(array.nbytes for array in arrays), path.stat().st_size)
+            parts = [np.asarray(array, np.float64) for array in arrays]
+    # A damaged file of HDF5 raises errors of many kinds.
+    except Exception as error:
         raise ValueError(
             f"{path} is damaged, or lacks train, validation or test: {error}"
         ) from error
+    return splits_of(path, *parts)
 
 
 def _with_tenths(data: np.ndarray, path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -134,11 +141,12 @@ def _tenth(data: np.ndarray, path: Path) -> int:
     return len(data) // 10
 
 
-def _scaled(train: np.ndarray, validation: np.ndarray, test: np.ndarray) -> Splits:
+def _scaled(path: Path, train: np.ndarray, validation: np.ndarray, test: np.ndarray) -> Splits:
     """Scales by mean and variance of training and validation together."""
     both = np.vstack([train, validation])
     mean, deviation = both.mean(axis=0), both.std(axis=0)
-    return splits_of(*((part - mean) / deviation for part in (train, validation, test)))
+    parts = ((part - mean) / deviation for part in (train, validation, test))
+    return splits_of(path, *parts)
 
 
 PUBLISHED_TABLES = {

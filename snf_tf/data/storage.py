@@ -13,6 +13,7 @@ import numpy as np
 
 from snf_tf._checks import check_integer, check_path
 from snf_tf.data.stored import StoredArray
+from snf_tf.data.tables import read_npy
 
 # A file of another layout must have another name.
 _LAYOUT = "1"
@@ -48,6 +49,10 @@ class Storage:
     def limit(self) -> int:
         """Bytes of the largest array that is kept in memory."""
         return _usable_memory() // 4 if self.memory_limit is None else self.memory_limit
+
+    def read_npy(self, path: Path) -> np.ndarray | StoredArray:
+        """Returns the array of a `.npy` file, of any kind where it fits into memory."""
+        return StoredArray([path]) if path.stat().st_size > self.limit else read_npy(path)
 
     def load(self, paths: Sequence[Path]) -> np.ndarray | StoredArray:
         """Returns the array of `.npy` files, one continuing the other: read whole, or stored."""

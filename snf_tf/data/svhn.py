@@ -1,15 +1,20 @@
 """SVHN: 32 x 32 colour images of house numbers, split 63257/10000/26032."""
 
+import io
+import struct
 import zlib
 from pathlib import Path
 
 import numpy as np
 import scipy.io
 
+from snf_tf.data.limits import check_content, largest_content
 from snf_tf.data.natural_patches import natural_patches
 from snf_tf.data.sources import Sources
 from snf_tf.data.splits import Split, Splits
 
+# Bytes before the first array, and the type of a compressed one.
+_HEADER, _COMPRESSED = 128, 15
 _FILES = ("train_32x32.mat", "test_32x32.mat")
 
 
@@ -30,12 +35,10 @@ def _from_files(data_dir: Path) -> Splits:
 def _read_mat(path: Path) -> Split:
     """Reads images `(32, 32, 3, N)` and labels `(N, 1)` in 1..10; the label of a zero is 10."""
     try:
-        content = scipy.io.loadmat(path)
+        content = scipy.io.loadmat(io.BytesIO(_decompressed(path)))
         images, labels = content["X"], content["y"]
-    except (
-        *(scipy.io.matlab.MatReadError, zlib.error, OSError, EOFError, NotImplementedError),
-        *(KeyError, IndexError, ValueError, TypeError),
-    ) as error:
+    # SciPy raises errors of many kinds.
+    except Exception as error:
         raise ValueError(f"{path} is damaged, or lacks the arrays X and y: {error}") from error
     if (
         images.dtype != np.uint8
@@ -51,6 +54,24 @@ def _read_mat(path: Path) -> Split:
     return Split(
         np.ascontiguousarray(images.transpose(3, 0, 1, 2)), labels[:, 0].astype(np.int32) % 10
     )
+
+
+def _decompressed(path: Path) -> bytes:
+    """Returns a MATLAB file of version 5 with its arrays decompressed, but not without end."""
+    content = path.read_bytes()
+    order = "<" if content[126:128] == b"IM" else ">"
+    parts, place, size = [content[:_HEADER]], _HEADER, 0
+    while place + 8 <= len(content):
+        kind, length = struct.unpack(f"{order}II", content[place : place + 8])
+        part = content[place : place + 8 + length]
+        place += len(part)
+        if kind == _COMPRESSED:
+            left = largest_content(len(content)) - size
+            part = zlib.decompressobj().decompress(part[8:], left + 1)
+        size += len(part)
+        check_content(path, size, len(content))
+        parts.append(part)
+    return b"".join(parts)
 
 
 SVHN = Sources(

@@ -1,11 +1,15 @@
 """Tables of numbers: read from files, and refused where values are missing."""
 
+import math
+import zipfile
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
 
+from snf_tf.data.limits import check_content
 from snf_tf.data.splits import Split, Splits
 from snf_tf.data.stored import StoredArray
 
@@ -19,7 +23,8 @@ def read_csv(path: Path) -> pd.DataFrame:
     try:
         # Without an index: lines that end with a comma would move all columns.
         return pd.read_csv(path, index_col=False, skipinitialspace=True)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+    # All that pandas raises for a damaged file.
+    except (ValueError, OverflowError, MemoryError) as error:
         raise ValueError(f"{path} is damaged, or no CSV table: {error}") from error
 
 
@@ -29,29 +34,86 @@ def read_array(path: Path, columns: int | None = None) -> np.ndarray:
     Raises:
         ValueError: If the file is damaged, or holds anything else.
     """
-    try:
-        data = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise ValueError(f"{path} is damaged, or no .npy file of numbers: {error}") from error
+    data = read_npy(path)
     if data.ndim != 2 or data.dtype.kind not in "fiu" or columns not in (None, data.shape[1]):
         raise ValueError(
             f"{path} must hold numbers of shape (N, {columns or 'columns'}). "
             f"Received: shape={data.shape}, dtype={data.dtype}"
         )
-    return data.astype(np.float64)
+    return require_finite(data.astype(np.float64), str(path))
 
 
-def splits_of(train: np.ndarray, validation: np.ndarray, test: np.ndarray) -> Splits:
-    """Returns float32 splits without labels, after checking that no value is missing."""
+def read_npy(path: Path) -> np.ndarray:
+    """Reads a .npy file.
+
+    Raises:
+        ValueError: If the file is damaged, or shorter than its header says.
+    """
+    try:
+        # A map of the file refuses a shape that does not fit before memory is taken.
+        data = np.load(path, mmap_mode="r", allow_pickle=False)
+        if isinstance(data, np.ndarray):
+            return np.array(data)
+        reason: Any = "it holds several arrays"
+    # A damaged header raises errors of many kinds.
+    except Exception as error:
+        reason = error
+    raise ValueError(f"{path} is damaged, or no .npy file of numbers: {reason}")
+
+
+def read_npz(
+    file: Path | IO[bytes], path: Path, stored: int, names: Iterable[str] | None = None
+) -> dict[str, np.ndarray]:
+    """Reads the arrays of an .npz file.
+
+    Args:
+        file: The file, or its path.
+        path: Its path, for messages.
+        stored: Its size.
+        names: Of the arrays; None: all.
+
+    Raises:
+        ValueError: If the file is damaged, lacks an array, or holds far more than its size.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            found = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            found = {name: found[name] for name in names or found}
+            sizes = [max(info.file_size, _claimed(archive, info)) for info in found.values()]
+            check_content(path, sum(sizes), stored)
+            return {name: _read_member(archive, info) for name, info in found.items()}
+    # A damaged zip raises errors of many kinds.
+    except Exception as error:
+        raise ValueError(f"{path} is damaged, or holds no arrays of numbers: {error}") from error
+
+
+def _claimed(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> int:
+    """Returns how many bytes an array has, by its header."""
+    with archive.open(info) as member:
+        version = np.lib.format.read_magic(member)
+        read = {(1, 0): np.lib.format.read_array_header_1_0}.get(
+            version, np.lib.format.read_array_header_2_0
+        )
+        shape, _, dtype = read(member)
+    return math.prod(shape) * dtype.itemsize
+
+
+def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
+    with archive.open(info) as member:
+        return np.lib.format.read_array(member, allow_pickle=False)
+
+
+def splits_of(path: Path, train: np.ndarray, validation: np.ndarray, test: np.ndarray) -> Splits:
+    """Returns float32 splits of a file without labels, after checking that no value is missing."""
     parts = {"train": train, "validation": validation, "test": test}
     train, validation, test = (
-        require_finite(part.astype(np.float32), name) for name, part in parts.items()
+        require_finite(part, f"{name} of {path}").astype(np.float32) for name, part in parts.items()
     )
     return Split(train), Split(validation), Split(test)
 
 
 def require_finite(values: Any, name: str, columns: Any = None) -> Any:
-    """Returns values, an array or a stored one, after checking that all are finite.
+    """Returns values, in memory or stored, after checking that all are finite, and so in float32.
 
     Args:
         values: `(N, ...)`.
@@ -69,11 +131,15 @@ def require_finite(values: Any, name: str, columns: Any = None) -> Any:
 fill them and give the mask as a context (docs/data.md). Received: in train 1 of 2 values NaN or \
 infinite, in columns b
     """
+    if values.dtype.kind != "f":
+        return values
     if isinstance(values, StoredArray):
         for part in values.parts():
             require_finite(part, name, columns)
         return values
-    if values.dtype.kind != "f" or (finite := np.isfinite(values)).all():
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(values.astype(np.float32, copy=False))
+    if finite.all():
         return values
     where = ""
     if values.ndim == 2:

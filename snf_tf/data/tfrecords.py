@@ -59,12 +59,13 @@ def record_parts(paths: Sequence[Path], name: str) -> Iterator[np.ndarray]:
     rows: list[np.ndarray] = []
     shape = None
     for number, features in enumerate(_features(paths)):
-        row = _value(features[name], name) if name in features else None
+        where = f"record {number} after {paths[0]}"
+        row = _value(features[name], name, where) if name in features else None
         shape = row.shape if shape is None and row is not None else shape
         if row is None or row.shape != shape:
             raise ValueError(
                 f"All records must have {name} of one shape, {shape}. Received: "
-                f"{'none' if row is None else row.shape} in record {number} after {paths[0]}"
+                f"{'none' if row is None else row.shape} in {where}"
             )
         rows.append(row)
         if len(rows) == _PART:
@@ -85,22 +86,29 @@ def _features(paths):
         ) from error
 
 
-def _value(feature, name):
+def _value(feature, name, where):
     kind = feature.WhichOneof("kind")
     values = getattr(feature, kind).value if kind else ()
     if kind == "bytes_list" and len(values) == 1:
-        return np.array(values[0].decode(errors="replace")) if name == "y" else _decoded(values[0])
+        return (
+            np.array(values[0].decode(errors="replace"))
+            if name == "y"
+            else _decoded(values[0], where)
+        )
     if kind == "bytes_list" or not len(values):
         raise ValueError(
             f"{name} must be numbers, or bytes of one image or tensor. "
-            f"Received: {len(values)} values of {kind}"
+            f"Received: {len(values)} values of {kind} in {where}"
         )
     numbers = np.array(values, np.float32 if kind == "float_list" else np.int64)
     return numbers[0] if name == "y" and len(numbers) == 1 else numbers
 
 
-def _decoded(content: bytes) -> np.ndarray:
+def _decoded(content: bytes, where: str) -> np.ndarray:
     if content.startswith((b"\x89PNG", b"\xff\xd8\xff")):
-        return decode_image(content).numpy()
+        return decode_image(content, where).numpy()
     # What serialize_tensor writes names its dtype.
-    return tf.make_ndarray(type(tf.make_tensor_proto(0)).FromString(content))
+    try:
+        return tf.make_ndarray(type(tf.make_tensor_proto(0)).FromString(content))
+    except (DecodeError, TypeError, ValueError) as error:
+        raise ValueError(f"{where} is neither an image nor a tensor: {error}") from error

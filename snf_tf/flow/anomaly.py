@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from snf_tf._array_checks import refuse_array
 from snf_tf._checks import check_array_seed, check_instance, check_sizes
 from snf_tf.flow.inference import FlowInference
 
@@ -71,6 +72,8 @@ def typicality(
             f"Received: {len(log_p)} examples, group_size={group_size}"
         )
     expected = _log_densities(flow, reference, reference_context, batch_size)
+    if not len(expected):
+        refuse_array("reference", reference, "one row at least")
     mean = np.mean(expected)
     statistic = np.abs(log_p.reshape(-1, group_size).mean(axis=1) - mean)
     rows = np.random.default_rng(seed).integers(len(expected), size=(resamples, group_size))

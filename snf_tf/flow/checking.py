@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from snf_tf import ops
+from snf_tf._array_checks import check_array
 from snf_tf._checks import check_flag, check_integer, refuse
 from snf_tf.bases import Base
 from snf_tf.flow.elements import Element, unpack
@@ -37,15 +38,18 @@ class FlowChecking(Bijection):
         """Returns data as a tensor after checking that this flow accepts them.
 
         Raises:
-            ValueError: If they have the wrong shape, are not finite, or do not fit the first layer.
-                In a graph values are checked when it runs; see `snf_tf.ops.require`.
+            ValueError: If they are no real numbers, have the wrong shape, are not finite in the
+                dtype of the flow, or do not fit the first layer. In a graph values are checked when
+                it runs; see `snf_tf.ops.require`.
         """
-        x = tf.convert_to_tensor(x)
+        x = check_array("x", x)
         self.check_event(x)
         x = tf.ensure_shape(x, (None, *self.event_shape))
         if x.dtype.is_floating:
             x = ops.require(
-                tf.reduce_all(tf.math.is_finite(x)), x, "The data given to a Flow must be finite."
+                tf.reduce_all(tf.math.is_finite(self.widen(x))),
+                x,
+                f"x, the data given to a Flow, must be finite in {self.log_det_dtype}.",
             )
         return self.bijections[0].check_data(x)
 
@@ -54,7 +58,7 @@ class FlowChecking(Bijection):
         if not tf.TensorShape(x.shape).is_compatible_with((None, *self.event_shape)):
             raise ValueError(
                 f"This Flow takes x of shape (batch,) + {self.event_shape}. "
-                f"Received: x.shape={x.shape}"
+                f"Received: x of shape {x.shape}"
             )
 
     def check_context(self, context: Any, x: tf.Tensor) -> tf.Tensor | None:
@@ -71,7 +75,7 @@ class FlowChecking(Bijection):
             )
         if context is None:
             return None
-        context = tf.convert_to_tensor(context)
+        context = check_array("context", context)
         if not self.takes_context:
             raise ValueError(
                 "No layer of this Flow takes a context: leave it out (labels in (x, y), too), or "
@@ -89,6 +93,11 @@ class FlowChecking(Bijection):
             context = ops.require(same, context, "The context must have as many rows as x.")
         if self.context_classes is not None:
             context = ops.require_labels(context, self.context_classes)
+        elif context.dtype.is_floating:
+            finite = tf.reduce_all(tf.math.is_finite(self.widen(context)))
+            context = ops.require(
+                finite, context, f"context must be finite in {self.log_det_dtype}."
+            )
         return self.base.check_context(context) if isinstance(self.base, Base) else context
 
     def check_weight(self, weight: Any, x: Any) -> tf.Tensor | None:
@@ -100,7 +109,7 @@ class FlowChecking(Bijection):
         """
         if weight is None:
             return None
-        weight = tf.convert_to_tensor(weight)
+        weight = check_array("sample_weight", weight)
         if not weight.shape.is_compatible_with(tf.TensorShape(x.shape[:1])):
             raise ValueError(
                 f"sample_weight must have one number a row, shape ({x.shape[0]},). "

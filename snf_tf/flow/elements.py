@@ -8,6 +8,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from snf_tf._array_checks import is_real, refuse_array
+
+_ALLOWED = (
+    "an array of numbers, one row an example, a tf.data.Dataset, a keras.utils.PyDataset or a "
+    "generator of batches"
+)
 _NAMES = ("x", "context", "sample_weight")
 
 
@@ -47,7 +53,7 @@ def unpack(element: Any, takes_labels: bool = False) -> Element:
     if isinstance(element, Mapping):
         if "x" not in element or not set(element) <= set(names):
             raise ValueError(
-                f"An element that is a dict has x and, where given, {', '.join(names[1:-1])} and "
+                f"An element that is a dict takes x and, where given, {', '.join(names[1:-1])} and "
                 f"{names[-1]}. Received: a dict of {', '.join(map(str, element))}"
             )
         return Element(**element)
@@ -78,11 +84,14 @@ def as_arrays(
     """Returns data that are in memory as arrays; does not copy arrays.
 
     Raises:
-        ValueError: If x is no array, or context, sample_weight or y has other rows than x.
+        ValueError: If x is no array of real numbers, or has no row; or context, sample_weight or y
+            has other rows than x.
     """
     given = unpack(x, takes_labels) if isinstance(x, Mapping | tuple) else Element(x)
     extra = {"context": context, "sample_weight": sample_weight, "y": y}
     given = given._replace(**{name: value for name, value in extra.items() if value is not None})
+    if given.x is None:
+        refuse_array("x", None, _ALLOWED)
     try:
         arrays = {name: _as_array(value) for name, value in given.as_dict().items()}
     except (TypeError, ValueError) as error:
@@ -91,16 +100,18 @@ def as_arrays(
             f"batches. Received: {type(x).__name__}"
         ) from error
     for name, array in arrays.items():
-        if array.dtype == object or array.ndim == 0:
-            raise ValueError(
-                f"{name} must be an array of numbers, one row an example, a tf.data.Dataset, a "
-                f"keras.utils.PyDataset or a generator of batches. Received: {type(x).__name__}"
-            )
+        if array.ndim == 0 or not is_real(array.dtype):
+            refuse_array(name, getattr(given, name), _ALLOWED)
         if len(array) != len(arrays["x"]):
             raise ValueError(
                 f"{name} must have as many rows as x, {len(arrays['x'])}. "
                 f"Received: {name} of shape {array.shape}"
             )
+    if not len(arrays["x"]):
+        raise ValueError(
+            "x must have one row at least: a mean over none is no number. "
+            f"Received: x of shape {arrays['x'].shape}"
+        )
     return Element(**arrays)
 
 

@@ -275,6 +275,7 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
         x, context, weight, y = elements.unpack(element, self.takes_labels)
         x = self.check_data(x)
         y = self.check_labels(y, x, required=True)
+        x = ops.require(tf.shape(x)[0] > 0, x, "x must have one row at least.")
         weight = self.check_weight(weight, x)
         return elements.Element(x, self.check_context(context, x), weight, y).as_dict()
 

@@ -9,7 +9,8 @@ import keras
 import tensorflow as tf
 
 from snf_tf import _compat, ops
-from snf_tf._checks import check_seed, check_shape
+from snf_tf._array_checks import check_array
+from snf_tf._checks import check_path, check_seed, check_shape, refuse
 from snf_tf.bases import Base
 from snf_tf.flow.checking import checked_base, checked_bijections
 from snf_tf.flow.elements import unpack
@@ -143,6 +144,14 @@ class Flow(FlowEvaluation, FlowFitting):
         x = self.check_data(x)
         return self.forward(x, self.check_context(context, x), training, seed)
 
+    def check_input(self, x):
+        """Returns x as a tensor, or the parts of an element of a data set as tensors."""
+        if isinstance(x, dict | tuple | list):
+            given = unpack(x, self.takes_labels).as_dict()
+            parts = {name: check_array(name, value) for name, value in given.items()}
+            return parts if isinstance(x, dict) else tuple(parts.values())
+        return check_array("x", x)
+
     def forward(self, x, context=None, training=False, seed=None) -> tuple[tf.Tensor, tf.Tensor]:
         """Does what a call does, on x and context that were checked before."""
         log_dets: list[tf.Tensor] = []
@@ -242,6 +251,9 @@ class Flow(FlowEvaluation, FlowFitting):
             )
         x, seed = self.check_data(x), ops.row_seed(seed)
         for index, bijection in enumerate(self.bijections):
+            left = self.bijections[index:]
+            if not any(b.needs_initialization or b.unbuilt_parts() for b in left):
+                break
             # A layer is initialized by the output of the layers before, which are initialized.
             noise = {"seed": ops.fold_in(seed, index)} if bijection.takes_seed else {}
             given = context if bijection.takes_context else None
@@ -270,20 +282,18 @@ class Flow(FlowEvaluation, FlowFitting):
         return cls(**config)
 
     def load_weights(self, filepath: str | os.PathLike, **kwargs: Any) -> None:
-        """Loads weights; as in Keras.
-
-        Raises:
-            ValueError: If networks wait for a context to be built.
-        """
+        """Loads weights, as in Keras. Refuses damaged files, and a flow that is not built."""
         self.require_built("load_weights")
-        super().load_weights(filepath, **kwargs)
+        try:
+            super().load_weights(check_path("filepath", filepath), **kwargs)
+        except FileNotFoundError:
+            raise
+        except (KeyError, OSError, RuntimeError) as error:
+            allowed = f"a whole file of this flow's weights, not damaged ({error})"
+            refuse("filepath", str(filepath), allowed)
 
     def save_weights(self, filepath: str | os.PathLike, **kwargs: Any) -> None:
-        """Saves weights; as in Keras.
-
-        Raises:
-            ValueError: If networks wait for a context to be built.
-        """
+        """Saves weights, as in Keras. Refuses a flow that is not built."""
         self.require_built("save_weights")
         super().save_weights(filepath, **kwargs)
 

@@ -1,4 +1,8 @@
-"""Functions of a flow that are traced once, and dropped with the flow."""
+"""Functions of a flow that are traced once, and dropped with the flow.
+
+AutoGraph is off: to rewrite the library's code would take longer than to trace it, and Keras traces
+training steps without, too.
+"""
 
 import functools
 import weakref
@@ -6,6 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
+
+# For methods, which TensorFlow keeps with their object.
+traced = functools.partial(tf.function, reduce_retracing=True, autograph=False)
 
 
 def graph_function(function: Callable, **options: Any) -> Callable:
@@ -24,7 +31,9 @@ def graph_function(function: Callable, **options: Any) -> Callable:
         if flow not in traced:
             # A strong reference to the key would keep it.
             reference = weakref.ref(flow)
-            traced[flow] = tf.function(lambda *args: function(reference(), *args), **options)
+            traced[flow] = tf.function(
+                lambda *args: function(reference(), *args), autograph=False, **options
+            )
         return traced[flow](*args)
 
     return call

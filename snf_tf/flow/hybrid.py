@@ -7,10 +7,12 @@ import keras
 import tensorflow as tf
 
 from snf_tf import _compat, networks, ops
+from snf_tf._array_checks import check_array
 from snf_tf._checks import check_integer, check_number
 from snf_tf.flow.classification import scores
 from snf_tf.flow.elements import Element, unpack
 from snf_tf.flow.flow import Flow
+from snf_tf.flow.graph_function import traced
 from snf_tf.layers import FactorOut, Squeeze
 from snf_tf.layers.bijection import Bijection, follow
 
@@ -149,7 +151,7 @@ class HybridFlow(Flow):
                     '{"x": x, "y": y}. Received: no labels'
                 )
             return None
-        y = tf.convert_to_tensor(y)
+        y = check_array("y", y)
         if not y.dtype.is_integer or y.shape.rank != 1:
             raise ValueError(
                 "Labels y must be integers of shape (batch,), the numbers of the classes. "
@@ -217,7 +219,7 @@ class HybridFlow(Flow):
         vectors = [head(feature) for head, feature in zip(self.heads, features, strict=True)]
         return z, tf.nn.log_softmax(self.classifier(tf.concat(vectors, axis=1)))
 
-    @tf.function(reduce_retracing=True)
+    @traced
     def _class_log_probs(self, x, context, seed, version):
         return self.class_log_probs(x, context, seed=seed)
 

@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from snf_tf import ops
+from snf_tf._array_checks import check_array, refuse_array
 from snf_tf._checks import check_flag, check_integer, check_scalar, check_seed_tensor
 from snf_tf.flow.checking import FlowChecking
 from snf_tf.flow.estimation import LogProbEstimate, bound, estimate
+from snf_tf.flow.graph_function import traced
 
 if TYPE_CHECKING:
     from tensorflow_probability.distributions import TransformedDistribution
@@ -37,12 +39,12 @@ class FlowInference(FlowChecking):
             batch_size: Rows that are computed at once; all by default. It changes no number.
 
         Returns:
-            `(batch,)`, in nats. For images log p(x + u) on the scale of 0..255, whose mean over u
-            bounds log P(x) from below.
+            `(batch,)`, in nats, empty for an empty batch. For images log p(x + u) on the scale of
+            0..255, whose mean over u bounds log P(x) from below.
 
         Raises:
-            ValueError: If x has the wrong shape, holds NaN, or does not fit the first layer. If no
-                layer takes the context, or the context has other rows than x. If a layer can only
+            ValueError: If x or the context is no real numbers, has the wrong shape, is not finite
+                in the dtype of the flow, or is not accepted by a layer. If a layer can only
                 estimate its log-determinant: take `estimate_log_prob`. If noise has a learned
                 density: take `log_prob_bound`.
         """
@@ -143,15 +145,15 @@ class FlowInference(FlowChecking):
             exact: Whether to use the exact inverses, or the approximate ones where there are any.
 
         Raises:
-            ValueError: If z has the wrong shape, or the context does not fit.
+            ValueError: If z or the context is no real numbers, has the wrong shape, or is not
+                finite in the dtype of the flow; in a graph values are checked when it runs.
         """
         exact = check_flag("exact", exact)
-        z = tf.convert_to_tensor(z)
+        z = check_array("z", z)
         if z.shape.rank is not None and tuple(z.shape[1:]) != self.latent_shape:
-            raise ValueError(
-                f"decode takes latents of shape (batch,) + {self.latent_shape}. "
-                f"Received: z.shape={z.shape}"
-            )
+            refuse_array("z", z, f"of shape (batch,) + {self.latent_shape}: decode takes latents")
+        finite = tf.reduce_all(tf.math.is_finite(self.widen(z)))
+        z = ops.require(finite, z, f"z must be finite in {self.log_det_dtype}.")
         self.prepare()
         return self._decode(z, self.check_context(context, z), exact, self.version)
 
@@ -191,7 +193,7 @@ class FlowInference(FlowChecking):
         seed = check_seed_tensor(seed)
         self.prepare()
         if context is not None:
-            context = tf.convert_to_tensor(context)
+            context = check_array("context", context)
             # One row goes to all samples.
             rows = tf.shape(context)[:1]
             context = tf.repeat(context, tf.where(rows == 1, n, 1), axis=0)
@@ -243,7 +245,7 @@ class FlowInference(FlowChecking):
         self.prepare()
         x = self.check_data(x)
         context, seed = self.check_context(context, x), ops.row_seed(seed)
-        if batch_size is None:
+        if batch_size is None or x.shape[0] == 0:
             return function(x, context, seed, self.version)
         parts = [
             function(
@@ -256,33 +258,33 @@ class FlowInference(FlowChecking):
         ]
         return tf.nest.map_structure(lambda *rows: tf.concat(rows, axis=0), *parts)
 
-    @tf.function(reduce_retracing=True)
+    @traced
     def _estimates(self, x, context, seed, draws, version):
         return tuple(estimate(self, x, context, seed, draws))
 
-    @tf.function(reduce_retracing=True)
+    @traced
     def _bounds(self, x, context, seed, draws, version):
         return bound(self, x, context, seed, draws)
 
-    @tf.function(reduce_retracing=True)
+    @traced
     def _latents_and_log_prob(self, x, context, seed, version):
         z, log_det = self.forward(x, context, seed=seed)
         return tf.cast(z, self.log_det_dtype), self.base_log_prob(z, context) + log_det
 
-    @tf.function(reduce_retracing=True)
+    @traced
     def _log_prob(self, x, context, seed, version):
         z, log_det = self.forward(x, context, seed=seed)
         return self.base_log_prob(z, context) + log_det
 
-    @tf.function(reduce_retracing=True)
+    @traced
     def _encode(self, x, context, seed, version):
         return tf.cast(self.forward(x, context, seed=seed)[0], self.log_det_dtype)
 
-    @tf.function(reduce_retracing=True)
+    @traced
     def _decode(self, z, context, exact, version):
         return self.inverse(z, context=context, exact=exact)
 
-    @tf.function(reduce_retracing=True)
+    @traced
     def _latents(self, n, temperature, seed, context=None):
         seed = tf.bitcast(seed, tf.int32)
         if self.base is None:

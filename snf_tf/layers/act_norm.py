@@ -74,8 +74,8 @@ class ActNorm(FlowLayer):
         x = tf.cast(x, tf.float64)
         if x.shape[0] < 2:
             raise ValueError(
-                f"{type(self).__name__} is initialized by a batch of two examples or more. "
-                f"Received: a batch of {x.shape[0]}"
+                f"x must be two examples or more, to initialize {type(self).__name__}. "
+                f"Received: x of shape {x.shape}"
             )
         axes = list(range(x.shape.rank - 1))
         mean, variance = tf.nn.moments(x, axes)

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from snf_tf import ops
+from snf_tf._array_checks import cast_array, check_array, refuse_array
 from snf_tf._checks import check_flag
 
 
@@ -88,11 +89,18 @@ class Bijection(keras.layers.Layer):
 
     def __call__(self, *args: Any, training: bool | None = None, **kwargs: Any) -> Any:
         """Calls the layer; see the class."""
+        if args:
+            args = (self.check_input(args[0]), *args[1:])
+        kwargs |= {"x": self.check_input(kwargs["x"])} if "x" in kwargs else {}
         if len(args) > 2:
             check_flag("training", args[2])
         elif training is not None:
             kwargs["training"] = check_flag("training", training)
         return super().__call__(*args, **kwargs)
+
+    def check_input(self, x: Any) -> Any:
+        """Returns the x of a call as a tensor; raises a ValueError unless it is real numbers."""
+        return check_array("x", x, self.log_det_dtype)
 
     def inverse(
         self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True
@@ -108,7 +116,7 @@ class Bijection(keras.layers.Layer):
             `(batch,) + event_shape`, in `log_det_dtype`.
 
         Raises:
-            ValueError: If the layer is not built, or z has the wrong shape.
+            ValueError: If the layer is not built, or z is no real numbers or has the wrong shape.
         """
         z, exact = self._checked_latents(z), check_flag("exact", exact)
         return self.call_inverse(z, context=context, exact=exact)
@@ -154,11 +162,7 @@ class Bijection(keras.layers.Layer):
         return [self]
 
     def bijections_after_noise(self) -> list[Bijection]:
-        """Returns the layers of this bijection without the dequantizer at the start.
-
-        Raises:
-            ValueError: If a layer that is random comes later.
-        """
+        """Returns the layers without the dequantizer at the start; refuses other noise."""
         if self.dequantizes:
             return []
         if not self.is_bijection:
@@ -166,10 +170,7 @@ class Bijection(keras.layers.Layer):
         return [self]
 
     def prepare(self) -> None:
-        """Brings up to date what evaluation, sampling and export rely on, outside of a graph.
-
-        A flow calls it first. Most layers have nothing to do; a `ResidualBlock` certifies norms.
-        """
+        """Brings up to date what a flow relies on, outside of a graph: certified norms."""
 
     def check_data(self, x: tf.Tensor) -> tf.Tensor:
         """Returns x after checking that this layer accepts its values; see `snf_tf.ops.require`."""
@@ -273,15 +274,13 @@ class Bijection(keras.layers.Layer):
     def _checked_latents(self, z: Any) -> tf.Tensor:
         if not self.built:
             raise ValueError(
-                f"{type(self).__name__}.inverse needs a layer that has been called once, or built "
-                "by layer.build((None,) + event_shape). Received: a layer that is not built"
+                f"{type(self).__name__}.inverse needs a built layer: call it once, or "
+                "layer.build((None,) + event_shape). Received: a layer that is not built"
             )
-        z = self.widen(z)
+        z = cast_array("z", z, self.log_det_dtype)
         if z.shape.rank is not None and tuple(z.shape[1:]) != self.latent_shape:
-            raise ValueError(
-                f"{type(self).__name__}.inverse takes latents of shape (batch,) + "
-                f"{self.latent_shape}. Received: z.shape={z.shape}"
-            )
+            takes = f"{type(self).__name__}.inverse takes latents"
+            refuse_array("z", z, f"of shape (batch,) + {self.latent_shape}: {takes}")
         return z
 
 

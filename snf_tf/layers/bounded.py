@@ -94,7 +94,7 @@ class Bounded(FlowLayer):
         low, high = self._ends()
         valid = tf.reduce_all((wide > low) & (wide < high))
         bounds = f" {low} and {high}" if low.ndim == high.ndim == 0 else ""
-        message = f"{self.name} takes values between its bounds{bounds}, not on them, without NaN."
+        message = f"{self.name} takes x between its bounds{bounds}, not on them, without NaN."
         return ops.require(valid, x, message)
 
     def get_config(self) -> dict[str, Any]:

@@ -84,7 +84,9 @@ class ExactConv2D(FlowLayer):
         self, x: tf.Tensor, context: tf.Tensor | None = None, training: bool = False
     ) -> tuple[tf.Tensor, tf.Tensor]:
         z = self.affine(tf.cast(x, self.call_dtype(training)))
-        return z, self.repeat(self.constant_log_det(), x)
+        kernel = self.widen(self.kernel)
+        log_det = ops.conv2d_log_det(kernel, self.event_shape, with_gradient=training)
+        return z, self.repeat(log_det, x)
 
     def call_inverse(
         self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True
@@ -92,7 +94,8 @@ class ExactConv2D(FlowLayer):
         return ops.conv2d_solve(z - self.widen(self.bias), self.widen(self.kernel))
 
     def constant_log_det(self) -> tf.Tensor:
-        return ops.conv2d_log_det(self.widen(self.kernel), self.event_shape)
+        kernel = self.widen(self.kernel)
+        return ops.conv2d_log_det(kernel, self.event_shape, with_gradient=False)
 
     def diagnostics(self, x: tf.Tensor, z: tf.Tensor) -> Mapping[str, Any]:
         return {"kernel_norm": tf.norm(self.kernel.value), "log_det": self.constant_log_det()}

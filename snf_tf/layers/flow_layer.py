@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import keras
 import tensorflow as tf
 
+from snf_tf._array_checks import refuse_array
 from snf_tf.layers.bijection import Bijection
 
 
@@ -81,6 +82,13 @@ class FlowLayer(Bijection):
             self.initialized = self.add_weight(
                 name="initialized", shape=(), initializer="zeros", trainable=False
             )
+
+    def check_input(self, x: Any) -> Any:
+        x = super().check_input(x)
+        if self.built and not tf.TensorShape(x.shape).is_compatible_with((None, *self.event_shape)):
+            allowed = f"of shape (batch,) + {self.event_shape}, events of {self.name}"
+            refuse_array("x", x, allowed)
+        return x
 
     @property
     def needs_initialization(self) -> bool:

@@ -11,6 +11,9 @@ from snf_tf import ops
 from snf_tf._checks import check_integer, check_number, refuse
 from snf_tf.layers.flow_layer import FlowLayer, sum_event
 
+# How many integers from 0 on a dtype holds.
+_INTEGERS = {"float32": 2**24, "float64": 2**53}
+
 
 @keras.saving.register_keras_serializable("snf_tf")
 class Dequantize(FlowLayer):
@@ -22,7 +25,8 @@ class Dequantize(FlowLayer):
     `tf.floor` of this image is x.
 
     Args:
-        bins: Number of integer values: x lies in 0..bins - 1.
+        bins: Number of integer values: x lies in 0..bins - 1. At most 2^24, in float64 2^53: more
+            integers the dtype does not hold.
         **kwargs: As in `keras.layers.Layer`.
 
     Call arguments:
@@ -31,7 +35,7 @@ class Dequantize(FlowLayer):
             training call, otherwise 0.
 
     Raises:
-        ValueError: If bins is not a positive integer. In a call, if x holds NaN, or values that are
+        ValueError: If bins is not such an integer. In a call, if x holds NaN, or values that are
             not integers in 0..bins - 1 (in a graph a tf.errors.InvalidArgumentError). uint8 needs
             no check with 256 bins.
 
@@ -49,7 +53,7 @@ class Dequantize(FlowLayer):
 
     def __init__(self, bins: int = 256, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.bins = check_integer("bins", bins, 1)
+        self.bins = check_integer("bins", bins, 1, at_most=_INTEGERS[self.log_det_dtype])
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         super().build(input_shape)
@@ -98,8 +102,8 @@ class Dequantize(FlowLayer):
         return ops.require(
             valid,
             x,
-            f"{type(self).__name__} takes images of integer values in 0..{self.bins - 1}, neither "
-            "scaled nor dequantized before, without NaN.",
+            f"{type(self).__name__} takes x of integer values in 0..{self.bins - 1}, without NaN, "
+            "neither scaled nor dequantized before.",
         )
 
 
@@ -192,7 +196,7 @@ class Logit(FlowLayer):
 
     def check_data(self, x: tf.Tensor) -> tf.Tensor:
         return ops.require(
-            tf.reduce_all((x >= 0) & (x <= 1)), x, "Logit takes values in [0, 1], without NaN."
+            tf.reduce_all((x >= 0) & (x <= 1)), x, "Logit takes x in [0, 1], without NaN."
         )
 
     def get_config(self) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def weights_in_use(
     Raises:
         ValueError: If a variable was made outside of the scope of a strategy of several replicas.
     """
-    graph = tf.function(function).get_concrete_function(spec)
+    graph = tf.function(function, autograph=False).get_concrete_function(spec)
     whole = {v._unique_id: v for v in (*graph.variables, *made, *shown)}
     found = {v._unique_id: whole[v._unique_id] for v in (*graph.variables, *shown)}
     outside = [v.name for v in found.values() if not isinstance(v, tf.distribute.DistributedValues)]

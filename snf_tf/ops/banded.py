@@ -22,7 +22,9 @@ _LARGEST_RESIDUAL = 100 * np.finfo(np.float64).eps
 _LARGEST_DEFECT = 1e-11
 
 
-def conv2d_log_det(kernel: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.Tensor:
+def conv2d_log_det(
+    kernel: tf.Tensor, image_shape: tuple[int, int, int], with_gradient: bool = True
+) -> tf.Tensor:
     """Computes log|det| of a convolution on `(H, W, C)` images, exactly. A scalar.
 
     It is -inf for a singular kernel, and NaN where no factorization passes its check.
@@ -30,6 +32,9 @@ def conv2d_log_det(kernel: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.T
     Args:
         kernel: `(kh, kw, C, C)`, kh and kw odd.
         image_shape: `(H, W, C)`.
+        with_gradient: Whether a graph computes the gradient together with the value. False is
+            faster to trace, and to compute where no gradient is asked for; a gradient that is
+            factorizes the matrix once more.
 
     Raises:
         tf.errors.InvalidArgumentError: When the gradient of a singular kernel is computed.
@@ -40,14 +45,17 @@ def conv2d_log_det(kernel: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.T
 
     @custom_gradient
     def apply(kernel):
+        gradient = None
         if tf.executing_eagerly():
-            log_det, gradient = _log_det_and_gradient(kernel, image_shape, with_gradient=False)
-        else:
+            log_det, _ = _log_det_and_gradient(kernel, image_shape, with_gradient=False)
+        elif with_gradient:
             # TensorFlow drops what computes the gradient, if nothing needs it.
             log_det, gradient = _log_det_and_gradient_in_graph(kernel, image_shape)
+        else:
+            log_det = _log_det_in_graph(kernel, image_shape)
 
         def grad(upstream):
-            found = _log_det_gradient(kernel, image_shape) if gradient is None else gradient
+            found = _gradient(kernel, image_shape) if gradient is None else gradient
             return upstream * found + 0.0 * _require_regular(log_det)
 
         return log_det, grad
@@ -63,8 +71,12 @@ def conv2d_exact_log_det_gradient(
     `(kh, kw, C, C)`.
     """
     kernel = tf.convert_to_tensor(kernel)
-    gradient = _log_det_gradient if tf.executing_eagerly() else _log_det_gradient_in_graph
-    return tf.cast(gradient(tf.cast(kernel, tf.float64), tuple(image_shape)), kernel.dtype)
+    return tf.cast(_gradient(tf.cast(kernel, tf.float64), tuple(image_shape)), kernel.dtype)
+
+
+def _gradient(kernel, image_shape):
+    of_kernel = _log_det_gradient if tf.executing_eagerly() else _log_det_gradient_in_graph
+    return of_kernel(kernel, image_shape)
 
 
 def _log_det_gradient(kernel, image_shape):
@@ -73,7 +85,7 @@ def _log_det_gradient(kernel, image_shape):
 
 # Not put into every graph that calls it, which would take long to compile.
 _log_det_gradient_in_graph = tf.function(
-    _log_det_gradient, experimental_attributes={"_noinline": True}
+    _log_det_gradient, autograph=False, experimental_attributes={"_noinline": True}
 )
 
 
@@ -109,7 +121,10 @@ def _log_det_and_gradient(kernel, image_shape, with_gradient=True):
 
 # One function of a graph for all layers of one shape, which are many; in eager code tracing would
 # take longer than it saves.
-_log_det_and_gradient_in_graph = tf.function(_log_det_and_gradient)
+_log_det_and_gradient_in_graph = tf.function(_log_det_and_gradient, autograph=False)
+_log_det_in_graph = tf.function(
+    lambda kernel, shape: _log_det_and_gradient(kernel, shape, False)[0], autograph=False
+)
 
 
 def _value_and_gradient(function, kernel, with_gradient):
@@ -182,7 +197,7 @@ def _solution(z, kernel):
     return apply(z, kernel)
 
 
-_solution_in_graph = tf.function(_solution)
+_solution_in_graph = tf.function(_solution, autograph=False)
 
 
 def _solves(x, z, kernel):

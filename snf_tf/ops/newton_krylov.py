@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from snf_tf._checks import check_number
 from snf_tf.ops.jacobian_products import forward_product, inner
 
 # Products of a linear system, directions of which are kept.
@@ -55,12 +56,17 @@ def newton_krylov(
     Returns:
         A `Root`, without a gradient.
 
+    Raises:
+        ValueError: If tolerance is a number, and not positive.
+
     Example:
         >>> z = tf.constant([[2.0, -3.0]])
         >>> root = snf_tf.ops.newton_krylov(lambda x: x**3 + x, z, z, lambda z: z, 1e-6)
         >>> bool(root.converged), round(float(root.value[0, 0]), 6)
         (True, 1.0)
     """
+    if not tf.is_tensor(tolerance):
+        check_number("tolerance", tolerance, above=0)
     z, start = (tf.stop_gradient(tf.convert_to_tensor(t)) for t in (z, start))
     dtype = z.dtype
     limit = tf.cast(tolerance, dtype)

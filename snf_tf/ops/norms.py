@@ -11,7 +11,7 @@ import numpy as np
 import scipy.linalg
 import tensorflow as tf
 
-from snf_tf._checks import check_array_seed, check_number, check_sizes
+from snf_tf._checks import check_array_seed, check_number, check_order, check_sizes
 from snf_tf.ops.power_method import dual_order, power_method
 
 _INF = float("inf")
@@ -187,9 +187,8 @@ def aol_dense_kernel(kernel: tf.Tensor) -> tf.Tensor:
 
 def check_orders(p: float, q: float) -> None:
     """Raises a ValueError unless p and q are orders of norms."""
-    for name, order in (("p", p), ("q", q)):
-        if not (isinstance(order, float) and order == _INF):
-            check_number(name, order, at_least=1, otherwise=", or infinity")
+    check_order("p", p)
+    check_order("q", q)
 
 
 def _closed_form(kernel, p, q):

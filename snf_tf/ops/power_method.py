@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import tensorflow as tf
 
-from snf_tf._checks import check_integer, check_number
+from snf_tf._checks import check_integer, check_number, check_order
 
 # A number, or a tensor where the order is learned.
 Order: TypeAlias = Any
@@ -112,10 +112,15 @@ def dual_vector(y: tf.Tensor, r: Order, otherwise: tf.Tensor | None = None) -> t
         r: Order of the norm, at least 1. For 1 the vector has one entry, at the largest |y|.
         otherwise: What to return if y is zero; by default zeros.
 
+    Raises:
+        ValueError: If r is no order of a norm.
+
     Example:
         >>> snf_tf.ops.dual_vector(tf.constant([3.0, -4.0]), 2.0).numpy()
         array([ 0.6, -0.8], dtype=float32)
     """
+    if not isinstance(r, tf.Tensor):
+        check_order("r", r)
     largest = tf.reduce_max(tf.abs(y))
     scaled = tf.math.divide_no_nan(y, largest)
     if isinstance(r, tf.Tensor):
@@ -138,6 +143,7 @@ def vector_norm(x: tf.Tensor, r: Order) -> tf.Tensor:
         # The logarithm of 0 has no gradient.
         size = tf.maximum(tf.abs(x), _tiny(x))
         return tf.reduce_sum(size**r) ** (1.0 / r)
+    check_order("r", r)
     return tf.norm(x, ord=float("inf") if r == float("inf") else r)
 
 

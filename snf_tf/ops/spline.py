@@ -244,5 +244,8 @@ def _traced(function, splines, counts, bound, dtype, compiled):
     shapes = [(None, splines), *((splines, count) for count in counts)]
     signature = [tf.TensorSpec(shape, dtype) for shape in shapes]
     return tf.function(
-        functools.partial(function, bound=bound), input_signature=signature, jit_compile=compiled
+        functools.partial(function, bound=bound),
+        input_signature=signature,
+        autograph=False,
+        jit_compile=compiled,
     )

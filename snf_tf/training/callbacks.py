@@ -16,7 +16,7 @@ from snf_tf.flow.likelihood import criterion_name, nll_name
 from snf_tf.training.beside import Beside
 from snf_tf.training.checkpoints import Checkpoints
 from snf_tf.training.density import log_density
-from snf_tf.training.health import warn_of_a_bad_inverse
+from snf_tf.training.health import remedies, warn_of_a_bad_inverse
 from snf_tf.training.history import History
 from snf_tf.training.interruption import Interrupted, StopSignals
 from snf_tf.training.optimizer import averaged_weights
@@ -201,9 +201,8 @@ class RunState(keras.callbacks.Callback):
         if not math.isfinite(logs[self._val_nll]):
             raise FloatingPointError(
                 f"The validation nll is {logs[self._val_nll]} after epoch {epoch + 1}: training "
-                "has diverged, and stops. Its last "
-                "checkpoint stays as it was. A lower learning rate or a larger "
-                "reconstruction_weight may help."
+                "has diverged, and stops. Its last checkpoint stays as it was. "
+                f"{remedies(self.model)}"
             )
         if logs[self.criterion] < self.best:
             with averaged_weights(self.model):
@@ -217,7 +216,7 @@ class RunState(keras.callbacks.Callback):
         }
         self.history.append(row | times)
         self.epoch, self.batch, self._metrics, self._seconds = epoch + 1, 0, [], 0.0
-        warn_of_a_bad_inverse(self.history.rows)
+        warn_of_a_bad_inverse(self.history.rows, self.model)
         self._save()
         self._save_and_stop_at_a_signal()
 
@@ -236,12 +235,8 @@ class RunState(keras.callbacks.Callback):
             return
         if self.batch:
             self._save()
-        raise Interrupted(
-            f"Stopped by signal {received} after step {self.batch} of epoch {self.epoch + 1}. All "
-            f"is saved: start it again with "
-            f"--run_dir={self._directory.path} to go on.",
-            received,
-        )
+        where = f"after step {self.batch} of epoch {self.epoch + 1}"
+        raise Interrupted(received, where, self._directory.path)
 
     def _save(self):
         self._saved = time.monotonic()

@@ -61,7 +61,14 @@ def _describe(values: np.ndarray) -> str:
     return f"{count}, |.| up to {np.abs(finite).max():.4g}" if finite.size else count
 
 
-def warn_of_a_bad_inverse(history, epochs=3):
+def remedies(flow) -> str:
+    """Names the settings that may help against a loss that grows."""
+    if any(weight.name == "reconstruction_weight" for weight in flow.weights):
+        return "A lower learning rate or a larger reconstruction_weight may help."
+    return "A lower learning rate may help."
+
+
+def warn_of_a_bad_inverse(history, flow, epochs=3):
     """A falling surrogate with a growing reconstruction error is how learned inverses fool their
     users.
     """
@@ -74,8 +81,7 @@ def warn_of_a_bad_inverse(history, epochs=3):
     if errors == sorted(set(errors)) and surrogates == sorted(set(surrogates), reverse=True):
         warnings.warn(
             f"The reconstruction error has grown for {epochs} epochs, to {errors[-1]:.4g}, while "
-            f"the surrogate fell: the learned "
-            "inverses are being left behind, and gradients with them. A larger "
-            "reconstruction_weight may help.",
+            "the surrogate fell: the kept inverses are being left behind, and gradients with them. "
+            f"{remedies(flow)}",
             stacklevel=2,
         )

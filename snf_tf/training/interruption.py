@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from pathlib import Path
 
 
 class Interrupted(Exception):
@@ -11,8 +12,11 @@ class Interrupted(Exception):
         signal_number: The signal.
     """
 
-    def __init__(self, message: str, signal_number: int):
-        super().__init__(message)
+    def __init__(self, signal_number: int, where: str, run_dir: Path):
+        super().__init__(
+            f"Stopped by signal {signal_number} {where}. All is saved: start it again with "
+            f"--run_dir={run_dir} to go on."
+        )
         self.signal_number = signal_number
 
 

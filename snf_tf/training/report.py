@@ -13,6 +13,7 @@ from snf_tf.flow.classification import bayes_scores
 from snf_tf.flow.likelihood import criterion_name, has_round_trip, nll_name, round_trip_error
 from snf_tf.training.beside import Beside
 from snf_tf.training.density import save_density
+from snf_tf.training.interruption import Interrupted, StopSignals
 from snf_tf.training.plotting import pixel_values, plot_history, plot_images
 from snf_tf.training.run_directory import RunDirectory
 from snf_tf.training.strategy import device_names
@@ -27,6 +28,7 @@ def write_report(
     dataset: Dataset,
     beside: Beside,
     history: Sequence[Mapping[str, float]],
+    signals: StopSignals,
 ) -> dict:
     """Tests a flow; writes `best.weights.h5`, `results.json`, `nll.png`, and of images
     `samples/samples.png`, `samples/reconstructions.png`, on the plane `samples/density.png`.
@@ -38,13 +40,23 @@ def write_report(
         beside: What goes with the examples. Samples have the contexts of the first test examples;
             where these are labels, there is one row of samples for every class.
         history: One mapping an epoch, with `val_nll`, `seconds` and `step_seconds`.
+        signals: When one has been received, the report is stopped after its present part.
 
     Returns:
         The content of `results.json`; likelihoods are exact, in nats, or estimates in name. A flow
         that takes labels has `test_accuracy` and `test_classifier_nll`; one that is conditional on
         labels, and exact, `test_bayes_accuracy` and `test_bayes_classifier_nll`.
+
+    Raises:
+        snf_tf.training.interruption.Interrupted: Between two parts, after a signal.
     """
+
+    def stop_at_a_signal():
+        if signals.received:
+            raise Interrupted(signals.received, "in the report", directory.path)
+
     test = flow.evaluate(batches(dataset.test, beside.evaluation_batch, beside.of("test")))
+    stop_at_a_signal()
     # Where only classes are trained, the nll of the weights that are tested is not the best.
     bests = dict.fromkeys((nll_name(flow, "val_"), criterion_name(flow, "val_")))
     examples, context = dataset.test[:_GRID], beside.first_context("test", _GRID)
@@ -65,6 +77,7 @@ def write_report(
     }
     if beside.is_label and flow.log_det_kind == "exact":
         results |= _bayes(flow, dataset, beside)
+        stop_at_a_signal()
     if dataset.entropy is not None:
         results["entropy"] = dataset.entropy
     if has_round_trip(flow):
@@ -74,6 +87,7 @@ def write_report(
             results["test_learned_round_trip_error"] = learned
     if not directory.writes:
         return results
+    stop_at_a_signal()
     directory.write_weights(flow)
     plot_history(directory.path / "nll.png", history)
     if len(dataset.event_shape) == 3 and dataset.event_shape[2] in (1, 3):
@@ -83,6 +97,7 @@ def write_report(
         _draw(directory.path / "samples", flow, examples, context, of_samples)
     elif dataset.event_shape == (2,) and context is None and flow.log_det_kind != "bound":
         save_density(directory.path / "samples/density.png", flow, dataset.test)
+    stop_at_a_signal()
     return directory.write_results(results)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from snf_tf._checks import refuse
+from snf_tf._checks import check_flag, check_integer, refuse
 
 
 def make_strategy(
@@ -32,6 +32,9 @@ def make_strategy(
         ValueError: If a device is asked for that is not there, or there is no TF_CONFIG for several
             workers.
     """
+    check_flag("multi_worker", multi_worker)
+    if batch_size is not None:
+        check_integer("batch_size", batch_size, 1)
     if multi_worker:
         if devices is not None or "TF_CONFIG" not in os.environ:
             raise ValueError(

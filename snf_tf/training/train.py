@@ -226,8 +226,8 @@ def train(
                 )
             while state.epoch < epochs and not early_stopping.is_due:
                 _fit(flow, strategy, data, state, callbacks, batch_size, steps, epochs, verbose)
-        state.load_best()
-        return write_report(directory, flow, loaded, beside, state.history.rows)
+            state.load_best()
+            return write_report(directory, flow, loaded, beside, state.history.rows, signals)
     finally:
         directory.close()
 

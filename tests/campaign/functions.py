@@ -1,10 +1,10 @@
-"""Functions of `snf_tf.ops` that take numbers, and the optimizer, with wrong values."""
+"""Functions that take numbers, and the optimizer, with wrong values."""
 
 import math
 
 import tensorflow as tf
 
-from snf_tf import ops, optimizers
+from snf_tf import data, ops, optimizers, training
 from tests.campaign import kinds as k
 from tests.campaign.tables import Entry
 
@@ -148,6 +148,27 @@ OPS = {
     "circular_spline": _spline(ops.circular_spline, 4, "x"),
     "circular_spline_inverse": _spline(ops.circular_spline_inverse, 4, "z"),
     "require_labels": Entry(ops.require_labels, {"labels": tf.constant([0])}, {"classes": k.SIZE}),
+    "vector_norm": Entry(ops.vector_norm, {"x": X}, {"r": ORDER}),
+    "dual_vector": Entry(ops.dual_vector, {"y": X}, {"r": ORDER}),
+    "newton_krylov": Entry(
+        ops.newton_krylov,
+        {"function": _half, "z": X, "start": X, "inverse": _half},
+        {"tolerance": tuple(v for v in k.POSITIVE if v is not None)},
+    ),
+    "flip_and_shift": Entry(
+        data.flip_and_shift,
+        {"images": tf.ones((1, 4, 4, 1)), "seed": (0, 1)},
+        {"flip": k.FLAG, "shift": k.COUNT},
+    ),
+    "make_strategy": Entry(
+        training.make_strategy,
+        {},
+        {
+            "devices": (3, 2.5, "CPU:0", [3], [], ["x"], True, k.THING),
+            "multi_worker": k.FLAG,
+            "batch_size": tuple(v for v in k.SIZE if v is not None),
+        },
+    ),
     "row_seed": Entry(ops.row_seed, {}, {"seed": tuple(v for v in k.SEED if v is not None)}),
 }
 

@@ -39,6 +39,11 @@ def verdict(call: Callable[[], Any], name: str, value: Any) -> str:
 
 
 def _shown(value: Any) -> tuple[str, ...]:
-    """Returns how a message may show a value."""
-    start = repr(value)[:60]
-    return (start, str(value.numpy())) if hasattr(value, "numpy") else (start,)
+    """Returns how a message may show a value; arrays by shape or dtype."""
+    shown = [repr(value)[:60]]
+    if hasattr(value, "numpy"):
+        shown.append(str(value.numpy()))
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        dtype = getattr(value.dtype, "name", value.dtype)
+        shown += [f"shape {value.shape}", f"dtype {dtype}", f"dtype={dtype}"]
+    return tuple(shown)

@@ -1,12 +1,17 @@
 """The campaign of wrong flags: scripts in one process each, flag after flag."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
+import snf_tf
+from snf_tf import layers
 from tests.campaign.test_run_files import train
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -39,6 +44,8 @@ for arguments in cases:
 print("RESULTS", json.dumps(results))
 """
 RUN = "--run_dir=run"
+# Not there, a file, another program, and directories of which one file is damaged.
+NO_MODELS = ("nowhere", "file", "other", "pb", "half_pb", "index", "data", "half_data", "no_data")
 # Script -> lists of arguments, and what the message must name.
 CASES = {
     "sample": [
@@ -58,8 +65,7 @@ CASES = {
         (["--run_dir=nowhere"], "run_dir=nowhere"),
         (["--run_dir=file"], "run_dir=file"),
         ([RUN, "--saved_model=x"], "--run_dir="),
-        (["--saved_model=nowhere"], "nowhere"),
-        (["--saved_model=file"], "file"),
+        *(([f"--saved_model={name}"], f"--saved_model={name}") for name in NO_MODELS),
         ([], "--run_dir="),
         ([RUN, "--gin_bindings=fully_connected.depth=3"], "fully_connected.depth=3"),
         ([RUN, "--gin_bindings=train.seed=3"], "train.seed=3"),
@@ -67,6 +73,7 @@ CASES = {
         ([RUN, "--gin_bindings=load_dataset.name"], "load_dataset.name"),
     ],
     "evaluate": [
+        *(([f"--saved_model={name}"], f"--saved_model={name}") for name in NO_MODELS),
         *(([RUN, f"--split={value}"], "--split=") for value in ("x", "", "Test")),
         *(([RUN, f"--draws={value}"], "--draws=") for value in ("0", "-1", "x", "1.5", "")),
         *(([RUN, f"--seed={value}"], "--seed=") for value in ("x", "1.5", "")),
@@ -135,11 +142,34 @@ CASES = {
 }
 
 
+def damaged_models(directory):
+    """Writes SavedModels of which a file holds random bytes, half its bytes, or none."""
+    flow = snf_tf.Flow([layers.ExactDense()], event_shape=(2,))
+    snf_tf.serving.export(flow, directory / "model")
+    noise = np.random.default_rng(0).bytes(100_000)
+    data = "variables/variables.data-00000-of-00001"
+    for name, file, change in (
+        ("pb", "saved_model.pb", lambda content: noise),
+        ("half_pb", "saved_model.pb", lambda content: content[: len(content) // 2]),
+        ("index", "variables/variables.index", lambda content: noise),
+        ("data", data, lambda content: noise),
+        ("half_data", data, lambda content: content[: len(content) // 2]),
+        ("no_data", data, lambda content: b""),
+    ):
+        shutil.copytree(directory / "model", directory / name)
+        path = directory / name / file
+        path.write_bytes(change(path.read_bytes()))
+    other = tf.Module()
+    other.variable = tf.Variable(1.0)
+    tf.saved_model.save(other, str(directory / "other"))
+
+
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory):
     directory = tmp_path_factory.mktemp("scripts")
     train(directory / "run", 1)
     (directory / "file").write_text("nothing")
+    damaged_models(directory)
     (directory / "random.gin").write_bytes(bytes(range(256)) * 400)
     (directory / "experiment.gin").write_text(
         "load_dataset.name = 'toy2d/gaussian'\nload_dataset.source = 'embedded'\n"

@@ -200,7 +200,9 @@ def test_floats_on_disk_are_checked(tmp_path):
     x = np.ones((4, 3))
     x[2, 1] = np.nan
     np.save(tmp_path / "x.npy", x)
-    with pytest.raises(ValueError, match=r"in x 1 of 12 values NaN or infinite, in columns 1"):
+    with pytest.raises(
+        ValueError, match=r"in x of .* 1 of 12 values .*, in columns 1"
+    ):
         load_files(tmp_path / "x.npy", memory_limit=0)
 
 

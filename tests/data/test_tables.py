@@ -184,7 +184,7 @@ def test_damaged_and_missing_files(tmp_path, name):
         (np.zeros((30, 8), "U3"), "must hold numbers"),
         (
             np.pad(RANDOM.randn(30, 7), ((0, 0), (0, 1)), constant_values=np.nan),
-            "missing values.*5",
+            "missing values.*power/data.npy.*columns 7",
         ),
     ],
 )

@@ -250,7 +250,7 @@ def test_arrays_are_in_another_order_in_every_epoch():
             "No layer of this Flow takes a context.*labels",
         ),
         (lambda f: f.evaluate(X, sample_weight=np.ones(5)), "sample_weight must have as many rows"),
-        (lambda f: f.evaluate({"x": X, "label": X}), "has x and, where given, context"),
+        (lambda f: f.evaluate({"x": X, "label": X}), "takes x and, where given, context"),
         (lambda f: f.fit("data", verbose=0), "must be an array of numbers"),
         (lambda f: f.predict(tf.data.Dataset.from_tensors(X).take(0)), "an empty dataset"),
     ],

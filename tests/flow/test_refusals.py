@@ -31,7 +31,7 @@ def test_bad_input_is_refused():
     vector.compile(optimizer="sgd")
     with pytest.raises(tf.errors.InvalidArgumentError, match="must be finite"):
         vector.fit(tf.data.Dataset.from_tensors(np.full((3, D), np.nan, "float32")), verbose=0)
-    with pytest.raises(ValueError, match="decode takes latents of shape"):
+    with pytest.raises(ValueError, match="decode takes latents"):
         flow.decode(np.zeros((2, 5)))
     with pytest.raises(ValueError, match="n must be an integer of at least 1"):
         flow.sample(0)

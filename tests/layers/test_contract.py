@@ -151,9 +151,9 @@ def test_learned_inverse(case):
 
 def test_wrong_shapes_are_refused(case):
     layer = case.build()
-    with pytest.raises(ValueError, match=r"expected shape|expected ndim|expected axis"):
+    with pytest.raises(ValueError, match="x must be of shape"):
         layer(tf.zeros((2, *case.event_shape[:-1], case.event_shape[-1] + 1)))
-    with pytest.raises(ValueError, match="takes latents of shape"):
+    with pytest.raises(ValueError, match="takes latents"):
         layer.inverse(tf.zeros((2, *layer.latent_shape[:-1], layer.latent_shape[-1] + 1)))
     with pytest.raises(ValueError, match="not built"):
         case.make().inverse(tf.zeros((2, 3)))

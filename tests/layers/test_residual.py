@@ -268,7 +268,7 @@ NETWORK = networks.LipschitzNetwork((4,))
             lambda: layers.ResidualBlock(networks.SpectralDense(2)).build((None, D)),
             "keep the shape",
         ),
-        (lambda: block()(tf.ones((2, D + 1))), "expected shape"),
+        (lambda: block()(tf.ones((2, D + 1))), "x must be of shape"),
         (lambda: block().inverse(tf.ones((2, D + 1))), "inverse takes latents"),
         (lambda: Flow([block()], (D,)).log_prob(np.ones((2, D)), context=np.ones((2, 1))), "takes"),
         (lambda: Flow([block()], (D,)).log_prob(np.full((2, D), np.nan)), "must be finite"),

@@ -188,6 +188,17 @@ def largest_tensor(concrete, with_fallback):
     return largest(graph.node)
 
 
+def test_a_graph_without_the_gradient_computes_it_on_demand():
+    kernel, image = kernel_of((3, 3), 2, scale=0.3), (5, 4, 2)
+
+    def log_det(kernel):
+        return ops.conv2d_log_det(kernel, image, with_gradient=False)
+
+    function = tf.function(lambda k: value_and_gradients(log_det, k))
+    expected = value_and_gradients(lambda k: ops.conv2d_log_det_dense(k, image), kernel)
+    assert_same(function(kernel), expected)
+
+
 TALL = (20, 4, 2)
 
 

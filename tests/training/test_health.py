@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import snf_tf
-from snf_tf.training.health import diagnose, warn_of_a_bad_inverse
+from snf_tf.training.health import diagnose, remedies, warn_of_a_bad_inverse
 from tests.training.run_files import checkpoint, history, newest
 
 
@@ -73,7 +73,7 @@ def test_statistics_of_every_layer(run, tmp_path):
 def test_a_bad_inverse_is_warned_of():
     rows = [{"val_reconstruction_error": 1.0 + i, "surrogate": 10.0 - i} for i in range(4)]
     with pytest.warns(UserWarning, match="has grown for 3 epochs"):
-        warn_of_a_bad_inverse(rows)
+        warn_of_a_bad_inverse(rows, snf_tf.Flow([snf_tf.layers.ExactDense()], (2,)))
 
 
 def test_a_loss_that_overflows_is_told_from_a_layer():
@@ -100,3 +100,10 @@ def test_a_gradient_that_is_not_finite_stops_the_run(run, tmp_path, monkeypatch)
     with pytest.raises(FloatingPointError, match=message):
         run("train.epochs = 1")
     assert not (tmp_path / "run/results.json").exists()
+
+
+def test_advice_fits_the_layers():
+    learned = snf_tf.Flow([snf_tf.layers.SelfNormalizingDense()], (2,))
+    exact = snf_tf.Flow([snf_tf.layers.ExactDense()], (2,))
+    assert "reconstruction_weight" in remedies(learned)
+    assert "reconstruction_weight" not in remedies(exact)

@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import gin
@@ -17,8 +16,8 @@ import tensorflow_probability as tfp
 import snf_tf
 import snf_tf.training
 from snf_tf.training.checkpoints import Checkpoints
-from tests.mnist_files import write_idx, write_mnist
-from tests.training.run_files import assert_same_end, history, newest
+from tests.mnist_files import write_idx
+from tests.training.run_files import assert_same_end, history
 
 ROOT = Path(__file__).parents[2]
 EVERYTHING = [
@@ -66,66 +65,6 @@ def test_a_stopped_run_ends_like_one_that_was_not(run, tmp_path, stop_at, step, 
     assert_same_end(tmp_path / "run", tmp_path / "reference")
     for name in ("test_nll", "best_val_nll", "epochs"):
         assert results[name] == reference[name]
-
-
-@pytest.mark.parametrize(
-    ("config", "settings"),
-    [
-        pytest.param(name, settings, marks=pytest.mark.slow)
-        for name, settings in {
-            "mnist_fc": (),
-            "mnist_fc_projected": (),
-            "mnist_fc_newton_schulz": (),
-            "mnist_conv_least_squares": (),
-            "toy2d_residual_flow": (
-                'residual_flow.log_det="russian_roulette"',
-                "residual_flow.blocks=2",
-                "residual_flow.widths=(8, 8)",
-                "train.steps_per_epoch=10",
-            ),
-            "toy2d_pairs": (
-                'learned_pairs.log_det="russian_roulette"',
-                'learned_pairs.penalty="geco"',
-                "learned_pairs.pairs=2",
-                "ResidualNetwork.widths=(8,)",
-                "train.steps_per_epoch=10",
-            ),
-        }.items()
-    ],
-)
-def test_killed_processes_end_like_one_that_was_not(tmp_path, config, settings):
-    """Two SIGKILLs, at moments that the machine's noise chooses."""
-    data_dir = write_mnist(tmp_path)
-    if "mnist" in config:
-        settings = ('load_dataset.source="files"', f'load_dataset.data_dir="{data_dir}"')
-    shared = ("train.epochs=40", "train.batch_size=10", "train.checkpoint_seconds=0.1")
-
-    def start(run_dir):
-        return subprocess.Popen(
-            [
-                sys.executable,
-                ROOT / "scripts/train.py",
-                f"--gin_file={ROOT}/configs/{config}.gin",
-                f"--run_dir={run_dir}",
-                *(f"--gin_bindings={setting}" for setting in (*shared, *settings)),
-            ],
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-
-    assert start(tmp_path / "reference").wait() == 0
-    for delay in (0.1, 0.35):
-        process = start(tmp_path / "killed")
-        begun = newest(tmp_path / "killed")
-        # Some checkpoints later, wherever it is then.
-        while newest(tmp_path / "killed") < begun + 4 and process.poll() is None:
-            time.sleep(0.02)
-        time.sleep(delay)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert start(tmp_path / "killed").wait() == 0
-    assert_same_end(tmp_path / "killed", tmp_path / "reference")
 
 
 def test_a_run_belongs_to_its_configuration(run, tmp_path):

@@ -19,6 +19,8 @@ _PART = 2**24
 def read_large_npz(path: Path, storage: Storage) -> dict[str, Any]:
     """Reads all arrays of an .npz file by their names; the storage keeps what is large.
 
+    Labels are always in memory.
+
     Raises:
         ValueError: If the file is damaged, or holds anything else.
     """
@@ -28,7 +30,11 @@ def read_large_npz(path: Path, storage: Storage) -> dict[str, Any]:
     # A damaged zip raises errors of many kinds.
     except Exception as error:
         raise ValueError(f"{path} is damaged, or holds no arrays of numbers: {error}") from error
-    large = [name for name, size in sizes.items() if size > storage.limit]
+    large = [
+        name
+        for name, size in sizes.items()
+        if size > storage.limit and name != "y" and not name.endswith("_labels")
+    ]
     if not large:
         return read_npz(path, path, path.stat().st_size)
     check_content(path, sum(sizes.values()), path.stat().st_size)
@@ -81,9 +87,9 @@ def _parts(array, path, info):
         (2, 0): np.lib.format.read_array_header_2_0,
     }[version]
     shape, is_fortran, dtype = read_header(array)
-    if dtype.hasobject or not shape or (is_fortran and len(shape) > 1):
+    if dtype.kind not in "fiub" or not shape or (is_fortran and len(shape) > 1):
         raise ValueError(
-            "it must hold numbers in C order, rows first: numpy.ascontiguousarray. "
+            "it must hold real numbers in C order, rows first: numpy.ascontiguousarray. "
             f"Received: shape={shape}, dtype={dtype}, fortran_order={is_fortran}"
         )
     row_bytes = dtype.itemsize * int(np.prod(shape[1:], dtype=object))

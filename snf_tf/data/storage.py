@@ -13,10 +13,12 @@ import numpy as np
 
 from snf_tf._checks import check_integer, check_path
 from snf_tf.data.stored import StoredArray
-from snf_tf.data.tables import read_npy
+from snf_tf.data.tables import map_npy, read_npy
 
 # A file of another layout must have another name.
 _LAYOUT = "1"
+# Bytes of the rows of a table that are read at once.
+_PART = 2**24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +54,13 @@ class Storage:
 
     def read_npy(self, path: Path) -> np.ndarray | StoredArray:
         """Returns the array of a `.npy` file, of any kind where it fits into memory."""
-        return StoredArray([path]) if path.stat().st_size > self.limit else read_npy(path)
+        if path.stat().st_size <= self.limit:
+            return read_npy(path)
+        mapped = map_npy(path)
+        if not mapped.flags.c_contiguous and mapped.dtype.kind in "fiub":
+            # As pandas hands out tables: column by column.
+            return self.keep(path.stem, lambda: _row_parts(mapped), [path])
+        return StoredArray([path])
 
     def load(self, paths: Sequence[Path]) -> np.ndarray | StoredArray:
         """Returns the array of `.npy` files, one continuing the other: read whole, or stored."""
@@ -98,6 +106,12 @@ class Storage:
             if not path.exists():
                 _write(path, _chained(head, remaining))
         return self.load([path])
+
+
+def _row_parts(mapped: np.ndarray) -> Iterator[np.ndarray]:
+    count = max(1, _PART // max(1, mapped[:1].nbytes))
+    for first in range(0, len(mapped), count):
+        yield np.array(mapped[first : first + count], order="C")
 
 
 @contextlib.contextmanager

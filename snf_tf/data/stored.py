@@ -70,7 +70,11 @@ class StoredArray:
         return self.shape[0]
 
     def __getitem__(self, rows: Any) -> np.ndarray:
-        """Reads rows: of a slice, of an array of row numbers, or one row."""
+        """Reads rows: of a slice, of an array of row numbers, or one row; further axes follow."""
+        if isinstance(rows, tuple):
+            first, *others = rows
+            is_one = not isinstance(first, slice) and np.ndim(first) == 0
+            return self[first][tuple(others) if is_one else (slice(None), *others)]
         if isinstance(rows, slice):
             return self.take(np.arange(*rows.indices(len(self))))
         rows = np.asarray(rows)

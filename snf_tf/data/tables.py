@@ -49,11 +49,16 @@ def read_npy(path: Path) -> np.ndarray:
     Raises:
         ValueError: If the file is damaged, or shorter than its header says.
     """
+    # A map of the file refuses a shape that does not fit before memory is taken.
+    return np.array(map_npy(path))
+
+
+def map_npy(path: Path) -> np.ndarray:
+    """Maps a .npy file into memory; errors are those of `read_npy`."""
     try:
-        # A map of the file refuses a shape that does not fit before memory is taken.
         data = np.load(path, mmap_mode="r", allow_pickle=False)
         if isinstance(data, np.ndarray):
-            return np.array(data)
+            return data
         reason: Any = "it holds several arrays"
     # A damaged header raises errors of many kinds.
     except Exception as error:

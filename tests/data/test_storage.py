@@ -196,13 +196,22 @@ def test_a_cache_that_cannot_be_written(tmp_path):
             load_dataset("mnist", source="embedded", memory_limit=limit)
 
 
+def test_a_table_that_lies_column_by_column(tmp_path):
+    x = np.asfortranarray(np.random.RandomState(0).randn(40, 3))
+    np.save(tmp_path / "x.npy", x)
+    loaded, streamed = (load_files(tmp_path / "x.npy", memory_limit=limit) for limit in (None, 0))
+    assert isinstance(streamed.train, StoredArray)
+    np.testing.assert_array_equal(streamed.train, loaded.train)
+    np.savez(tmp_path / "x.npz", x=x)
+    with pytest.raises(ValueError, match=r"x.npz .*numbers in C order.*ascontiguousarray"):
+        load_files(tmp_path / "x.npz", memory_limit=0)
+
+
 def test_floats_on_disk_are_checked(tmp_path):
     x = np.ones((4, 3))
     x[2, 1] = np.nan
     np.save(tmp_path / "x.npy", x)
-    with pytest.raises(
-        ValueError, match=r"in x of .* 1 of 12 values .*, in columns 1"
-    ):
+    with pytest.raises(ValueError, match=r"in x of .* 1 of 12 values .*, in columns 1"):
         load_files(tmp_path / "x.npy", memory_limit=0)
 
 

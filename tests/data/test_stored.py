@@ -38,6 +38,10 @@ def test_rows_are_those_of_the_array(tmp_path, dtype, ends):
         np.arange(20) % 3 == 0,
         4,
         -1,
+        (slice(2, 9), 1),
+        (slice(None), slice(None), 2),
+        (3, 0, slice(1, None)),
+        (np.array([5, 3]), 1, 2),
     ):
         found = stored[rows]
         np.testing.assert_array_equal(found, x[rows])

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from snf_tf._checks import check_integer, check_path
-from snf_tf.data.stored import StoredArray
+from snf_tf.data.stored import StoredArray, lies_by_columns
 from snf_tf.data.tables import map_npy, read_npy
 
 # A file of another layout must have another name.
@@ -56,10 +56,8 @@ class Storage:
         """Returns the array of a `.npy` file, of any kind where it fits into memory."""
         if path.stat().st_size <= self.limit:
             return read_npy(path)
-        mapped = map_npy(path)
-        if not mapped.flags.c_contiguous and mapped.dtype.kind in "fiub":
-            # As pandas hands out tables: column by column.
-            return self.keep(path.stem, lambda: _row_parts(mapped), [path])
+        if lies_by_columns(path):
+            return self.keep(path.stem, lambda: _row_parts(path), [path])
         return StoredArray([path])
 
     def load(self, paths: Sequence[Path]) -> np.ndarray | StoredArray:
@@ -108,7 +106,8 @@ class Storage:
         return self.load([path])
 
 
-def _row_parts(mapped: np.ndarray) -> Iterator[np.ndarray]:
+def _row_parts(path: Path) -> Iterator[np.ndarray]:
+    mapped = map_npy(path)
     count = max(1, _PART // max(1, mapped[:1].nbytes))
     for first in range(0, len(mapped), count):
         yield np.array(mapped[first : first + count], order="C")

@@ -46,6 +46,11 @@ class StoredArray:
             raise ValueError("paths must name a .npy file at least. Received: none")
         first = self._files[0]
         for file in self._files:
+            if file.is_fortran:
+                raise ValueError(
+                    f"{file.path} must hold numbers in C order, row by row: "
+                    "numpy.ascontiguousarray. Received: fortran_order=True"
+                )
             if (file.shape[1:], file.dtype) != (first.shape[1:], first.dtype):
                 raise ValueError(
                     "All .npy files of an array must have rows of one shape and dtype. Received: "
@@ -142,6 +147,15 @@ class StoredArray:
             file.read(int(rows[start] - end_before), found[start:stop])
 
 
+def lies_by_columns(path: Path) -> bool:
+    """Returns whether the array of a `.npy` file lies column by column, as pandas hands them out.
+
+    Raises:
+        ValueError: If the file is no `.npy` file of numbers, or is cut short.
+    """
+    return _File(path).is_fortran
+
+
 class _File:
     """A `.npy` file of numbers."""
 
@@ -154,15 +168,16 @@ class _File:
                 (1, 0): np.lib.format.read_array_header_1_0,
                 (2, 0): np.lib.format.read_array_header_2_0,
             }
-            self.shape, is_fortran, self.dtype = readers[version](self._file)
+            self.shape, self.is_fortran, self.dtype = readers[version](self._file)
         except FileNotFoundError:
             raise
         except (KeyError, ValueError, EOFError, OSError) as error:
             raise ValueError(f"{path} is damaged, or no .npy file: {error}") from error
-        if self.dtype.kind not in "fiub" or not self.shape or (is_fortran and len(self.shape) > 1):
+        self.is_fortran &= len(self.shape) > 1
+        if self.dtype.kind not in "fiub" or not self.shape:
             raise ValueError(
-                f"{path} must hold numbers in C order, rows first: numpy.ascontiguousarray. "
-                f"Received: shape={self.shape}, dtype={self.dtype}, fortran_order={is_fortran}"
+                f"{path} must hold numbers, rows first. "
+                f"Received: shape={self.shape}, dtype={self.dtype}"
             )
         self._offset = self._file.tell()
         self._row_bytes = int(np.prod(self.shape[1:], dtype=object)) * self.dtype.itemsize

@@ -10,7 +10,7 @@ BIN = $(VENV)/bin
 # make inverses RUNS='mnist_conv mnist_conv_least_squares mnist_conv_exact'
 RUNS ?= mnist_fc mnist_fc_projected mnist_fc_newton_schulz mnist_fc_exact
 
-.PHONY: train test check clean inverses estimators
+.PHONY: train test check clean inverses estimators reproduce
 
 train: $(VENV)/.installed
 	$(BIN)/python scripts/train.py --gin_file=$(CONFIG) --gin_bindings=train.epochs=$(EPOCHS) $(FLAGS)
@@ -39,6 +39,12 @@ inverses: $(VENV)/.installed
 estimators: $(VENV)/.installed
 	$(BIN)/python scripts/estimators.py
 	$(BIN)/python scripts/estimators.py --memory
+
+# A table of a paper: make reproduce TABLE=snf.1 BUDGET=minutes=60
+TABLE ?= snf.1
+BUDGET ?= smoke
+reproduce: $(VENV)/.installed
+	$(BIN)/python scripts/reproduce.py --table=$(TABLE) --budget=$(BUDGET) $(FLAGS)
 
 clean:
 	rm -rf $(VENV) build *.egg-info

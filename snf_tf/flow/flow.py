@@ -246,8 +246,7 @@ class Flow(FlowEvaluation, FlowFitting):
             return
         if isinstance(x, tf.data.Dataset):
             raise ValueError(
-                "initialize takes one batch, such as next(iter(dataset)). "
-                "Received: a tf.data.Dataset"
+                "initialize takes one batch, next(iter(dataset)). Received: a tf.data.Dataset"
             )
         x, seed = self.check_data(x), ops.row_seed(seed)
         for index, bijection in enumerate(self.bijections):

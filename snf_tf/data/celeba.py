@@ -9,6 +9,7 @@ from snf_tf.data.archives import read_images
 from snf_tf.data.natural_patches import natural_patches
 from snf_tf.data.sources import Sources
 from snf_tf.data.splits import Split, Splits
+from snf_tf.data.storage import Storage
 
 _BITS = 5
 _CELEBA_SHAPE = (218, 178, 3)
@@ -30,7 +31,7 @@ def _shrink(image: tf.Tensor) -> tf.Tensor:
     return _reduce(tf.cast(tf.round(small), tf.uint8))
 
 
-def _celeba_from_files(data_dir: Path) -> Splits:
+def _celeba_from_files(data_dir: Path, storage: Storage) -> Splits:
     """Reads the aligned images, with the splits of the official partition: 162770/19867/19962."""
     path = data_dir / _PARTITION
     names: dict[str, list[str]] = {"0": [], "1": [], "2": []}
@@ -47,20 +48,23 @@ def _celeba_from_files(data_dir: Path) -> Splits:
             f"{path} must give images to training, validation and test. "
             f"Received: {', '.join(str(len(part)) for part in names.values())} of them"
         )
+    archive = data_dir / "img_align_celeba.zip"
     train, validation, test = (
-        Split(read_images(data_dir / "img_align_celeba.zip", _CELEBA_SHAPE, set(part), _shrink))
-        for part in names.values()
+        Split(
+            read_images(archive, _CELEBA_SHAPE, storage, set(part), _shrink, f"celeba64-{number}")
+        )
+        for number, part in names.items()
     )
     return train, validation, test
 
 
-def _hq_from_files(data_dir: Path) -> Splits:
+def _hq_from_files(data_dir: Path, storage: Storage) -> Splits:
     """Reads PNG or JPEG images from a tar, a zip or a folder.
 
     By their names, the last tenth is for the test, and the tenth before for validation.
     """
     path = next(data_dir / name for name in _HQ_FILES.split("|") if (data_dir / name).exists())
-    images = Split(read_images(path, _HQ_SHAPE, prepare=_reduce))
+    images = Split(read_images(path, _HQ_SHAPE, storage, prepare=_reduce, name="celeba_hq256"))
     if len(images) < 3:
         raise ValueError(f"{path} must hold three images at least. Received: {len(images)}")
     tenth = len(images) // 10 or 1
@@ -75,7 +79,7 @@ CELEBA64 = Sources(
     download_host="drive.google.com",
     prepare=_shrink,
     files=("img_align_celeba.zip", _PARTITION),
-    from_files=_celeba_from_files,
+    from_large_files=_celeba_from_files,
     embedded=functools.partial(natural_patches, _SIZE, _BITS),
     embedded_name="natural_patches",
 )
@@ -84,7 +88,7 @@ CELEBA_HQ256 = Sources(
     tfds_splits=("train[:24000]", "train[24000:27000]", "train[27000:]"),
     prepare=_reduce,
     files=(_HQ_FILES,),
-    from_files=_hq_from_files,
+    from_large_files=_hq_from_files,
     embedded=functools.partial(natural_patches, _HQ_SHAPE[0], _BITS),
     embedded_name="natural_patches",
 )

@@ -1,4 +1,4 @@
-"""A data set in memory, and its batches as tf.data pipelines."""
+"""A data set, in memory or on disk, and its batches as tf.data pipelines."""
 
 import dataclasses
 from collections.abc import Callable
@@ -7,12 +7,20 @@ import numpy as np
 import tensorflow as tf
 
 from snf_tf._checks import check_integer, check_seed
+from snf_tf.data.order import MOST_IN_MEMORY, Permutation
 from snf_tf.data.splits import Splits
+from snf_tf.data.stored import StoredArray
+
+# Batches that are read at the same time from disk.
+_READERS = 4
 
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
     """The three splits of a data set.
+
+    Examples and contexts are arrays, or, where they do not fit into memory, a
+    `snf_tf.data.StoredArray` each, which is indexed in the same way.
 
     Attributes:
         name: As given to `load_dataset`.
@@ -35,17 +43,17 @@ class Dataset:
 
     name: str
     source: str
-    train: np.ndarray
-    validation: np.ndarray
-    test: np.ndarray
+    train: np.ndarray | StoredArray
+    validation: np.ndarray | StoredArray
+    test: np.ndarray | StoredArray
     entropy: float | None = None
     train_labels: np.ndarray | None = None
     validation_labels: np.ndarray | None = None
     test_labels: np.ndarray | None = None
     classes: int | None = None
-    train_context: np.ndarray | None = None
-    validation_context: np.ndarray | None = None
-    test_context: np.ndarray | None = None
+    train_context: np.ndarray | StoredArray | None = None
+    validation_context: np.ndarray | StoredArray | None = None
+    test_context: np.ndarray | StoredArray | None = None
 
     @classmethod
     def of(
@@ -90,11 +98,13 @@ class Dataset:
 
 
 def batches(
-    examples: np.ndarray, batch_size: int, labels: np.ndarray | None = None
+    examples: np.ndarray | StoredArray,
+    batch_size: int,
+    labels: np.ndarray | StoredArray | None = None,
 ) -> tf.data.Dataset:
     """Cuts examples into batches, in their order; the last one may be smaller.
 
-    The examples stay where they are, on the host: a batch is copied when it is drawn.
+    The examples stay where they are, on the host or on disk: a batch is copied when it is drawn.
 
     Args:
         examples: `(N,) + event_shape`.
@@ -121,7 +131,9 @@ def batches(
 
 
 def _gather(
-    examples: np.ndarray, labels: np.ndarray | None, rows: tf.data.Dataset
+    examples: np.ndarray | StoredArray,
+    labels: np.ndarray | StoredArray | None,
+    rows: tf.data.Dataset,
 ) -> tf.data.Dataset:
     """Maps batches of row numbers to batches of examples, or of examples and labels."""
     if labels is not None and len(labels) != len(examples):
@@ -135,25 +147,29 @@ def _gather(
         batch = tf.numpy_function(lambda rows: array.take(rows, axis=0), [rows], array.dtype)
         return tf.ensure_shape(batch, [rows.shape[0], *array.shape[1:]])
 
-    if labels is None:
-        return rows.map(lambda rows: take(examples, rows))
-    return rows.map(lambda rows: (take(examples, rows), take(labels, rows)))
+    def batch(rows):
+        x = take(examples, rows)
+        return x if labels is None else (x, take(labels, rows))
+
+    # A disk answers several readers sooner than one; the order stays.
+    return rows.map(batch, _READERS if isinstance(examples, StoredArray) else None)
 
 
 def training_batches(
-    examples: np.ndarray,
+    examples: np.ndarray | StoredArray,
     batch_size: int,
     seed: int = 0,
     first_epoch: int = 0,
     steps_per_epoch: int | None = None,
     first_step: int = 0,
     augmentation: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
-    labels: np.ndarray | None = None,
+    labels: np.ndarray | StoredArray | None = None,
+    part: slice | None = None,
 ) -> tf.data.Dataset:
     """Draws batches without end, epoch after epoch.
 
-    The examples stay on the host, as with `batches`. The order of an epoch is a function of (seed,
-    epoch). Examples that do not fill a last batch are left out of the epoch.
+    The examples stay where they are, as with `batches`. The order of an epoch is a function of
+    (seed, epoch). Examples that do not fill a last batch are left out of the epoch.
 
     Args:
         examples: `(N,) + event_shape`.
@@ -166,6 +182,8 @@ def training_batches(
         augmentation: Maps `(x, seed)` to a batch x; its seed is a function of (seed, step). See
             `flip_and_shift`. Labels stay as they are.
         labels: `(N, ...)`, what goes with the examples: classes, or contexts.
+        part: Rows of every batch that are drawn, those of one worker of several; None: all. Others
+            are not read, but for an augmentation, which gets whole batches.
 
     Returns:
         A dataset of batches x, or of pairs `(x, labels)` where labels are given; `N // batch_size`
@@ -188,13 +206,37 @@ def training_batches(
     check_integer("first_epoch", first_epoch, 0)
     check_integer("first_step", first_step, 0)
     check_integer("steps_per_epoch", steps_per_epoch, 1, optional=True)
-    whole = len(examples) // batch_size
-    steps = steps_per_epoch or whole
+    steps = steps_per_epoch or len(examples) // batch_size
+    rows = _training_rows(len(examples), batch_size, seed, first_epoch, steps, first_step)
+    if augmentation is None:
+        data = _gather(examples, labels, rows if part is None else rows.map(lambda r: r[part]))
+        return data.prefetch(2)
+
+    def augment(step, batch):
+        x, *y = batch if labels is not None else (batch,)
+        changed = augmentation(x, tf.stack([tf.cast(seed, tf.int64), step]))
+        return (changed, *y) if y else changed
+
+    data = _gather(examples, labels, rows)
+    data = data.enumerate(first_epoch * steps + first_step).map(augment)
+    if part is not None and labels is None:
+        data = data.map(lambda x: x[part])
+    elif part is not None:
+        data = data.map(lambda x, y: (x[part], y[part]))
+    return data.prefetch(2)
+
+
+def _training_rows(count, batch_size, seed, first_epoch, steps, first_step):
+    """Draws the row numbers of batches, without end."""
+    whole = count // batch_size
     passes = -(-steps // whole)
+    is_computed = count > MOST_IN_MEMORY
 
     def pass_rows(number):
+        if is_computed:
+            return tf.data.Dataset.range(whole).map(lambda batch: tf.stack([number, batch]))
         rows = tf.random.experimental.stateless_shuffle(
-            tf.range(len(examples)), seed=tf.stack([seed, number])
+            tf.range(count), seed=tf.stack([seed, number])
         )
         return tf.data.Dataset.from_tensor_slices(rows).batch(batch_size, drop_remainder=True)
 
@@ -205,14 +247,14 @@ def training_batches(
             .take(steps)
         )
 
+    def compute(place):
+        number, batch = place.tolist()
+        return Permutation(count, [seed, number]).take(
+            np.arange(batch * batch_size, (batch + 1) * batch_size)
+        )
+
     rows = tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(epoch_rows).skip(first_step)
-    data = _gather(examples, labels, rows)
-    if augmentation is not None:
-
-        def augment(step, batch):
-            x, *y = batch if labels is not None else (batch,)
-            changed = augmentation(x, tf.stack([tf.cast(seed, tf.int64), step]))
-            return (changed, *y) if y else changed
-
-        data = data.enumerate(first_epoch * steps + first_step).map(augment)
-    return data.prefetch(2)
+    if is_computed:
+        rows = rows.map(lambda place: tf.numpy_function(compute, [place], tf.int64))
+        rows = rows.map(lambda rows: tf.ensure_shape(rows, [batch_size]))
+    return rows

@@ -1,22 +1,24 @@
 """ImageNet at 32 x 32 and 64 x 64 pixels, split 1261149/20000/50000 (SNF A.3)."""
 
 import functools
-import io
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from snf_tf.data.archives import ERRORS, contents, read_images
+from snf_tf.data.archives import ERRORS, files_of, read_images
 from snf_tf.data.natural_patches import natural_patches
+from snf_tf.data.npz import npz_parts
 from snf_tf.data.sources import Sources
 from snf_tf.data.splits import Split, Splits
-from snf_tf.data.tables import read_npz
+from snf_tf.data.storage import Storage
+from snf_tf.data.stored import StoredArray
 
 _TARS = ("train", "valid")
 
 
-def _from_files(data_dir: Path, size: int) -> Splits:
+def _from_files(data_dir: Path, storage: Storage, size: int) -> Splits:
     """Reads the original files: two tars of PNG images, or arrays in npz files, zipped or not.
 
     A random part of the training images, 20,000 of 1,281,149, is for validation. The official
@@ -24,9 +26,13 @@ def _from_files(data_dir: Path, size: int) -> Splits:
     """
     tars = [data_dir / f"{name}_{size}x{size}.tar" for name in _TARS]
     if all(tar.is_file() for tar in tars):
-        train, test = (Split(read_images(tar, (size, size, 3))) for tar in tars)
+        train, test = (
+            Split(read_images(tar, (size, size, 3), storage, name=tar.name)) for tar in tars
+        )
     else:
-        train, test = (Split(_read_arrays(data_dir, kind, size)) for kind in ("train", "val"))
+        train, test = (
+            Split(_read_arrays(data_dir, kind, size, storage)) for kind in ("train", "val")
+        )
     if len(train) < 2:
         raise ValueError(
             f"{data_dir} must hold two training images at least. Received: {len(train)}"
@@ -42,51 +48,77 @@ def _zips(kind: str, size: int) -> list[str]:
     return [f"Imagenet{size}_{kind}{part}*.zip" for part in parts]
 
 
-def _read_arrays(data_dir: Path, kind: str, size: int) -> np.ndarray:
+def _read_arrays(
+    data_dir: Path, kind: str, size: int, storage: Storage
+) -> np.ndarray | StoredArray:
     """Reads the arrays of one kind, "train" or "val", by the numbers of their npz files."""
     if any(data_dir.glob(f"{kind}_data*.npz")):
         archives = [data_dir]
+        originals = sorted(data_dir.glob(f"{kind}_data*.npz"))
     else:
         archives = [path for zips in _zips(kind, size) for path in sorted(data_dir.glob(zips))[:1]]
+        originals = archives
         if len(archives) < len(_zips(kind, size)):
             raise FileNotFoundError(
                 f"{data_dir} must hold both tars, or the npz files of {kind}, or "
                 f"{' and '.join(_zips(kind, size))}."
             )
-    batches: dict[int, np.ndarray] = {}
+    places: dict[int, Path] = {}
     for archive in archives:
-        count = len(batches)
-        try:
-            for name, read in contents(archive):
-                match = re.fullmatch(rf"{kind}_data(?:_batch_(\d+))?\.npz", Path(name).name)
-                if match:
-                    batches[int(match[1] or 1)] = _read_npz(archive / name, read(), size)
-        except ERRORS as error:
-            raise ValueError(f"{archive} is damaged: {error}") from error
-        if len(batches) == count:
+        numbers = _numbers(archive, kind)
+        if not numbers:
             raise ValueError(f"{archive} must hold npz files of {kind}. Received: none of them")
-    if not batches or max(batches) != len(batches):
+        places |= dict.fromkeys(numbers, archive)
+    if not places or max(places) != len(places):
         raise ValueError(
             f"{data_dir} must hold the npz files of {kind} from number 1 on. "
-            f"Received: numbers {sorted(batches)}"
+            f"Received: numbers {sorted(places)}"
         )
-    return np.concatenate([batches[number] for number in sorted(batches)])
+
+    def parts():
+        for number in sorted(places):
+            yield from _npz_images(places[number], kind, number, size)
+
+    return storage.keep(f"imagenet{size}-{kind}", parts, originals)
 
 
-def _read_npz(path: Path, content: bytes, size: int) -> np.ndarray:
+def _number(name: str, kind: str) -> int | None:
+    """Returns the number of an npz file by its name; None if it is no file of the kind."""
+    match = re.fullmatch(rf"{kind}_data(?:_batch_(\d+))?\.npz", Path(name).name)
+    return int(match[1] or 1) if match else None
+
+
+def _numbers(archive: Path, kind: str) -> list[int]:
     try:
-        rows = read_npz(io.BytesIO(content), path, len(content), ["data"])["data"]
-    except (KeyError, ValueError) as error:
+        numbers = [_number(name, kind) for name, _ in files_of(archive)]
+    except ERRORS as error:
+        raise ValueError(f"{archive} is damaged: {error}") from error
+    return [number for number in numbers if number is not None]
+
+
+def _npz_images(archive: Path, kind: str, number: int, size: int) -> Iterator[np.ndarray]:
+    """Reads the images of an npz file in a folder or a zip, in parts."""
+    path = archive
+    try:
+        for name, open_file in files_of(archive):
+            if _number(name, kind) == number:
+                path = archive / name
+                for rows in npz_parts(open_file, path, "data"):
+                    yield _images(path, rows, size)
+    except (*ERRORS, ValueError) as error:
         raise ValueError(
             f"{path} is missing or damaged, or has no array named data: {error}"
         ) from error
+
+
+def _images(path, rows, size):
     if rows.dtype != np.uint8 or rows.ndim != 2 or rows.shape[1] != 3 * size**2:
         raise ValueError(
             f"{path} must hold bytes of shape (N, {3 * size**2}). Received: shape={rows.shape}, "
             f"dtype={rows.dtype}"
         )
     # A row is the red, the green and the blue image.
-    return rows.reshape(-1, 3, size, size).transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(rows.reshape(-1, 3, size, size).transpose(0, 2, 3, 1))
 
 
 def _sources(size: int) -> Sources:
@@ -101,7 +133,7 @@ def _sources(size: int) -> Sources:
                 _TARS, ("train_data_batch_1.npz", "val_data.npz"), ("train", "val"), strict=True
             )
         ),
-        from_files=functools.partial(_from_files, size=size),
+        from_large_files=functools.partial(_from_files, size=size),
         embedded=functools.partial(natural_patches, size),
         embedded_name="natural_patches",
     )

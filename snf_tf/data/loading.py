@@ -18,6 +18,7 @@ from snf_tf.data.own_files import load_files
 from snf_tf.data.published_tables import PUBLISHED_TABLES
 from snf_tf.data.sources import Sources
 from snf_tf.data.splits import Splits
+from snf_tf.data.storage import Storage
 from snf_tf.data.svhn import SVHN
 from snf_tf.data.toy2d import TOY2D
 
@@ -42,8 +43,13 @@ def load_dataset(
     source: str = "auto",
     data_dir: str | os.PathLike | None = None,
     path: str | os.PathLike | None = None,
+    memory_limit: int | None = None,
+    cache_dir: str | os.PathLike | None = None,
 ) -> Dataset:
     """Loads a data set.
+
+    Splits that do not fit into memory are read from disk as they are needed. No number changes by
+    it, and no order of examples: see `snf_tf.data.StoredArray`, and docs/data.md.
 
     Images are uint8, `(H, W, C)`, and vectors are float32. Sizes are of training, validation and
     test.
@@ -94,6 +100,10 @@ def load_dataset(
             answers within 3 s, else embedded, with a warning.
         data_dir: Directory of the files, or of TFDS; None is TFDS' own.
         path: Of "files" alone: the file or folder, where it is relative in data_dir.
+        memory_limit: Bytes of the largest array that is kept in memory; None: a quarter of what
+            this process may take.
+        cache_dir: Directory of files for what is larger, where the original files cannot be read
+            row by row; None: `snf_tf_cache` beside them.
 
     Returns:
         A Dataset; its `source` names the source.
@@ -127,14 +137,17 @@ def load_dataset(
     if path is not None:
         if source not in ("auto", "files"):
             raise ValueError(f'name="files" has files alone. Received: source={source!r}')
-        return load_files(path if directory is None else directory / path)
+        given = {"memory_limit": memory_limit, "cache_dir": cache_dir}
+        given = {option: value for option, value in given.items() if value is not None}
+        return load_files(path if directory is None else directory / path, **given)
+    storage = Storage(memory_limit, cache_dir)
     sources = _DATASETS[name]
     if source == "auto":
-        source, splits = _load_auto(name, sources, directory)
+        source, splits = _load_auto(name, sources, directory, storage)
     elif source == "tfds":
-        splits = sources.read_tfds(directory)
+        splits = sources.read_tfds(directory, storage)
     elif source == "files":
-        splits = sources.read_files(directory)
+        splits = sources.read_files(directory, storage)
     else:
         splits = sources.read_embedded()
     if source == "embedded" and sources.embedded_name is not None:
@@ -147,18 +160,20 @@ def load_dataset(
     return Dataset.of(name, source, splits, entropy=sources.entropy, classes=classes)
 
 
-def _load_auto(name: str, sources: Sources, data_dir: Path | None) -> tuple[str, Splits]:
+def _load_auto(
+    name: str, sources: Sources, data_dir: Path | None, storage: Storage
+) -> tuple[str, Splits]:
     if sources.is_prepared(data_dir):
-        return "tfds", sources.read_tfds(data_dir)
+        return "tfds", sources.read_tfds(data_dir, storage)
     if len(sources.missing_files(data_dir)) < len(sources.files):
-        return "files", sources.read_files(data_dir)
+        return "files", sources.read_files(data_dir, storage)
     if sources.tfds_name is None:
         # Nothing but files: what is missing is said.
         if sources.embedded is None:
-            return "files", sources.read_files(data_dir)
+            return "files", sources.read_files(data_dir, storage)
         return "embedded", sources.read_embedded()
     try:
-        return "tfds", sources.read_tfds(data_dir)
+        return "tfds", sources.read_tfds(data_dir, storage)
     except Exception as error:  # TFDS raises what its download library raises.
         reason = error
     warnings.warn(

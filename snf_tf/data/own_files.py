@@ -10,23 +10,28 @@ import numpy as np
 import pandas as pd
 
 from snf_tf._checks import check_array_seed, check_path
-from snf_tf.data.archives import first_image_shape, is_image, read_images
+from snf_tf.data.archives import first_image_shape, image_parts, is_image
 from snf_tf.data.dataset import Dataset
 from snf_tf.data.limits import check_content
+from snf_tf.data.npz import read_large_npz
 from snf_tf.data.splits import Split, Splits, random_splits
-from snf_tf.data.tables import read_csv, read_npy, read_npz, require_finite
+from snf_tf.data.storage import Storage
+from snf_tf.data.stored import StoredArray
+from snf_tf.data.tables import read_csv, require_finite
+from snf_tf.data.tfrecords import read_records
 
 _PARTS = ("train", "validation", "test")
 _TABLES = (".csv", ".parquet")
-_KINDS = "a .npy, .npz, .csv or .parquet file, or a folder of images"
+_RECORDS = (".tfrecord", ".tfrecords")
+_KINDS = "a .npy, .npz, .csv, .parquet or .tfrecord file, or a folder of images or shards"
 
 
 class _Raw(NamedTuple):
     """What a file holds, as it is there; columns are the names of a table's."""
 
-    x: np.ndarray
+    x: np.ndarray | StoredArray
     y: np.ndarray | None = None
-    context: np.ndarray | None = None
+    context: np.ndarray | StoredArray | None = None
     columns: list[str] | None = None
 
 
@@ -36,12 +41,17 @@ def load_files(
     label: str | None = None,
     fractions: Sequence[float] = (0.8, 0.1, 0.1),
     seed: int = 0,
+    memory_limit: int | None = None,
+    cache_dir: str | os.PathLike | None = None,
 ) -> Dataset:
     """Loads data of your own: arrays, a table, or images.
 
     - `.npy`: x, `(N,) + event_shape`.
     - `.npz`: `x` and, where there are any, `y`, labels `(N,)`, and `context`, `(N, ...)`.
     - `.csv`, `.parquet`: a table of numbers with named columns. Parquet needs pyarrow.
+    - `.tfrecord`: records of `tf.train.Example` with `x` and, where there are any, `y` and
+      `context`: numbers, a tensor of `tf.io.serialize_tensor`, or of x a PNG or JPEG image.
+    - A folder of `.npy` or `.tfrecord` files: the shards of one array, in the order of their names.
     - A folder of PNG or JPEG images of one size, all grey or all of three colours; transparency is
       left out. The names of its sub-folders are the labels of the images in them.
 
@@ -52,11 +62,16 @@ def load_files(
     Bytes stay bytes, for `Dequantize`; other numbers become float32. Labels may be integers or
     strings; classes are numbered in their order.
 
+    What is more than memory_limit stays on disk, tables alone do not. Shards and `.npy` files are
+    read where they are; other kinds are first written to cache_dir, once.
+
     Args:
         path: Of the file or the folder.
         label: Of a table: the column that holds the label.
         fractions: Of training, validation and test, where the splits are not given.
         seed: Of the random splits.
+        memory_limit: As in `load_dataset`.
+        cache_dir: As there.
 
     Raises:
         FileNotFoundError: If there is no such path.
@@ -76,8 +91,9 @@ def load_files(
     path = Path(check_path("path", path)).expanduser()
     if not path.exists():
         raise FileNotFoundError(f"There is no such file or folder. Received: path={path}")
-    given = _given_splits(path, label)
-    parts = _arrays(given or {"x": _read(path, label)}, path)
+    storage = Storage(memory_limit, cache_dir)
+    given = _given_splits(path, label, storage)
+    parts = _arrays(given or {"x": _read(path, label, storage)}, path)
     parts, classes = _with_classes(parts)
     splits: Splits
     if given:
@@ -100,7 +116,7 @@ def _with_classes(parts: dict[str, Split]) -> tuple[dict[str, Split], int | None
     return numbered, len(classes)
 
 
-def _given_splits(path: Path, label: str | None) -> dict[str, _Raw]:
+def _given_splits(path: Path, label: str | None, storage: Storage) -> dict[str, _Raw]:
     """Reads splits that are given; empty where there are none."""
     found: dict[str, Path] = {}
     if path.is_dir():
@@ -110,8 +126,9 @@ def _given_splits(path: Path, label: str | None) -> dict[str, _Raw]:
                 raise ValueError(f"{path} must hold one {part}. Received: {len(names)} of them")
             if names:
                 found[part] = names[0]
-        splits = {part: _read(file, label) for part, file in found.items()}
-    elif path.suffix == ".npz" and "train" in (arrays := read_npz(path, path, path.stat().st_size)):
+        splits = {part: _read(file, label, storage) for part, file in found.items()}
+        splits = {part: _with_files_beside(splits[part], found[part], storage) for part in splits}
+    elif path.suffix == ".npz" and "train" in (arrays := read_large_npz(path, storage)):
         splits = {
             part: _Raw(arrays[part], arrays.get(f"{part}_labels"), arrays.get(f"{part}_context"))
             for part in _PARTS
@@ -127,22 +144,33 @@ def _given_splits(path: Path, label: str | None) -> dict[str, _Raw]:
     return splits
 
 
+def _with_files_beside(raw: _Raw, path: Path, storage: Storage) -> _Raw:
+    """Adds the labels and contexts of the files `train_labels.npy`, `train_context.npy`."""
+    files = {name: path.with_name(f"{path.stem}_{name}.npy") for name in ("labels", "context")}
+    found = {name: storage.read_npy(file) for name, file in files.items() if file.is_file()}
+    if "labels" in found:
+        raw = raw._replace(y=np.asarray(found["labels"]))
+    return raw._replace(context=found["context"]) if "context" in found else raw
+
+
 def _part_of(file: Path) -> str | None:
-    is_one = file.is_dir() or file.suffix in (".npy", ".npz", *_TABLES)
+    is_one = file.is_dir() or file.suffix in (".npy", ".npz", *_RECORDS, *_TABLES)
     return file.stem if is_one and file.stem in _PARTS else None
 
 
-def _read(path: Path, label: str | None) -> _Raw:
+def _read(path: Path, label: str | None, storage: Storage) -> _Raw:
     if label is not None and path.suffix not in _TABLES:
         raise ValueError(
             f"label is the name of a column, and {path} is no table. Received: label={label!r}"
         )
     if path.is_dir():
-        return _read_folder(path)
+        return _read_folder(path, storage)
     if path.suffix == ".npy":
-        return _Raw(read_npy(path))
+        return _Raw(storage.read_npy(path))
+    if path.suffix in _RECORDS:
+        return _Raw(**read_records([path], storage))
     if path.suffix == ".npz":
-        arrays = read_npz(path, path, path.stat().st_size)
+        arrays = read_large_npz(path, storage)
         if "x" not in arrays:
             raise ValueError(
                 f"{path} must hold x, or train, validation and test. Received: {', '.join(arrays)}"
@@ -206,19 +234,30 @@ def _is_number(name: Any) -> bool:
     return True
 
 
-def _read_folder(path: Path) -> _Raw:
-    folders = sorted(folder for folder in path.iterdir() if folder.is_dir())
+def _read_folder(path: Path, storage: Storage) -> _Raw:
+    files = sorted(file for file in path.iterdir() if not file.name.startswith("."))
+    if shards := [file for file in files if file.suffix == ".npy"]:
+        return _Raw(storage.load(shards))
+    if shards := [file for file in files if file.suffix in _RECORDS]:
+        return _Raw(**read_records(shards, storage))
+    folders = [folder for folder in files if folder.is_dir()]
     shape = first_image_shape(folders[0] if folders else path)
-    if not folders:
-        return _Raw(read_images(path, shape, channels=0))
-    if loose := [file.name for file in sorted(path.iterdir()) if is_image(file.name)]:
+    if folders and (loose := [file.name for file in files if is_image(file.name)]):
         raise ValueError(
             f"{path} must hold images, or sub-folders of them, not both. Received: {loose[0]} "
             f"beside the folder {folders[0].name}"
         )
-    images = [read_images(folder, shape, channels=0) for folder in folders]
-    counts = [len(part) for part in images]
-    return _Raw(np.concatenate(images), np.repeat([folder.name for folder in folders], counts))
+
+    def parts():
+        for folder in folders or [path]:
+            yield from image_parts(folder, shape, channels=0)
+
+    # Not in the folder, where the cache would be one of the sub-folders.
+    images = storage.keep(f"{path.name}-images", parts, [path])
+    if not folders:
+        return _Raw(images)
+    counts = [sum(is_image(file.name) for file in folder.iterdir()) for folder in folders]
+    return _Raw(images, np.repeat([folder.name for folder in folders], counts))
 
 
 def _arrays(raws: dict[str, _Raw], path: Path) -> dict[str, Split]:

@@ -6,9 +6,14 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from snf_tf.data.splits import Split, Splits
+from snf_tf.data.storage import Storage
+
+# Examples of TFDS that are read at once.
+_PART = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +32,8 @@ class Sources:
         files: Names of the original files that `from_files` reads; "A|B" where one of two is
             enough. A name may be a pattern of `Path.glob`, or a folder's.
         from_files: Reads the original files from a directory.
+        from_large_files: The same where they may be more than memory takes; it is given a Storage,
+            too.
         entropy: In nats, of a density where it is known.
         classes: Number of classes, where TFDS' or the original examples have labels.
     """
@@ -39,17 +46,18 @@ class Sources:
     prepare: Callable[[tf.Tensor], tf.Tensor] | None = None
     files: tuple[str, ...] = ()
     from_files: Callable[[Path], Splits] | None = None
+    from_large_files: Callable[[Path, Storage], Splits] | None = None
     entropy: float | None = None
     classes: int | None = None
 
-    def read_files(self, data_dir: Path | None) -> Splits:
-        """Reads the original files.
+    def read_files(self, data_dir: Path | None, storage: Storage) -> Splits:
+        """Reads the original files; the storage is where examples go.
 
         Raises:
             FileNotFoundError: If data_dir is None, or lacks a file.
             ValueError: If a file is damaged, or there are no such files.
         """
-        if self.from_files is None:
+        if self.from_files is None and self.from_large_files is None:
             raise ValueError(
                 'This data set has no files: source="embedded" or "auto". Received: source="files"'
             )
@@ -63,6 +71,9 @@ class Sources:
                 f"Received: data_dir={data_dir}"
             )
         assert data_dir is not None
+        if self.from_large_files is not None:
+            return self.from_large_files(data_dir, storage)
+        assert self.from_files is not None
         return self.from_files(data_dir)
 
     def read_embedded(self) -> Splits:
@@ -90,8 +101,10 @@ class Sources:
         """
         return self._prepared_directory(data_dir) is not None
 
-    def read_tfds(self, data_dir: Path | None) -> Splits:
+    def read_tfds(self, data_dir: Path | None, storage: Storage) -> Splits:
         """Reads the data set by TFDS, which downloads and prepares it first where needed.
+
+        The storage is where examples go.
 
         Raises:
             ConnectionError: If TFDS must download the data set, and the host does not answer within
@@ -123,21 +136,30 @@ class Sources:
             builder.download_and_prepare()
         else:
             builder = tfds.builder_from_directory(prepared)
-        train, validation, test = (self._read_split(builder, name) for name in self.tfds_splits)
+        train, validation, test = (
+            self._read_split(builder, name, storage) for name in self.tfds_splits
+        )
         return train, validation, test
 
-    def _read_split(self, builder, name: str) -> Split:
-        def example(features):
-            image = features["image"]
-            parts = {"examples": image if self.prepare is None else self.prepare(image)}
-            if self.classes is not None:
-                parts["labels"] = tf.cast(features["label"], tf.int32)
-            return parts
+    def _read_split(self, builder, name: str, storage: Storage) -> Split:
+        import tensorflow_datasets as tfds
 
-        # One by one: as they are, the images of CelebA would not fit into memory.
-        examples = builder.as_dataset(split=name).map(example, num_parallel_calls=tf.data.AUTOTUNE)
-        whole = examples.batch(builder.info.splits[name].num_examples).get_single_element()
-        return Split(**{part: tensor.numpy() for part, tensor in whole.items()})
+        def parts(feature, decoders=None):
+            examples = builder.as_dataset(split=name, decoders=decoders)
+            # One by one: as they are, the images of CelebA would not fit into memory.
+            mapped = examples.map(feature, num_parallel_calls=tf.data.AUTOTUNE)
+            return mapped.batch(_PART).as_numpy_iterator()
+
+        def image(features):
+            return features["image"] if self.prepare is None else self.prepare(features["image"])
+
+        directory = Path(builder.data_dir)
+        images = storage.keep(f"{self.tfds_name}-{name}", lambda: parts(image), [directory])
+        if self.classes is None:
+            return Split(images)
+        skipped = {"image": tfds.decode.SkipDecoding()}
+        labels = list(parts(lambda features: tf.cast(features["label"], tf.int32), skipped))
+        return Split(images, np.concatenate(labels))
 
     def can_download(self, seconds: float = 3.0) -> bool:
         """Tells whether the host answers in time; TFDS itself would go on trying for minutes."""

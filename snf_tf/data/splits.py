@@ -5,6 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from snf_tf.data.order import Permutation, random_order
+from snf_tf.data.stored import StoredArray
+
 
 @dataclasses.dataclass(frozen=True)
 class Split:
@@ -13,7 +16,7 @@ class Split:
     Attributes:
         examples: `(N,) + event_shape`.
         labels: `(N,)`, int32, or None.
-        context: `(N, ...)`, float32, or None.
+        context: `(N, ...)`, float32, or None. This and the examples may be stored on disk.
 
     Raises:
         ValueError: If there are not as many labels or contexts as examples.
@@ -24,9 +27,9 @@ class Split:
         array([5, 6])
     """
 
-    examples: np.ndarray
+    examples: np.ndarray | StoredArray
     labels: np.ndarray | None = None
-    context: np.ndarray | None = None
+    context: np.ndarray | StoredArray | None = None
 
     def __post_init__(self):
         if self.labels is not None and self.labels.shape != (len(self.examples),):
@@ -43,11 +46,17 @@ class Split:
     def __len__(self) -> int:
         return len(self.examples)
 
-    def __getitem__(self, rows: slice | np.ndarray) -> "Split":
-        """Takes rows, with their labels and contexts."""
-        labels = None if self.labels is None else self.labels[rows]
-        context = None if self.context is None else self.context[rows]
-        return Split(self.examples[rows], labels, context)
+    def __getitem__(self, rows: slice | np.ndarray | Permutation) -> "Split":
+        """Takes rows, with their labels and contexts; what is stored is not read."""
+        labels = None if self.labels is None else _select(self.labels, rows)
+        context = None if self.context is None else _select(self.context, rows)
+        return Split(_select(self.examples, rows), labels, context)
+
+
+def _select(array, rows):
+    if isinstance(array, StoredArray):
+        return array.select(rows)
+    return array[np.asarray(rows) if isinstance(rows, Permutation) else rows]
 
 
 Splits = tuple[Split, Split, Split]
@@ -80,5 +89,5 @@ def random_splits(data: Split, fractions: Sequence[float], seed: int) -> Splits:
             "Every split must get an example. "
             f"Received: {len(data)} examples, fractions={tuple(fractions)}"
         )
-    order = np.random.default_rng(seed).permutation(len(data))
+    order = random_order(len(data), seed)
     return data[order[:first]], data[order[first:second]], data[order[second:third]]

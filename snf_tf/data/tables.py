@@ -11,6 +11,7 @@ import pandas as pd
 
 from snf_tf.data.limits import check_content
 from snf_tf.data.splits import Split, Splits
+from snf_tf.data.stored import StoredArray
 
 
 def read_csv(path: Path) -> pd.DataFrame:
@@ -48,11 +49,16 @@ def read_npy(path: Path) -> np.ndarray:
     Raises:
         ValueError: If the file is damaged, or shorter than its header says.
     """
+    # A map of the file refuses a shape that does not fit before memory is taken.
+    return np.array(map_npy(path))
+
+
+def map_npy(path: Path) -> np.ndarray:
+    """Maps a .npy file into memory; errors are those of `read_npy`."""
     try:
-        # A map of the file refuses a shape that does not fit before memory is taken.
         data = np.load(path, mmap_mode="r", allow_pickle=False)
         if isinstance(data, np.ndarray):
-            return np.array(data)
+            return data
         reason: Any = "it holds several arrays"
     # A damaged header raises errors of many kinds.
     except Exception as error:
@@ -111,8 +117,8 @@ def splits_of(path: Path, train: np.ndarray, validation: np.ndarray, test: np.nd
     return Split(train), Split(validation), Split(test)
 
 
-def require_finite(values: np.ndarray, name: str, columns: Any = None) -> np.ndarray:
-    """Returns values after checking that all are finite, and so in float32.
+def require_finite(values: Any, name: str, columns: Any = None) -> Any:
+    """Returns values, in memory or stored, after checking that all are finite, and so in float32.
 
     Args:
         values: `(N, ...)`.
@@ -131,6 +137,10 @@ fill them and give the mask as a context (docs/data.md). Received: in train 1 of
 infinite, in columns b
     """
     if values.dtype.kind != "f":
+        return values
+    if isinstance(values, StoredArray):
+        for part in values.parts():
+            require_finite(part, name, columns)
         return values
     with np.errstate(over="ignore"):
         finite = np.isfinite(values.astype(np.float32, copy=False))

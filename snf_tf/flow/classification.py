@@ -8,14 +8,19 @@ import numpy as np
 import tensorflow as tf
 
 from snf_tf.flow.graph_function import graph_function
+from snf_tf.flow.replicated import sum_over_replicas
 
 
 @functools.partial(graph_function, reduce_retracing=True)
 def score_totals(flow, x, context, seed, y, weight, version) -> tf.Tensor:
     """Sums over a batch, in float64: weighted hits, weighted -log p(y|x), weights."""
-    hits, losses = scores(flow.class_log_probs(x, context, seed=seed), y)
-    parts = (weight * tf.cast(hits, tf.float64), weight * tf.cast(losses, tf.float64), weight)
-    return tf.stack([tf.reduce_sum(part) for part in parts])
+
+    def sums(seed, weight, x, context, y):
+        parts = scores(flow.class_log_probs(x, context, seed=seed), y)
+        weighted = [tf.math.multiply_no_nan(tf.cast(part, tf.float64), weight) for part in parts]
+        return tf.stack([tf.reduce_sum(part) for part in (*weighted, weight)])
+
+    return sum_over_replicas(flow.distribute_strategy, sums, seed, weight, x, context, y)
 
 
 def scores(log_probs: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -1,5 +1,6 @@
 """Brings what a flow is fitted on into one form: arrays, data sets, generators."""
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -92,7 +93,7 @@ def as_arrays(
     if given.x is None:
         refuse_array("x", None, _ALLOWED)
     try:
-        arrays = {name: np.asarray(value) for name, value in given.as_dict().items()}
+        arrays = {name: _as_array(value) for name, value in given.as_dict().items()}
     except (TypeError, ValueError) as error:
         raise ValueError(
             "A Flow takes arrays, a tf.data.Dataset, a keras.utils.PyDataset or a generator of "
@@ -112,6 +113,11 @@ def as_arrays(
             f"Received: x of shape {arrays['x'].shape}"
         )
     return Element(**arrays)
+
+
+def _as_array(value):
+    """Returns data as an array; what is stored on disk, `snf_tf.data.StoredArray`, stays there."""
+    return value if hasattr(value, "select") and hasattr(value, "take") else np.asarray(value)
 
 
 def array_batches(
@@ -185,10 +191,13 @@ class CheckedPyDataset(keras.utils.PyDataset):
         self._dataset.on_epoch_end()
 
 
-def iterate(x: Any) -> Iterable[Any]:
-    """Iterates over the batches of a stream, once."""
+def iterate(x: Any, steps: int | None) -> Iterable[Any]:
+    """Iterates over the first batches of a stream; None: over all, once."""
     if isinstance(x, keras.utils.PyDataset):
-        if x.num_batches is None:
-            raise ValueError("A PyDataset needs a length. Received: num_batches=None")
-        return (x[index] for index in range(x.num_batches))
-    return x
+        if x.num_batches is None and steps is None:
+            raise ValueError(
+                "A PyDataset without a length needs steps. Received: num_batches=None, steps=None"
+            )
+        numbers = itertools.count() if x.num_batches is None else range(x.num_batches)
+        return (x[number] for number in itertools.islice(numbers, steps))
+    return itertools.islice(x, steps)

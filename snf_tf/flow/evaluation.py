@@ -1,6 +1,5 @@
 """Computes exact likelihoods and latents of whole data sets, in the places of Keras' methods."""
 
-import itertools
 from typing import Any
 
 import numpy as np
@@ -30,6 +29,9 @@ class FlowEvaluation(FlowInference):
 
         Log-determinants that do not depend on the data are computed once (SNF Eq. 7). Row i of the
         dataset gets the noise of (seed, i), whatever the batch size.
+
+        The replicas of a strategy divide the rows of a batch, and every row counts once. Of several
+        workers all call this, with the same data.
 
         Args:
             x: As in `fit`.
@@ -65,7 +67,7 @@ class FlowEvaluation(FlowInference):
             )
         check_verbose(kwargs.get("verbose", 0))
         data = self._evaluation_batches(x, context, sample_weight, batch_size, steps, y)
-        return evaluate(self, itertools.islice(data, steps), seed)
+        return evaluate(self, data, seed)
 
     def predict(
         self,
@@ -98,7 +100,7 @@ class FlowEvaluation(FlowInference):
         """
         check_verbose(verbose)
         data = self._evaluation_batches(x, context, None, batch_size, steps)
-        return predict(self, itertools.islice(data, steps), seed)
+        return predict(self, data, seed)
 
     def _evaluation_batches(self, x, context, sample_weight, batch_size, steps, y=None):
         check_integer("steps", steps, 1, optional=True)
@@ -109,7 +111,7 @@ class FlowEvaluation(FlowInference):
                     "y goes with arrays; a dataset has labels in its elements, (x, y). "
                     f"Received: x={type(x).__name__}"
                 )
-            return elements.iterate(x)
+            return elements.iterate(x, steps)
         arrays = elements.as_arrays(x, context, sample_weight, y, self.takes_labels)
         self.check_event(arrays.x)
-        return elements.array_batches(arrays, batch_size or 100)
+        return elements.array_batches(arrays, batch_size or 100).take(steps or -1)

@@ -1,7 +1,7 @@
 """Trains a flow by Keras."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -110,7 +110,8 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
                 is an example that is there twice, and 0 none. Factors of mean 1 keep the scale of
                 the loss. What layers add, such as penalties of inverses, counts rows.
             class_weight: Must be None.
-            validation_data: The same kinds as x; arrays may be `(x, context)`.
+            validation_data: The same kinds as x, but no generator, which an epoch would use up;
+                arrays may be `(x, context)`.
             context: `(N, ...)`, where x is an array.
             callbacks: As in Keras.
             shuffle: Whether to shuffle arrays; by default True.
@@ -119,7 +120,7 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
         Raises:
             ValueError: If a layer waits for `flow.initialize`, or for a context to be built. If x
                 has the wrong shape, or an array holds what the flow cannot take. If no layer takes
-                the context, or labels are given.
+                the context, or labels are given. If validation_data is a generator.
             tf.errors.InvalidArgumentError: If a dataset holds what the flow cannot take, or the
                 loss of a step is not finite.
             FloatingPointError: At the end of an epoch whose loss is not finite, with XLA.
@@ -153,6 +154,12 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
                 else self.seed + int(tf.convert_to_tensor(self.noise_calls))
             )
             data = elements.array_batches(arrays, batch_size or 32, order)
+        if isinstance(validation_data, Iterator):
+            raise ValueError(
+                "A generator is gone through once, and validation_data in every epoch: give "
+                "arrays, a tf.data.Dataset or a keras.utils.PyDataset. "
+                f"Received: validation_data={type(validation_data).__name__}"
+            )
         if validation_data is not None and not elements.is_stream(validation_data):
             # Keras would copy arrays.
             if isinstance(validation_data, list):
@@ -174,6 +181,14 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
             shuffle=False,
             **kwargs,
         )
+
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """Does a step as Keras does, but nothing of it where there is no batch; called by Keras.
+
+        At the end of a stream of unknown length Keras asks for one more, and would count a step.
+        """
+        with tf.control_dependencies(tf.nest.flatten(data)):
+            return super().train_step(data)
 
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True

@@ -13,6 +13,7 @@ from snf_tf import ops
 from snf_tf.flow.classification import score_totals
 from snf_tf.flow.graph_function import graph_function
 from snf_tf.flow.inference import FlowInference
+from snf_tf.flow.replicated import sum_over_replicas
 from snf_tf.layers.bijection import follow
 from snf_tf.layers.flow_layer import sum_event
 
@@ -218,13 +219,17 @@ def _batch_totals(flow, x, context, seed, constant, weight, version) -> tf.Tenso
 
     The last three are of `weight^2` times 1, nll and nll^2, for a standard error.
     """
-    log_prob, error = _log_prob_and_error(flow, x, seed, constant, context)
-    nll = -log_prob
-    square = tf.square(weight)
-    # A weight of 0 leaves a row out, whatever its nll.
-    nll, error = (tf.where(weight > 0, part, 0) for part in (nll, error))
-    sums = (weight * nll, weight * error, weight, square, square * nll, square * nll**2)
-    return tf.stack([tf.reduce_sum(tf.broadcast_to(part, tf.shape(weight))) for part in sums])
+
+    def sums(seed, weight, x, context):
+        log_prob, error = _log_prob_and_error(flow, x, seed, constant, context)
+        nll = -log_prob
+        square = tf.square(weight)
+        # A weight of 0 leaves a row out, whatever its nll.
+        nll, error = (tf.where(weight > 0, part, 0) for part in (nll, error))
+        parts = (weight * nll, weight * error, weight, square, square * nll, square * nll**2)
+        return tf.stack([tf.reduce_sum(tf.broadcast_to(part, tf.shape(weight))) for part in parts])
+
+    return sum_over_replicas(flow.distribute_strategy, sums, seed, weight, x, context)
 
 
 def has_round_trip(flow: FlowInference) -> bool:

@@ -191,7 +191,7 @@ class ResidualBlock(FlowLayer):
                 "network's Lipschitz constant must be below 1. Lower coeff, or take norm=2 where "
                 f"norms are learned. Received: a bound of {bound:.4g}"
             )
-        if float(self.bound) != tf.cast(bound, self.bound.dtype):
+        if float(tf.convert_to_tensor(self.bound)) != tf.cast(bound, self.bound.dtype):
             self.bound.assign(bound)
 
     def diagnostics(self, x: tf.Tensor, z: tf.Tensor) -> Mapping[str, Any]:

@@ -186,7 +186,7 @@ class SpectralLayer(LipschitzLayer):
         u and v are improved first, unless they are good enough. Call it before evaluation;
         `ResidualBlock` does.
         """
-        if int(self.certified) == self._checksum():
+        if int(tf.convert_to_tensor(self.certified)) == self._checksum():
             return
         raw = self._raw_bounds()
         if self._normalized(raw)[0] > self.coeff * (1.0 + _EXCESS):
@@ -228,7 +228,7 @@ class SpectralLayer(LipschitzLayer):
         Raises:
             ValueError: If `certify` was not called.
         """
-        if not self.built or int(self.certified) < 0:
+        if not self.built or int(tf.convert_to_tensor(self.certified)) < 0:
             raise ValueError(f"Call certify() first. Received: {self.name}, which is not certified")
         return float(self.certified_bounds[int(euclidean)])
 

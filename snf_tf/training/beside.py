@@ -2,8 +2,10 @@
 
 import numpy as np
 
-from snf_tf.data import Dataset
+from snf_tf.data import Dataset, StoredArray
 from snf_tf.flow import Flow
+
+_ROWS_OF_DEVICE = 500
 
 
 class Beside:
@@ -18,6 +20,7 @@ class Beside:
         is_label: Whether the context is labels.
         classes: Number of classes; 0 where there are no labels.
         name: "y" or "context", as an element of data names it; None where x stands alone.
+        evaluation_batch: Rows that all devices together evaluate at once.
 
     Raises:
         ValueError: If the data have no such labels or contexts, or the flow does not take them.
@@ -44,6 +47,7 @@ class Beside:
         self.name = "y" if flow.takes_labels else "context" if conditional_on else None
         self.is_label = conditional_on == "label"
         self.classes = dataset.classes or 0
+        self.evaluation_batch = _ROWS_OF_DEVICE * flow.distribute_strategy.num_replicas_in_sync
         self._kind = "context" if conditional_on == "context" else "labels"
         self._dataset = dataset
         if self.name is not None and self.of("train") is None:
@@ -54,17 +58,21 @@ class Beside:
             )
         flow.require_built("train")
 
-    def of(self, split: str) -> np.ndarray | None:
+    def of(self, split: str) -> np.ndarray | StoredArray | None:
         """Returns what goes with the examples of "train", "validation" or "test"."""
         return None if self.name is None else getattr(self._dataset, f"{split}_{self._kind}")
 
-    def required(self, split: str) -> np.ndarray:
-        """Returns what `of` returns; there must be something."""
+    def labels(self, split: str) -> np.ndarray:
+        """Returns the labels of a split; there must be labels."""
         found = self.of(split)
-        assert found is not None
+        assert isinstance(found, np.ndarray)
         return found
 
-    def context_of(self, split: str, count: int | None = None) -> np.ndarray | None:
-        """Returns the context of the first examples of a split; None where there is none."""
-        given = self.of(split) if self.name == "context" else None
+    def context_of(self, split: str) -> np.ndarray | StoredArray | None:
+        """Returns the contexts of the examples of a split; None where there are none."""
+        return self.of(split) if self.name == "context" else None
+
+    def first_context(self, split: str, count: int) -> np.ndarray | None:
+        """Returns the contexts of the first examples of a split; None where there are none."""
+        given = self.context_of(split)
         return None if given is None else given[:count]

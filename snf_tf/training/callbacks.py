@@ -23,8 +23,8 @@ from snf_tf.training.optimizer import averaged_weights
 from snf_tf.training.run_directory import RunDirectory
 from snf_tf.training.strategy import gather_from_workers
 
-_EVALUATION_BATCH = 500
-_TRAIN_SUBSET = 1000
+# Examples of the training data that are evaluated, and of these at once.
+_TRAIN_SUBSET, _TRAIN_BATCH = 1000, 500
 _STATISTICS_BATCH = 100
 # Steps after which several workers ask one another for a signal.
 _STEPS_BETWEEN_TALKS = 10
@@ -55,10 +55,12 @@ class EpochEvaluation(keras.callbacks.Callback):
         self._directory = directory
         self._is_plane = dataset.event_shape == (2,) and beside.name != "context"
         self._points = dataset.validation
-        self._validation = batches(dataset.validation, _EVALUATION_BATCH, beside.of("validation"))
-        context = beside.context_of("train", _TRAIN_SUBSET)
-        self._train_subset = batches(dataset.train[:_TRAIN_SUBSET], _EVALUATION_BATCH, context)
-        examples = dataset.train[:_STATISTICS_BATCH], beside.context_of("train", _STATISTICS_BATCH)
+        labels = beside.of("validation")
+        self._validation = batches(dataset.validation, beside.evaluation_batch, labels)
+        subset = batches(dataset.train, _TRAIN_BATCH, beside.context_of("train"))
+        self._train_subset = subset.take(_TRAIN_SUBSET // _TRAIN_BATCH)
+        context = beside.first_context("train", _STATISTICS_BATCH)
+        examples = dataset.train[:_STATISTICS_BATCH], context
         self._examples = [tf.constant(part) for part in examples if part is not None]
 
     def on_epoch_end(self, epoch, logs=None):

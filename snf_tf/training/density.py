@@ -7,6 +7,7 @@ import tensorflow as tf
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from snf_tf.data import StoredArray
 from snf_tf.flow import Flow
 
 _CELLS = 200
@@ -15,7 +16,7 @@ _DRAWS = 8
 _BATCH = 10_000
 
 
-def density_figure(flow: Flow, data: np.ndarray) -> Figure:
+def density_figure(flow: Flow, data: np.ndarray | StoredArray) -> Figure:
     """Draws data, as many samples by the exact inverse, and the density on a grid.
 
     The three panels have the range of the data. The density is exact where the flow's `log_prob`
@@ -54,13 +55,13 @@ def density_figure(flow: Flow, data: np.ndarray) -> Figure:
     return figure
 
 
-def save_density(path: Path, flow: Flow, data: np.ndarray) -> None:
+def save_density(path: Path, flow: Flow, data: np.ndarray | StoredArray) -> None:
     """Writes `density_figure` as a PNG file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     density_figure(flow, data).savefig(path)
 
 
-def log_density(directory: Path, flow: Flow, data: np.ndarray, epoch: int) -> None:
+def log_density(directory: Path, flow: Flow, data: np.ndarray | StoredArray, epoch: int) -> None:
     """Writes `density_figure` to TensorBoard's logs in a directory, at a step `epoch`."""
     canvas = FigureCanvasAgg(density_figure(flow, data))
     canvas.draw()

@@ -6,6 +6,7 @@ from pathlib import Path
 import gin
 import numpy as np
 
+from snf_tf import ops
 from snf_tf.data import Dataset, batches
 from snf_tf.flow import Flow
 from snf_tf.flow.classification import bayes_scores
@@ -54,11 +55,11 @@ def write_report(
         if signals.received:
             raise Interrupted(signals.received, "in the report", directory.path)
 
-    test = flow.evaluate(batches(dataset.test, _EVALUATION_BATCH, beside.of("test")))
+    test = flow.evaluate(batches(dataset.test, beside.evaluation_batch, beside.of("test")))
     stop_at_a_signal()
     # Where only classes are trained, the nll of the weights that are tested is not the best.
     bests = dict.fromkeys((nll_name(flow, "val_"), criterion_name(flow, "val_")))
-    examples, context = dataset.test[:_GRID], beside.context_of("test", _GRID)
+    examples, context = dataset.test[:_GRID], beside.first_context("test", _GRID)
     results = {
         "config": gin.operative_config_str(),
         "dataset": dataset.name,
@@ -102,11 +103,19 @@ def write_report(
 
 def _bayes(flow: Flow, dataset: Dataset, beside: Beside) -> dict[str, float]:
     def log_prob(labels):
-        # Without a seed the noise is that of evaluate, for every class.
-        return flow.log_prob(dataset.test, context=labels, batch_size=_EVALUATION_BATCH).numpy()
+        # The noise is that of evaluate, for every class. Not all at once: data may be on disk.
+        parts = [
+            flow.log_prob(
+                dataset.test[first : first + _EVALUATION_BATCH],
+                labels[first : first + _EVALUATION_BATCH],
+                ops.row_seed(None, first_row=first),
+            )
+            for first in range(0, len(dataset.test), _EVALUATION_BATCH)
+        ]
+        return np.concatenate(parts)
 
-    counts = np.bincount(beside.required("train"), minlength=beside.classes)
-    scores = bayes_scores(log_prob, beside.required("test"), counts)
+    counts = np.bincount(beside.labels("train"), minlength=beside.classes)
+    scores = bayes_scores(log_prob, beside.labels("test"), counts)
     return {f"test_{name}": value for name, value in scores.items()}
 
 

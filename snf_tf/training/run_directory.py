@@ -22,6 +22,10 @@ _FREE = (
     "train.verbose",
     "load_dataset.data_dir",
     "load_dataset.path",
+    "load_dataset.memory_limit",
+    "load_dataset.cache_dir",
+    "load_files.memory_limit",
+    "load_files.cache_dir",
 )
 
 
@@ -32,8 +36,8 @@ class RunDirectory:
         path: The directory; made where there is none.
         config: The configuration of the run, as text. Kept in `config.gin`; a run that is started
             again must have the same, but for `train.epochs`, `train.patience`, `train.devices`,
-            `train.checkpoint_seconds`, `train.verbose`, `load_dataset.data_dir` and
-            `load_dataset.path`.
+            `train.checkpoint_seconds`, `train.verbose`, and where data lie: `data_dir`, `path`,
+            `memory_limit` and `cache_dir` of `load_dataset` and `load_files`.
         writes: Whether this process is the one, of several workers of the run, that writes; the
             others only read.
 

@@ -1,7 +1,7 @@
 """The devices of a training run."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -132,25 +132,27 @@ def gather_from_workers(strategy: tf.distribute.Strategy, values: Sequence[int])
     return strategy.gather(strategy.run(lambda: tf.constant([values], tf.int32)), axis=0).numpy()
 
 
-def distribute_batches(strategy: tf.distribute.Strategy, batches: tf.data.Dataset, batch_size: int):
+def distribute_batches(
+    strategy: tf.distribute.Strategy,
+    batches_of: Callable[[slice | None], tf.data.Dataset],
+    batch_size: int,
+):
     """Gives every worker its rows of the global batches; within a worker, and with one, Keras
     divides them.
+
+    Args:
+        strategy: The strategy of the run.
+        batches_of: Returns the batches, of which a worker needs some rows, or, for None, all.
+        batch_size: Rows of a global batch.
     """
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        return batches
+        return batches_of(None)
 
     def rows_of_worker(context):
         rows = batch_size // context.num_input_pipelines
         first = context.input_pipeline_id * rows
         replicas = context.num_replicas_in_sync // context.num_input_pipelines
-
-        def rows_of(part):
-            return part[first : first + rows]
-
-        return (
-            batches.map(lambda batch: tf.nest.map_structure(rows_of, batch))
-            .unbatch()
-            .batch(rows // replicas, drop_remainder=True)
-        )
+        batches = batches_of(slice(first, first + rows))
+        return batches.rebatch(rows // replicas, drop_remainder=True)
 
     return strategy.distribute_datasets_from_function(rows_of_worker)

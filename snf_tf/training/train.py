@@ -1,5 +1,6 @@
 """`train`: one experiment, from a configuration to its results."""
 
+import functools
 import sys
 import zlib
 from collections.abc import Callable, Sequence
@@ -152,10 +153,10 @@ def train(
     loaded = load_dataset() if dataset is None else _checked(dataset())
     steps = len(loaded.train) // batch_size if steps_per_epoch is None else steps_per_epoch
 
-    def data(epoch=0, step=0):
+    def data(epoch=0, step=0, part=None):
         more = beside.of("train")
         batches = training_batches(
-            loaded.train, batch_size, seed, epoch, steps, step, augmentation, more
+            loaded.train, batch_size, seed, epoch, steps, step, augmentation, more, part
         )
         # Under several workers Keras would take the second of a pair for targets.
         return batches if more is None else batches.map(lambda x, y: {"x": x, beside.name: y})
@@ -192,7 +193,7 @@ def train(
     config = (
         f"{gin.operative_config_str()}\n# Arguments: {given}\n"
         f"# Data: {loaded.name} from {loaded.source}, {loaded.sizes}, checksum of the first: "
-        f"{zlib.crc32(loaded.train[:_COMPARED].tobytes())}\n"
+        f"{_checksum(loaded.train)}\n"
         "# Version of the run directory: 2\n"
     )
     directory = RunDirectory(run_dir, config, writes=is_chief(strategy))
@@ -235,7 +236,9 @@ def _fit(flow, strategy, data, state, callbacks, batch_size, steps, epochs, verb
     """Trains to the end of a begun epoch, or, where none is begun, to the last epoch."""
     try:
         flow.fit(
-            distribute_batches(strategy, data(state.epoch, state.batch), batch_size),
+            distribute_batches(
+                strategy, functools.partial(data, state.epoch, state.batch), batch_size
+            ),
             initial_epoch=state.epoch,
             epochs=state.epoch + 1 if state.batch else epochs,
             steps_per_epoch=steps - state.batch,
@@ -251,6 +254,14 @@ def _fit(flow, strategy, data, state, callbacks, batch_size, steps, epochs, verb
             f"changed no trained weight, and the last checkpoint stays. "
             f"{state.diagnose()}"
         ) from None
+
+
+def _checksum(examples):
+    """Returns the CRC-32 of the first examples, of which some at once are in memory."""
+    checksum = 0
+    for first in range(0, _COMPARED, 100):
+        checksum = zlib.crc32(examples[first : first + 100].tobytes(), checksum)
+    return checksum
 
 
 def _checked(dataset):

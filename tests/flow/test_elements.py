@@ -310,3 +310,78 @@ def test_a_subclassed_network_without_context_is_built_with_the_flow():
 
     flow = snf_tf.Flow([layers.AffineCoupling(Network())], event_shape=(D,))
     assert len(flow.trainable_variables) == len(flow.bijector.trainable_variables) == 2
+
+
+class Endless(keras.utils.PyDataset):
+    """Batches without an end, and so without a length."""
+
+    def __init__(self):
+        super().__init__()
+
+    @property
+    def num_batches(self):
+        return None
+
+    def __getitem__(self, index):
+        rows = slice(index % 3 * 4, index % 3 * 4 + 4)
+        return {"x": X[rows], "context": CONTEXT[rows]}
+
+
+@pytest.mark.parametrize("kind", ["filtered", "generated", "endless", "generator", "PyDataset"])
+def test_streams_of_unknown_length(kind):
+    """Batches of 4 of 12 rows: an epoch is the whole stream, or the steps that are asked for."""
+    given = {"x": X, "context": CONTEXT}
+    known = data_of("dataset", given)
+    signature = known.element_spec
+    make, steps = {
+        "filtered": (lambda: known.filter(lambda _: True), None),
+        "generated": (
+            lambda: tf.data.Dataset.from_generator(
+                lambda: iter(known.as_numpy_iterator()), output_signature=signature
+            ),
+            None,
+        ),
+        "endless": (lambda: known.repeat(), 3),
+        "generator": (lambda: data_of("generator", given), 3),
+        "PyDataset": (Endless, 3),
+    }[kind]
+    results = []
+    # A generator is used up by an epoch.
+    validate = (lambda: known) if kind == "generator" else make
+    for data, count in ((lambda: known, None), (make, steps)):
+        keras.utils.set_random_seed(1)
+        flow = conditional_flow()
+        history = flow.fit(
+            data(),
+            epochs=2,
+            steps_per_epoch=count,
+            validation_data=known if count is None else validate(),
+            validation_steps=count,
+            verbose=0,
+        ).history
+        assert int(flow.optimizer.iterations) == 6
+        results.append(history["surrogate"] + history["val_nll"])
+        results.append([flow.evaluate(data(), steps=count)["nll"]])
+        results.append(flow.predict(data(), steps=count)[1])
+    for one, two in zip(results[:3], results[3:], strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-6)
+
+
+def test_a_finite_generator_is_one_epoch():
+    flow = conditional_flow()
+    batch = next(data_of("dataset", {"x": X, "context": CONTEXT}).as_numpy_iterator())
+    flow.fit((batch for _ in range(3)), verbose=0)
+    assert int(flow.optimizer.iterations) == 3
+    assert flow.evaluate(batch for _ in range(3)) == flow.evaluate(batch for _ in range(6))
+
+
+def test_a_generator_is_no_validation_data():
+    with pytest.raises(ValueError, match=r"gone through once.*validation_data=generator"):
+        conditional_flow().fit(
+            X, context=CONTEXT, validation_data=data_of("generator", {"x": X, "context": CONTEXT})
+        )
+
+
+def test_an_endless_dataset_needs_steps():
+    with pytest.raises(ValueError, match="PyDataset without a length needs steps"):
+        conditional_flow().evaluate(Endless())

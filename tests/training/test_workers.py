@@ -30,8 +30,7 @@ def free_ports(count):
 
 
 def start(run_dir, data_dir, *bindings, workers=1):
-    """Starts the processes of a run, each with a run_dir of its own where run_dir is a list."""
-    run_dirs = run_dir if isinstance(run_dir, list) else [run_dir] * workers
+    """Starts the processes of a run on a small MNIST."""
     settings = (
         'load_dataset.source="files"',
         f'load_dataset.data_dir="{data_dir}"',
@@ -40,6 +39,12 @@ def start(run_dir, data_dir, *bindings, workers=1):
     bindings = [*settings, "train.learning_rate=1e-3", *bindings]
     if workers > 1:
         bindings.append("train.multi_worker=True")
+    return workers_of(run_dir, ROOT / "configs/mnist_fc.gin", workers, bindings)
+
+
+def workers_of(run_dir, gin_file, workers, bindings=()):
+    """Starts the processes of a run, each with a run_dir of its own where run_dir is a list."""
+    run_dirs = run_dir if isinstance(run_dir, list) else [run_dir] * workers
     addresses = [f"127.0.0.1:{port}" for port in free_ports(workers)]
     processes = []
     for index in range(workers):
@@ -49,7 +54,7 @@ def start(run_dir, data_dir, *bindings, workers=1):
                 [
                     sys.executable,
                     ROOT / "scripts/train.py",
-                    f"--gin_file={ROOT}/configs/mnist_fc.gin",
+                    f"--gin_file={gin_file}",
                     f"--run_dir={run_dirs[index]}",
                     *(f"--gin_bindings={binding}" for binding in bindings),
                 ],

@@ -1,9 +1,35 @@
-"""How much a compressed file may hold, so that a small one cannot fill the memory."""
+"""What a file of data may be and hold, so that reading it ends, and cannot fill the memory."""
 
 import os
+from collections.abc import Iterator
 
 # Images and tables shrink by less. The bytes are allowed to every file.
 _FACTOR, _BYTES = 100, 256 * 2**20
+
+
+def require_files(path: str | os.PathLike) -> None:
+    """Refuses pipes and devices, also in a folder: to read them may never end.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    if not os.path.isdir(path):
+        odd = iter([] if os.path.isfile(path) else [os.fspath(path)])
+    else:
+        odd = _no_files(path)
+    for name in odd:
+        raise ValueError(
+            f"Data must be files, no pipes, no devices and no broken links. Received: {name}"
+        )
+
+
+def _no_files(folder: str | os.PathLike) -> Iterator[str]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _no_files(entry.path)
+            elif not (entry.is_file() or entry.is_dir()):
+                yield entry.path
 
 
 def largest_content(stored: int) -> int:

@@ -12,7 +12,7 @@ import pandas as pd
 from snf_tf._checks import check_array_seed, check_path
 from snf_tf.data.archives import first_image_shape, image_parts, is_image
 from snf_tf.data.dataset import Dataset
-from snf_tf.data.limits import check_content
+from snf_tf.data.limits import check_content, require_files
 from snf_tf.data.npz import read_large_npz
 from snf_tf.data.splits import Split, Splits, random_splits
 from snf_tf.data.storage import Storage
@@ -91,10 +91,10 @@ def load_files(
     path = Path(check_path("path", path)).expanduser()
     if not path.exists():
         raise FileNotFoundError(f"There is no such file or folder. Received: path={path}")
+    require_files(path)
     storage = Storage(memory_limit, cache_dir)
     given = _given_splits(path, label, storage)
-    parts = _arrays(given or {"x": _read(path, label, storage)}, path)
-    parts, classes = _with_classes(parts)
+    parts, classes = _with_classes(_arrays(given or {"x": _read(path, label, storage)}, path))
     splits: Splits
     if given:
         splits = (parts["train"], parts["validation"], parts["test"])

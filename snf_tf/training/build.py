@@ -68,6 +68,8 @@ def load_run(run_dir: str | Path, gin_bindings: Sequence[str] = ()) -> Flow:
     if gin.get_bindings("train").get("dataset") is None and gin.get_bindings("load_dataset"):
         # The source that was found, should it have been "auto".
         gin.bind_parameter("load_dataset.source", results.get("source"))
+        # Where files are written, the user says.
+        gin.bind_parameter("load_dataset.cache_dir", None)
     gin.parse_config(gin_bindings)
     settings = gin.get_bindings("train")
     missing = [name for name in ("model", "seed", "dtype_policy") if name not in settings]

@@ -142,7 +142,7 @@ class _Checker:
 
     def _check_size(self, name: str, value: int) -> None:
         of, _, argument = name.rpartition(".")
-        if argument == "seed" or of.split(".")[-1] == "train":
+        if argument in ("seed", "memory_limit") or of.split(".")[-1] == "train":
             return
         if of.split(".")[-1] == "load_dataset" or not of:
             limit = _MOST_EXAMPLES

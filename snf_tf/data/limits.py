@@ -7,7 +7,7 @@ from collections.abc import Iterator
 _FACTOR, _BYTES = 100, 256 * 2**20
 
 
-def require_files(path: str | os.PathLike) -> None:
+def require_files(path: str | os.PathLike[str]) -> None:
     """Refuses pipes and devices, also in a folder: to read them may never end.
 
     Raises:
@@ -16,14 +16,14 @@ def require_files(path: str | os.PathLike) -> None:
     if not os.path.isdir(path):
         odd = iter([] if os.path.isfile(path) else [os.fspath(path)])
     else:
-        odd = _no_files(path)
+        odd = _no_files(os.fspath(path))
     for name in odd:
         raise ValueError(
             f"Data must be files, no pipes, no devices and no broken links. Received: {name}"
         )
 
 
-def _no_files(folder: str | os.PathLike) -> Iterator[str]:
+def _no_files(folder: str) -> Iterator[str]:
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 _EXPECTED = Path(__file__).parents[1] / "configs/expected.csv"
 _UNITS = {"nll": "nats", "bits_per_dim": "bits/dim", "accuracy": "accuracy"}
+_OURS = ("ours", "ours on stand-in data", "stand-in data", "kind", "seeds", "epochs", "ms a step")
 _DIGITS = {"nll": 2, "bits_per_dim": 4, "accuracy": 4}
 
 
@@ -81,16 +82,30 @@ def listing() -> str:
     return "\n".join(lines)
 
 
-def write(directory: Path, table: str, runs: list[tuple[Row, int, Path]]) -> str:
-    """Writes `TABLE.md`, `.csv` and `.png` of finished runs, and returns the first as text."""
+def write(
+    directory: Path, table: str, runs: list[tuple[Row, int, Path]], failed: dict[Path, str]
+) -> str:
+    """Writes `TABLE.md`, `.csv` and `.png`, and returns the first as text.
+
+    Args:
+        directory: Where to write them.
+        table: Its name.
+        runs: Row, seed and directory of every run.
+        failed: Why a run has failed, by its directory.
+    """
     from snf_tf.training.finished_run import read_results
 
     results: dict[str, list] = {}
+    reasons: dict[str, str] = {}
     for row, _, path in runs:
-        results.setdefault(row.slug, []).append(read_results(path, "history.csv"))
+        results.setdefault(row.slug, [])
+        if path in failed:
+            reasons[row.slug] = failed[path]
+        else:
+            results[row.slug].append(read_results(path, "history.csv"))
     unique = {row.slug: row for row, _, _ in runs}
     lines = [
-        _line(row, metric, results[slug])
+        _line(row, metric, results[slug], reasons.get(slug, ""))
         for slug, row in unique.items()
         for metric in row.published
     ]
@@ -100,7 +115,10 @@ def write(directory: Path, table: str, runs: list[tuple[Row, int, Path]]) -> str
     _replace(directory / f"{table}.md", lambda path: path.write_text(text))
     frame = pd.DataFrame(lines)
     _replace(directory / f"{table}.csv", lambda path: frame.to_csv(path, index=False))
-    _replace(directory / f"{table}.png", lambda path: _plot(path, runs))
+    _replace(
+        directory / f"{table}.png",
+        lambda path: _plot(path, [run for run in runs if run[2] not in failed]),
+    )
     return text
 
 
@@ -108,21 +126,25 @@ def _expected() -> pd.DataFrame:
     return pd.read_csv(_EXPECTED, dtype=str, keep_default_na=False)
 
 
-def _line(row, metric, results):
+def _line(row, metric, results, reason):
     """Returns a line of the table: of one row and metric, over seeds."""
     digits = _DIGITS[metric]
     value, deviation = row.published[metric]
     name = f"test_{metric}"
+    known = {
+        "row": row.name,
+        "unit": _UNITS[metric],
+        "published": _number(value, deviation, digits),
+    }
+    if not results:
+        return known | dict.fromkeys(_OURS, "") | {"failed": reason}
     kind = "" if metric == "accuracy" else command_line.likelihood_kind(results[0], name)
     ours = pd.Series([result[f"{name}{kind}"] for result in results])
     number = _number(ours.mean(), ours.std() if len(ours) > 1 else None, digits)
     # Images that come with a package are few, or others.
     replaced = {f"{r['dataset']} ({r['source']})" for r in results if r["source"] == "embedded"}
     epochs = sorted({result["epochs"] for result in results})
-    return {
-        "row": row.name,
-        "unit": _UNITS[metric],
-        "published": _number(value, deviation, digits),
+    return known | {
         "ours": "" if replaced else number,
         "ours on stand-in data": number if replaced else "",
         "stand-in data": ", ".join(sorted(replaced)),
@@ -130,6 +152,7 @@ def _line(row, metric, results):
         "seeds": len(results),
         "epochs": ", ".join(map(str, epochs)) + f" of {row.epochs or 'unknown'}",
         "ms a step": f"{1e3 * pd.Series([r['seconds_per_step'] for r in results]).median():.0f}",
+        "failed": reason,
     }
 
 

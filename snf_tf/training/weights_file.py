@@ -80,6 +80,10 @@ def _sizes(group: h5py.Group, path: Path, size_of_file: int, seen: set[int]) -> 
         yield size
 
 
+class _TooLarge(BaseException):
+    """No Exception: a coupling takes any of its network for a sign that a context is missing."""
+
+
 @contextlib.contextmanager
 def _limited(limit: int, path: Path) -> Iterator[None]:
     """Stops a flow that is much larger than the weights it should get."""
@@ -94,7 +98,7 @@ def _limited(limit: int, path: Path) -> Iterator[None]:
 
     def require_room(size):
         if size > limit:
-            raise ValueError(
+            raise _TooLarge(
                 "The flow of a run's configuration must fit its weights. Received: one of more "
                 f"than {size} bytes, and {path}, of {path.stat().st_size}"
             )
@@ -103,4 +107,7 @@ def _limited(limit: int, path: Path) -> Iterator[None]:
         tf.variable_creator_scope(create),
         _compat.checked_shapes(lambda shape: require_room(total + 4 * math.prod(shape))),
     ):
-        yield
+        try:
+            yield
+        except _TooLarge as error:
+            raise ValueError(str(error)) from None

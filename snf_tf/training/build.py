@@ -27,9 +27,10 @@ def build_flow(
     """Calls a builder of flows; its layers have the dtype policy.
 
     Raises:
-        ValueError: If gin sets event_shape or seed of the builder.
+        ValueError: If model is no function, dtype_policy is unknown, or gin sets event_shape or
+            seed of the builder.
     """
-    check_model(model)
+    check_model(model, dtype_policy)
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(dtype_policy)
     try:
@@ -86,10 +87,18 @@ def load_run(run_dir: str | Path, gin_bindings: Sequence[str] = ()) -> Flow:
             f"event_shape in {run_dir / 'results.json'} must be positive integers, of at most "
             f"{_LARGEST_EVENT} in all. Received: event_shape={list(shape)}"
         )
-    return load_with_weights(
-        lambda: build_flow(settings["model"], shape, settings["seed"], settings["dtype_policy"]),
-        run_dir / _WEIGHTS,
-    )
+
+    def build():
+        try:
+            given = settings["model"], shape, settings["seed"], settings["dtype_policy"]
+            return build_flow(*given)
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(
+                f"The configuration in {run_dir / 'results.json'} must build a flow. "
+                f"Received: {str(error).splitlines()[0]}"
+            ) from None
+
+    return load_with_weights(build, run_dir / _WEIGHTS)
 
 
 def load_data() -> Dataset:

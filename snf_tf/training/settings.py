@@ -50,12 +50,16 @@ def check_settings(
         )
 
 
-def check_model(model: Callable[..., Any]) -> None:
-    """Refuses bindings of what a builder gets from its caller: they would do nothing.
+def check_model(model: Callable[..., Any], dtype_policy: str) -> None:
+    """Checks what a flow is built by; bindings of what the builder's caller gives do nothing.
 
     Raises:
-        ValueError: If gin sets event_shape or seed of the model.
+        ValueError: If model is no function, dtype_policy is unknown, or gin sets event_shape or
+            seed of the model.
     """
+    check_choice("dtype_policy", dtype_policy, _DTYPE_POLICIES)
+    if not callable(model):
+        refuse("model", model, f"a function, in gin such as {_EXAMPLES['model']}")
     try:
         bindings = gin.get_bindings(model)
     except ValueError:

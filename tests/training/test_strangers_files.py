@@ -120,3 +120,19 @@ def test_pipes_and_devices_are_no_data(tmp_path):
     ):
         with pytest.raises(ValueError, match="no pipes, no devices"):
             load()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("train.model = @fully_connected", "train.model = 'glow'"),
+        ("train.dtype_policy = 'float32'", "train.dtype_policy = 'int8_from_float32'"),
+        ("train.model = @fully_connected", "train.model = @SelfNormalizingDense"),
+    ],
+)
+def test_a_configuration_that_builds_no_flow_is_named(before, after, run_dir):  # noqa: F811
+    text = config(run_dir)
+    assert before in text
+    sign(run_dir, config=text.replace(before, after))
+    with pytest.raises(ValueError, match=r"results\.json must build a flow\. Received: "):
+        snf_tf.training.load_run(run_dir)

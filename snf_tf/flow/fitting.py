@@ -8,8 +8,9 @@ import keras
 import tensorflow as tf
 
 from snf_tf import _compat, ops
+from snf_tf._checks import refuse
 from snf_tf.flow import elements
-from snf_tf.flow.checking import check_fit
+from snf_tf.flow.checking import check_compile, check_fit, check_split, checked_callbacks
 from snf_tf.flow.monitoring import FitMonitor
 
 # Rows that are checked at once.
@@ -40,14 +41,16 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
         """Configures training; as `keras.Model.compile`.
 
         Raises:
-            ValueError: If a loss or metrics are given: a flow brings its own. Under a strategy of
-                several replicas, if jit_compile, steps_per_execution or gradient accumulation are
-                asked for: Keras cannot do these there.
+            ValueError: If a loss or metrics are given: a flow brings its own. If Keras cannot take
+                an option. Under a strategy of several replicas, if jit_compile,
+                steps_per_execution or gradient accumulation are asked for: Keras cannot do these
+                there.
         """
-        if loss is not None or metrics is not None:
+        if loss is not None or metrics not in (None, [], (), {}):
             raise ValueError(
                 f"A Flow brings its own loss and metrics. Received: loss={loss}, metrics={metrics}"
             )
+        optimizer = check_compile(optimizer, jit_compile, steps_per_execution, kwargs)
         super().compile(
             optimizer=optimizer,
             jit_compile=jit_compile,
@@ -130,7 +133,8 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
                 f"flow is conditioned on as context=. Received: y={type(y).__name__}, "
                 f"class_weight={class_weight}"
             )
-        check_fit(batch_size, shuffle, kwargs)
+        kwargs = check_fit(batch_size, shuffle, kwargs)
+        split = check_split(kwargs.pop("validation_split", 0), x, validation_data)
         if waiting := [leaf.name for leaf in self.leaves() if leaf.needs_initialization]:
             raise ValueError(
                 f"Call flow.initialize(batch) first: {', '.join(waiting)} must be initialized by "
@@ -146,6 +150,9 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
         else:
             given = elements.as_arrays(x, context, sample_weight, y, self.takes_labels)
             arrays = self._checked_arrays(given)
+            if split:
+                # The last rows, before any shuffle, as in Keras.
+                arrays, validation_data = elements.split(arrays, split)
             # Another order in every call, the same in a flow that was saved and loaded.
             order = (
                 None
@@ -165,8 +172,8 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
             # Keras would go on with the step that was traced before the layers changed.
             self.train_function, self.traced_version = None, self.version
         if not isinstance(callbacks, keras.callbacks.CallbackList):
-            callbacks = [FitMonitor(), *(callbacks or [])]
-        return super().fit(
+            callbacks = [FitMonitor(), *checked_callbacks(callbacks)]
+        history = super().fit(
             data,
             validation_data=validation_data,
             callbacks=callbacks,
@@ -174,6 +181,9 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
             shuffle=False,
             **kwargs,
         )
+        if history.epoch and "loss" not in history.history:
+            refuse("x", x, "data of one batch at least")
+        return history
 
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
@@ -251,7 +261,8 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
         if isinstance(x, keras.utils.PyDataset):
             self._build_by(lambda: x[0])
             return elements.CheckedPyDataset(x, self._checked)
-        first = next(x)
+        if (first := next(x, None)) is None:
+            refuse("x", x, "data of one batch at least")
         self._build_by(lambda: first)
         # Keras takes tuples alone of a generator.
         return ((self._checked(element),) for element in itertools.chain([first], x))

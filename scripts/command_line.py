@@ -10,6 +10,9 @@ from pathlib import Path
 
 from absl import app, flags, logging
 
+# What names of likelihoods end in: exact ones in nothing.
+LIKELIHOOD_KINDS = ("", "_estimate", "_bound")
+
 
 def run(main: Callable[[list[str]], None], takes_arguments: bool = False) -> None:
     """Runs a script.
@@ -180,7 +183,7 @@ def context_of(model, dataset, split: str):
 
 def likelihood_kind(results: Mapping, name: str) -> str:
     """Returns what the name of a likelihood ends in: nothing where it is exact."""
-    return next(kind for kind in ("", "_estimate", "_bound") if f"{name}{kind}" in results)
+    return next(kind for kind in LIKELIHOOD_KINDS if f"{name}{kind}" in results)
 
 
 def test_likelihood(results: dict) -> str:

@@ -15,6 +15,8 @@ from absl import flags
 from matplotlib.figure import Figure
 
 _OUTPUT = flags.DEFINE_string("output", "comparison.png", "PNG file of the curves.")
+# Results that not every run has.
+_OPTIONAL = ("test_reconstruction_error", "test_accuracy")
 
 
 def main(arguments) -> None:
@@ -25,6 +27,8 @@ def main(arguments) -> None:
         sys.exit("compare.py: give the directories of the runs, such as runs/A runs/B.")
     output = command_line.require_file("--output", _OUTPUT.value)
     results = [read_results(directory, "history.csv") for directory in directories]
+    for directory, result in zip(directories, results, strict=True):
+        _check_results(directory / "results.json", result)
     histories = [
         _history(directory / "history.csv", result)
         for directory, result in zip(directories, results, strict=True)
@@ -53,6 +57,30 @@ def main(arguments) -> None:
     print(f"Curves: {output}")
 
 
+def _check_results(path, result):
+    """Raises a ValueError unless results.json holds all that the table shows."""
+    names = ["epochs", "parameters", "seconds_per_step"]
+    for name in ("test_nll", "test_bits_per_dim"):
+        kinds = [kind for kind in command_line.LIKELIHOOD_KINDS if f"{name}{kind}" in result]
+        likelihood = name + kinds[0] if kinds else name
+        names += (
+            [likelihood] if likelihood == name else [likelihood, f"{likelihood}_standard_error"]
+        )
+    names += [name for name in _OPTIONAL if result.get(name) is not None]
+    texts = ("dataset", "source")
+    wrong = [name for name in texts if not isinstance(result.get(name), str)]
+    wrong += [name for name in names if not _is_number(result.get(name))]
+    if wrong:
+        raise ValueError(
+            f"results.json must have a text of {' and '.join(texts)}, and a number of every other "
+            f"result, and is damaged. Received: {path}, where these are none: {', '.join(wrong)}"
+        )
+
+
+def _is_number(value):
+    return isinstance(value, float) or (type(value) is int and abs(value) < 2**63)
+
+
 def _history(path, result):
     """Reads the history of a run, of as many epochs as its results have."""
     try:
@@ -63,10 +91,23 @@ def _history(path, result):
             f"history.csv must have a row for every epoch, and is damaged. Received: {path}: "
             f"{error}"
         ) from None
-    if epochs != list(range(1, result["epochs"] + 1)):
+    if len(epochs) != result["epochs"] or epochs != list(range(1, len(epochs) + 1)):
         raise ValueError(
             f"history.csv must have rows of the epochs 1 to {result['epochs']}, as results.json "
             f"says. Received: {path}, with {len(epochs)} rows"
+        )
+    known = {f"val_nll{kind}" for kind in command_line.LIKELIHOOD_KINDS} & set(history)
+    numbers = [
+        "seconds",
+        *(known or ["val_nll"]),
+        *({"steps"} & set(history)),
+        *_angle_names(history),
+    ]
+    numeric = set(history.select_dtypes("number"))
+    if wrong := [name for name in numbers if name not in numeric]:
+        raise ValueError(
+            "history.csv must have columns of numbers, and is damaged. "
+            f"Received: {path}, where these are none: {', '.join(wrong)}"
         )
     return history
 
@@ -99,8 +140,12 @@ def _angles(history):
 
     The result is empty if no layer keeps an inverse.
     """
-    columns = [name for name in history if name.endswith("/gradient_angle")]
+    columns = _angle_names(history)
     return history[columns].max(axis=1).dropna() if columns else pd.Series(dtype=float)
+
+
+def _angle_names(history):
+    return [name for name in history if name.endswith("/gradient_angle")]
 
 
 def _plot(directories, histories, output):

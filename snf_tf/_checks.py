@@ -47,11 +47,12 @@ def check_number(
     below: float | None = None,
     optional: bool = False,
     integer: bool = False,
+    dtype: str | None = None,
     otherwise: str = "",
 ) -> Any:
     """Returns a number as a Python number; raises a ValueError unless it is real and finite.
 
-    bool is no number; NumPy's scalars are.
+    bool is no number; NumPy's scalars and arrays of no axis are.
 
     Args:
         name: The argument.
@@ -62,15 +63,20 @@ def check_number(
         below: As above.
         optional: Whether None is allowed.
         integer: Whether only integers are.
+        dtype: Of floats; it must hold the number, neither as infinity nor as 0.
         otherwise: What else may be given, for the message; the caller allows it.
     """
     if value is None and optional:
         return None
     kinds = (int, np.integer) if integer else (int, np.integer, float, np.floating)
-    if isinstance(value, kinds) and not isinstance(value, bool | np.bool_):
-        number: Any = value.item() if isinstance(value, np.generic) else value
+    given, lost = _scalar(value), False
+    is_number = isinstance(given, kinds) and not isinstance(given, bool | np.bool_)
+    if is_number:
+        number: Any = given.item() if isinstance(given, np.generic) else given
+        is_held = _is_finite(number) and (dtype is None or _is_held(number, dtype))
+        lost = not is_held and number == number
         if (
-            _is_finite(number)
+            is_held
             and (at_most is not None or not integer or number <= _LARGEST)
             and (at_least is None or number >= at_least)
             and (above is None or number > above)
@@ -78,13 +84,12 @@ def check_number(
             and (below is None or number < below)
         ):
             return number
-    if integer and at_most is None and below is None and isinstance(value, int):
-        at_most = _LARGEST if value > _LARGEST else None
+    if integer and is_number and at_most is None and below is None:
+        at_most = _LARGEST if given > _LARGEST else None
     limits = {"of at least": at_least, "above": above, "at most": at_most, "below": below}
     words = " and ".join(f"{word} {limit}" for word, limit in limits.items() if limit is not None)
-    allowed = ("an integer" if integer else "a number" if words else "a finite number") + (
-        f" {words}" if words else ""
-    )
+    kind = "an integer" if integer else "a finite number" if lost or not words else "a number"
+    allowed = f"{kind} {words}".strip() + f" that {dtype} holds" * (lost and dtype is not None)
     refuse(name, value, allowed + (", or None" if optional else "") + otherwise)
 
 
@@ -106,8 +111,7 @@ def check_seed(seed: Any, optional: bool = False) -> Any:
     except ValueError:
         if seed is None and optional:
             return None
-        too_long = isinstance(seed, int) and not isinstance(seed, bool)
-        refuse("seed", seed, "an integer" + " of 64 bits" * too_long + ", or None" * optional)
+        refuse("seed", seed, "an integer of 64 bits" + ", or None" * optional)
 
 
 def check_array_seed(seed: Any) -> int:
@@ -129,8 +133,9 @@ def check_shape(
     """
     if value is None and optional:
         return None
-    if isinstance(value, Sequence | tf.TensorShape) and not isinstance(value, str | bytes):
-        sizes = tuple(value)
+    given = value.tolist() if isinstance(value, np.ndarray) else value
+    if isinstance(given, Sequence | tf.TensorShape) and not isinstance(given, str | bytes):
+        sizes = tuple(given)
         if (
             (len(sizes) in ranks if ranks else len(sizes) >= least)
             and all(isinstance(size, numbers.Integral) for size in sizes)
@@ -156,7 +161,8 @@ def check_image_shape(name: str, value: Any, rank: int = 3) -> Any:
 
 def check_odd_sizes(name: str, value: Any) -> tuple[int, int]:
     """Returns two odd integers, of two or of one; raises a ValueError for anything else."""
-    sizes = value if isinstance(value, tuple | list) else (value, value)
+    given = value.tolist() if isinstance(value, np.ndarray) else value
+    sizes = given if isinstance(given, tuple | list) else (given, given)
     try:
         height, width = (check_integer(name, size, 1) for size in sizes)
         if height % 2 and width % 2:
@@ -168,9 +174,10 @@ def check_odd_sizes(name: str, value: Any) -> tuple[int, int]:
 
 def check_flag(name: str, value: Any) -> bool:
     """Returns a bool; raises a ValueError for anything else."""
-    if not isinstance(value, bool | np.bool_):
+    given = _scalar(value)
+    if not isinstance(given, bool | np.bool_):
         refuse(name, value, "True or False")
-    return bool(value)
+    return bool(given)
 
 
 def check_order(name: str, value: Any) -> Any:
@@ -238,6 +245,8 @@ def check_scalar(name: str, value: Any, dtype: Any, **limits: Any) -> tf.Tensor:
         **limits: As in `check_number`.
     """
     integer = tf.as_dtype(dtype).is_integer
+    if not integer:
+        limits["dtype"] = tf.as_dtype(dtype).name
     if not isinstance(value, tf.Tensor | tf.Variable | keras.Variable):
         return tf.constant(check_number(name, value, integer=integer, **limits), dtype)
     tensor = tf.convert_to_tensor(value)
@@ -245,15 +254,32 @@ def check_scalar(name: str, value: Any, dtype: Any, **limits: Any) -> tf.Tensor:
     if not fits or tensor.shape.rank not in (0, None):
         refuse(name, value, f"{'an integer' if integer else 'a number'}, or a scalar tensor of one")
     if isinstance(tensor, tf.__internal__.EagerTensor):
-        check_number(name, tensor.numpy()[()], integer=integer, **limits)
+        # As float64: NumPy has no bfloat16.
+        number = tensor if integer else tf.cast(tensor, tf.float64)
+        check_number(name, number.numpy()[()], integer=integer, **limits)
     return tf.cast(tensor, dtype)
 
 
 def check_seed_tensor(seed: Any) -> tf.Tensor:
     """Returns a seed, an integer or a scalar tensor of one, as an int64 tensor."""
     if isinstance(seed, tf.Tensor | tf.Variable | keras.Variable):
-        return check_scalar("seed", seed, tf.int64, at_most=_INT64[1])
+        try:
+            return check_scalar("seed", seed, tf.int64, at_most=_INT64[1])
+        except ValueError:
+            refuse("seed", seed, "an integer of 64 bits, or a scalar tensor of one")
     return tf.constant(check_seed(seed), tf.int64)
+
+
+def _scalar(value: Any) -> Any:
+    """Returns what an array without axes holds, or a tensor outside of graphs; others as is."""
+    if isinstance(value, tf.__internal__.EagerTensor):
+        value = value.numpy()
+    return value[()] if isinstance(value, np.ndarray) and value.ndim == 0 else value
+
+
+def _is_held(number: Any, dtype: str) -> bool:
+    limits = np.finfo(dtype)
+    return number == 0 or float(limits.tiny) <= abs(number) <= float(limits.max)
 
 
 def _is_finite(number: Any) -> bool:

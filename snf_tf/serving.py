@@ -173,7 +173,7 @@ class Endpoints:
         tf.saved_model.save(self._functions, directory, self._functions.signatures(), options)
 
     def _draw(self, n, seed, temperature, context):
-        temperature = tf.cast(check_scalar("temperature", temperature, tf.float64), self._dtype)
+        temperature = check_scalar("temperature", temperature, self._dtype)
         return _count("n", n), check_seed_tensor(seed), temperature, *self._of(context).values()
 
     def _rows(self, x, seed, first_row):

@@ -18,7 +18,14 @@ def test_sizes_shapes_and_flags_are_returned_as_python_ones():
     assert _checks.check_sizes(a=np.int32(3), b=1) == (3, 1)
     assert _checks.check_shape("shape", tf.TensorShape([2, 3])) == (2, 3)
     assert _checks.check_shape("shape", [np.int64(4)], ranks=(1, 3)) == (4,)
+    assert _checks.check_shape("shape", np.array([4])) == (4,)
     assert _checks.check_odd_sizes("size", 3) == (3, 3)
+    assert _checks.check_odd_sizes("size", np.array([3, 5])) == (3, 5)
+    assert _checks.check_odd_sizes("size", np.array(3)) == (3, 3)
+    assert _checks.check_number("x", np.array(0.5)) == 0.5
+    assert type(_checks.check_integer("n", np.array(3))) is int
+    assert _checks.check_flag("flag", tf.constant(True)) is True
+    assert _checks.check_scalar("x", tf.constant(0.5, tf.bfloat16), tf.float32, at_least=0) == 0.5
     assert _checks.check_flag("flag", np.True_) is True
     assert _checks.check_integer("n", None, 1, optional=True) is None
 
@@ -33,6 +40,18 @@ def test_sizes_shapes_and_flags_are_returned_as_python_ones():
         (
             lambda: _checks.check_number("p", np.nan, above=0, below=1),
             "p must be a number above 0 and below 1. Received: p=nan",
+        ),
+        (
+            lambda: _checks.check_number("p", 10**400, above=0),
+            f"p must be a finite number above 0. Received: p={10**199}...",
+        ),
+        (
+            lambda: _checks.check_number("p", 1e39, above=0, dtype="float32"),
+            "p must be a finite number above 0 that float32 holds. Received: p=1e+39",
+        ),
+        (
+            lambda: _checks.check_seed(2**70),
+            f"seed must be an integer of 64 bits. Received: seed={2**70}",
         ),
         (
             lambda: _checks.check_number("x", "1", optional=True),

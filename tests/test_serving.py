@@ -165,7 +165,9 @@ def test_what_is_no_temperature_is_refused(value, model):
         model[False].sample(2, 0, value)
 
 
-@pytest.mark.parametrize("value", ["a", None, [["a"]], object()], ids=str)
+@pytest.mark.parametrize(
+    "value", ["a", None, [["a"]], object()], ids=["a", "None", "list", "object"]
+)
 def test_what_is_no_latent_is_refused(value, model):
     with pytest.raises(TypeError, match=r"Received args.*z: TensorSpec"):
         model[True].decode(value)

@@ -1,15 +1,24 @@
 """Checks of what a flow is given: data, contexts, and whether the flow is ready."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
+import keras
+import numpy as np
 import tensorflow as tf
 
 from snf_tf import ops
 from snf_tf._array_checks import check_array
-from snf_tf._checks import check_flag, check_integer, refuse
+from snf_tf._checks import (
+    check_choice,
+    check_flag,
+    check_integer,
+    check_named,
+    check_number,
+    refuse,
+)
 from snf_tf.bases import Base
-from snf_tf.flow.elements import Element, unpack
+from snf_tf.flow.elements import Element, is_stream, unpack, without_last
 from snf_tf.layers.bijection import Bijection
 
 
@@ -109,7 +118,7 @@ class FlowChecking(Bijection):
         """
         if weight is None:
             return None
-        weight = check_array("sample_weight", weight)
+        weight = without_last(check_array("sample_weight", weight))
         if not weight.shape.is_compatible_with(tf.TensorShape(x.shape[:1])):
             raise ValueError(
                 f"sample_weight must have one number a row, shape ({x.shape[0]},). "
@@ -169,8 +178,9 @@ class FlowChecking(Bijection):
 
 def checked_bijections(bijections: Any) -> list[Bijection]:
     """Returns the bijections of a flow as a list; raises a ValueError for anything else."""
-    given = list(bijections) if isinstance(bijections, Iterable) else []
-    if isinstance(bijections, str) or not given or not all(isinstance(b, Bijection) for b in given):
+    has_order = isinstance(bijections, Iterable) and not isinstance(bijections, Set | Mapping)
+    given = list(bijections) if has_order else []
+    if not given or not all(isinstance(b, Bijection) for b in given):
         allowed = "a list of snf_tf.layers.FlowLayer objects, with at least one bijection"
         refuse("bijections", bijections, allowed)
     return given
@@ -184,20 +194,71 @@ def checked_base(base: Any) -> Any:
     refuse("base", base, "one of snf_tf.bases, a distribution of TensorFlow Probability, or None")
 
 
-def check_verbose(verbose: Any) -> None:
-    """Raises a ValueError for what is no `verbose` of Keras."""
-    is_known = isinstance(verbose, str | int) and verbose in ("auto", 0, 1, 2)
-    if isinstance(verbose, bool) or not is_known:
+def check_verbose(verbose: Any) -> Any:
+    """Returns a `verbose` of Keras; raises a ValueError for anything else."""
+    if isinstance(verbose, bool | np.bool_) or (isinstance(verbose, str) and verbose == "auto"):
+        return verbose
+    try:
+        return check_integer("verbose", verbose, 0, at_most=2)
+    except ValueError:
         refuse("verbose", verbose, 'one of "auto", 0, 1 and 2')
 
 
-def check_fit(batch_size: Any, shuffle: Any, options: Mapping[str, Any]) -> None:
-    """Raises a ValueError for numbers that `keras.Model.fit` cannot take."""
+def check_fit(batch_size: Any, shuffle: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns options of `keras.Model.fit` as Keras takes them; raises a ValueError for others."""
     check_integer("batch_size", batch_size, 1, optional=True)
     if shuffle is not None:
         check_flag("shuffle", shuffle)
-    check_verbose(options.get("verbose", "auto"))
-    for name, least in (("epochs", 1), ("initial_epoch", 0), ("validation_freq", 1)):
-        check_integer(name, options.get(name, 1), least)
+    checked = dict(options)
+    checked["verbose"] = check_verbose(options.get("verbose", "auto"))
+    for name, least in (("epochs", 1), ("initial_epoch", 0)):
+        checked[name] = check_integer(name, options.get(name, least), least)
     for name in ("steps_per_epoch", "validation_steps", "validation_batch_size"):
-        check_integer(name, options.get(name), 1, optional=True)
+        checked[name] = check_integer(name, options.get(name), 1, optional=True)
+    checked["validation_freq"] = _checked_frequency(options.get("validation_freq", 1))
+    return checked
+
+
+def _checked_frequency(frequency):
+    has_epochs = isinstance(frequency, list | tuple) and frequency
+    try:
+        epochs = frequency if has_epochs else [frequency]
+        epochs = [check_integer("validation_freq", epoch, 1) for epoch in epochs]
+    except ValueError:
+        refuse("validation_freq", frequency, "an integer of at least 1, or a list of them")
+    return epochs if has_epochs else epochs[0]
+
+
+def checked_callbacks(callbacks: Any) -> list[keras.callbacks.Callback]:
+    """Returns callbacks as a list, of a list or of one; raises a ValueError for anything else."""
+    given = [] if callbacks is None else keras.tree.flatten(callbacks)
+    if not all(isinstance(callback, keras.callbacks.Callback) for callback in given):
+        refuse("callbacks", callbacks, "objects of keras.callbacks.Callback, in a list, or None")
+    return given
+
+
+def check_compile(
+    optimizer: Any, jit_compile: Any, steps_per_execution: Any, options: Mapping[str, Any]
+) -> keras.optimizers.Optimizer:
+    """Returns the optimizer; raises a ValueError for what `keras.Model.compile` cannot take."""
+    check_integer("steps_per_execution", steps_per_execution, 1)
+    if jit_compile is not True and jit_compile is not False:
+        check_choice("jit_compile", jit_compile, (True, False, "auto"))
+    for name in ("run_eagerly", "auto_scale_loss"):
+        check_flag(name, options.get(name, False))
+    if optimizer is None:
+        refuse("optimizer", optimizer, "the name of an optimizer of Keras, or such an object")
+    return check_named("optimizer", optimizer, keras.optimizers.get, "optimizer")
+
+
+def check_split(split: Any, x: Any, validation_data: Any) -> float:
+    """Returns the part of arrays that validates, or 0; raises a ValueError for anything else."""
+    part = check_number("validation_split", 0 if split is None else split, at_least=0, below=1)
+    if validation_data is not None:
+        return 0
+    if part and is_stream(x):
+        raise ValueError(
+            "validation_split must be left out where x yields batches: give validation_data. "
+            f"Received: validation_split={split}, x={type(x).__name__}"
+        )
+    return part

@@ -1,6 +1,7 @@
 """Brings what a flow is fitted on into one form: arrays, data sets, generators."""
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -68,6 +69,12 @@ def unpack(element: Any, takes_labels: bool = False) -> Element:
     return Element(element)
 
 
+def without_last(values: Any) -> Any:
+    """Returns labels or weights `(batch, 1)`, which Keras takes, as `(batch,)`; others as is."""
+    is_column = tf.TensorShape(values.shape).rank == 2 and values.shape[1] == 1
+    return values[:, 0] if is_column else values
+
+
 def is_stream(x: Any) -> bool:
     """Tells whether x yields batches itself; arrays do not."""
     is_dataset = isinstance(x, tf.data.Dataset | tf.distribute.DistributedDataset)
@@ -99,6 +106,8 @@ def as_arrays(
             "A Flow takes arrays, a tf.data.Dataset, a keras.utils.PyDataset or a generator of "
             f"batches. Received: {type(x).__name__}"
         ) from error
+    for name in {"sample_weight", "y"} & set(arrays):
+        arrays[name] = without_last(arrays[name])
     for name, array in arrays.items():
         if array.ndim == 0 or not is_real(array.dtype):
             refuse_array(name, getattr(given, name), _ALLOWED)
@@ -118,6 +127,37 @@ def as_arrays(
 def _as_array(value):
     """Returns data as an array; what is stored on disk, `snf_tf.data.StoredArray`, stays there."""
     return value if hasattr(value, "select") and hasattr(value, "take") else np.asarray(value)
+
+
+def reusable(name: str, data: Any) -> Any:
+    """Returns data that can be gone through more than once; of a list a tuple.
+
+    Raises:
+        ValueError: If the data are a generator.
+    """
+    if isinstance(data, Iterator):
+        raise ValueError(
+            f"A generator is gone through once, and {name} in every epoch: give arrays, a "
+            f"tf.data.Dataset or a keras.utils.PyDataset. Received: {name}={type(data).__name__}"
+        )
+    return tuple(data) if isinstance(data, list) else data
+
+
+def split(arrays: Element, part: float) -> tuple[Element, Element]:
+    """Cuts arrays into the first rows and the last ones, which are `part` of them.
+
+    Raises:
+        ValueError: If either has no row.
+    """
+    count = math.floor(len(arrays.x) * (1 - part))
+    if not 0 < count < len(arrays.x):
+        raise ValueError(
+            "validation_split must leave one row at least to training and to validation. "
+            f"Received: validation_split={part}, x of {len(arrays.x)} rows"
+        )
+    first = {name: array[:count] for name, array in arrays.as_dict().items()}
+    last = {name: array[count:] for name, array in arrays.as_dict().items()}
+    return Element(**first), Element(**last)
 
 
 def array_batches(

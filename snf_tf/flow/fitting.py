@@ -1,15 +1,16 @@
 """Trains a flow by Keras."""
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from snf_tf import _compat, ops
+from snf_tf._checks import refuse
 from snf_tf.flow import elements
-from snf_tf.flow.checking import check_fit
+from snf_tf.flow.checking import check_compile, check_fit, check_split, checked_callbacks
 from snf_tf.flow.monitoring import FitMonitor
 
 # Rows that are checked at once.
@@ -40,14 +41,16 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
         """Configures training; as `keras.Model.compile`.
 
         Raises:
-            ValueError: If a loss or metrics are given: a flow brings its own. Under a strategy of
-                several replicas, if jit_compile, steps_per_execution or gradient accumulation are
-                asked for: Keras cannot do these there.
+            ValueError: If a loss or metrics are given: a flow brings its own. If Keras cannot take
+                an option. Under a strategy of several replicas, if jit_compile,
+                steps_per_execution or gradient accumulation are asked for: Keras cannot do these
+                there.
         """
-        if loss is not None or metrics is not None:
+        if loss is not None or metrics not in (None, [], (), {}):
             raise ValueError(
                 f"A Flow brings its own loss and metrics. Received: loss={loss}, metrics={metrics}"
             )
+        optimizer = check_compile(optimizer, jit_compile, steps_per_execution, kwargs)
         super().compile(
             optimizer=optimizer,
             jit_compile=jit_compile,
@@ -131,7 +134,8 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
                 f"flow is conditioned on as context=. Received: y={type(y).__name__}, "
                 f"class_weight={class_weight}"
             )
-        check_fit(batch_size, shuffle, kwargs)
+        kwargs = check_fit(batch_size, shuffle, kwargs)
+        split = check_split(kwargs.pop("validation_split", 0), x, validation_data)
         if waiting := [leaf.name for leaf in self.leaves() if leaf.needs_initialization]:
             raise ValueError(
                 f"Call flow.initialize(batch) first: {', '.join(waiting)} must be initialized by "
@@ -147,23 +151,16 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
         else:
             given = elements.as_arrays(x, context, sample_weight, y, self.takes_labels)
             arrays = self._checked_arrays(given)
+            if split:
+                # The last rows, before any shuffle, as in Keras.
+                arrays, validation_data = elements.split(arrays, split)
             # Another order in every call, the same in a flow that was saved and loaded.
-            order = (
-                None
-                if shuffle is False
-                else self.seed + int(tf.convert_to_tensor(self.noise_calls))
-            )
+            order = self.seed + int(tf.convert_to_tensor(self.noise_calls))
+            order = None if shuffle is False else order
             data = elements.array_batches(arrays, batch_size or 32, order)
-        if isinstance(validation_data, Iterator):
-            raise ValueError(
-                "A generator is gone through once, and validation_data in every epoch: give "
-                "arrays, a tf.data.Dataset or a keras.utils.PyDataset. "
-                f"Received: validation_data={type(validation_data).__name__}"
-            )
+        validation_data = elements.reusable("validation_data", validation_data)
         if validation_data is not None and not elements.is_stream(validation_data):
             # Keras would copy arrays.
-            if isinstance(validation_data, list):
-                validation_data = tuple(validation_data)
             arrays = elements.as_arrays(validation_data, takes_labels=self.takes_labels)
             self.check_event(arrays.x)
             size = kwargs.get("validation_batch_size") or batch_size or 100
@@ -172,8 +169,8 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
             # Keras would go on with the step that was traced before the layers changed.
             self.train_function, self.traced_version = None, self.version
         if not isinstance(callbacks, keras.callbacks.CallbackList):
-            callbacks = [FitMonitor(), *(callbacks or [])]
-        return super().fit(
+            callbacks = [FitMonitor(), *checked_callbacks(callbacks)]
+        history = super().fit(
             data,
             validation_data=validation_data,
             callbacks=callbacks,
@@ -181,6 +178,9 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
             shuffle=False,
             **kwargs,
         )
+        if history.epoch and "loss" not in history.history:
+            refuse("x", x, "data of one batch at least")
+        return history
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Does a step as Keras does, but nothing of it where there is no batch; called by Keras.
@@ -266,7 +266,8 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
         if isinstance(x, keras.utils.PyDataset):
             self._build_by(lambda: x[0])
             return elements.CheckedPyDataset(x, self._checked)
-        first = next(x)
+        if (first := next(x, None)) is None:
+            refuse("x", x, "data of one batch at least")
         self._build_by(lambda: first)
         # Keras takes tuples alone of a generator.
         return ((self._checked(element),) for element in itertools.chain([first], x))

@@ -10,7 +10,7 @@ from snf_tf import _compat, networks, ops
 from snf_tf._array_checks import check_array
 from snf_tf._checks import check_integer, check_number
 from snf_tf.flow.classification import scores
-from snf_tf.flow.elements import Element, unpack
+from snf_tf.flow.elements import Element, unpack, without_last
 from snf_tf.flow.flow import Flow
 from snf_tf.flow.graph_function import traced
 from snf_tf.layers import FactorOut, Squeeze
@@ -151,7 +151,7 @@ class HybridFlow(Flow):
                     '{"x": x, "y": y}. Received: no labels'
                 )
             return None
-        y = check_array("y", y)
+        y = without_last(check_array("y", y))
         if not y.dtype.is_integer or y.shape.rank != 1:
             raise ValueError(
                 "Labels y must be integers of shape (batch,), the numbers of the classes. "

@@ -185,7 +185,7 @@ class FlowInference(FlowChecking):
         """
         # As tensors: TensorFlow traces anew for every Python number.
         n = check_scalar("n", n, tf.int32, at_least=1)
-        temperature = check_scalar("temperature", temperature, tf.float64, at_least=0)
+        temperature = check_scalar("temperature", temperature, self.log_det_dtype, at_least=0)
         exact = check_flag("exact", exact)
         check_integer("batch_size", batch_size, 1, optional=True)
         if seed is None:

@@ -31,7 +31,8 @@ class LeakyReLU(_Activation):
         **kwargs: As in `keras.layers.Layer`.
 
     Raises:
-        ValueError: If alpha is not positive, so that the map has no inverse.
+        ValueError: If alpha is not positive, so that the map has no inverse, or too large or too
+            small for the dtype.
 
     Example:
         >>> z, log_det = snf_tf.layers.LeakyReLU(alpha=0.5)(tf.constant([[-2.0, 1.0]]))
@@ -41,7 +42,7 @@ class LeakyReLU(_Activation):
 
     def __init__(self, alpha: float = 0.3, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.alpha = check_number("alpha", alpha, above=0)
+        self.alpha = check_number("alpha", alpha, above=0, dtype=self.log_det_dtype)
 
     def _function(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return ops.leaky_relu(x, self.alpha)
@@ -66,7 +67,7 @@ class SmoothLeakyReLU(_Activation):
         **kwargs: As in `keras.layers.Layer`.
 
     Raises:
-        ValueError: If alpha is not positive.
+        ValueError: If alpha is not positive, or too large or too small for the dtype.
 
     Example:
         >>> layer = snf_tf.layers.SmoothLeakyReLU(alpha=0.3)
@@ -77,7 +78,7 @@ class SmoothLeakyReLU(_Activation):
 
     def __init__(self, alpha: float = 0.3, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.alpha = check_number("alpha", alpha, above=0)
+        self.alpha = check_number("alpha", alpha, above=0, dtype=self.log_det_dtype)
 
     def _function(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return ops.smooth_leaky_relu(x, self.alpha)
@@ -103,7 +104,7 @@ class SmoothTanh(_Activation):
         **kwargs: As in `keras.layers.Layer`.
 
     Raises:
-        ValueError: If alpha or beta is not positive.
+        ValueError: If alpha or beta is not positive, or too large or too small for the dtype.
 
     Example:
         >>> layer = snf_tf.layers.SmoothTanh()
@@ -114,8 +115,8 @@ class SmoothTanh(_Activation):
 
     def __init__(self, alpha: float = 1.0, beta: float = 0.1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.alpha = check_number("alpha", alpha, above=0)
-        self.beta = check_number("beta", beta, above=0)
+        self.alpha = check_number("alpha", alpha, above=0, dtype=self.log_det_dtype)
+        self.beta = check_number("beta", beta, above=0, dtype=self.log_det_dtype)
 
     def _function(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return ops.smooth_tanh(x, self.alpha, self.beta)

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from snf_tf._array_checks import refuse_array
+from snf_tf._checks import refuse
 from snf_tf.layers.bijection import Bijection
 
 
@@ -60,6 +61,12 @@ class FlowLayer(Bijection):
         if "initialize" in cls.__dict__ and "needs_initialization" not in cls.__dict__:
             cls._initializes_from_data = True
             cls.initialize = _noting(cls.initialize)  # type: ignore[method-assign]
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not all(tf.as_dtype(d).is_floating for d in (self.compute_dtype, self.variable_dtype)):
+            allowed = 'a dtype of floats, such as "float32", or a policy of them'
+            refuse("dtype", kwargs.get("dtype", self.dtype_policy), allowed)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Sets `event_shape` and `latent_shape`.

@@ -116,7 +116,7 @@ class Scale(FlowLayer):
         **kwargs: As in `keras.layers.Layer`.
 
     Raises:
-        ValueError: If scale is 0 or not finite.
+        ValueError: If scale is 0 or not finite, or too large or too small for the dtype.
 
     Example:
         >>> z, log_det = snf_tf.layers.Scale(0.5)(tf.constant([[2.0, 4.0]]))
@@ -129,7 +129,7 @@ class Scale(FlowLayer):
 
     def __init__(self, scale: float = 1 / 256, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.scale = check_number("scale", scale)
+        self.scale = check_number("scale", scale, dtype=self.log_det_dtype)
         if scale == 0:
             refuse("scale", scale, "a finite number, and not 0")
 

@@ -6,6 +6,7 @@ from typing import Any
 import gin
 
 from snf_tf._checks import check_choice, check_flag, check_integer, check_number, refuse
+from snf_tf.flow.checking import check_verbose
 
 _DTYPE_POLICIES = ("float32", "float64", "mixed_float16", "mixed_bfloat16")
 _EXAMPLES = {
@@ -34,7 +35,8 @@ def check_settings(
     check_integer("warmup_steps", given["warmup_steps"], 0, optional=True)
     check_number("warmup_epochs", given["warmup_epochs"], at_least=0)
     check_number("checkpoint_seconds", given["checkpoint_seconds"], at_least=0)
-    check_integer("verbose", given["verbose"], 0, at_most=2, optional=True)
+    if given["verbose"] is not None:
+        check_verbose(given["verbose"])
     check_integer("seed", given["seed"], 0, at_most=2**32 - 1)
     check_flag("jit_compile", given["jit_compile"])
     check_flag("multi_worker", given["multi_worker"])

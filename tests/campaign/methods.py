@@ -22,8 +22,16 @@ _TENSORS_OF_COUNTS = (
 )
 _COUNT = (*k.SIZE, *_TENSORS_OF_COUNTS)
 _SEED = (*(v for v in k.SEED if v is not None), *_TENSORS_OF_COUNTS[1:])
-_FACTOR = (*k.AT_LEAST_0, tf.constant(-1.0), tf.constant("x"), tf.constant([1.0, 2.0]))
+_FACTOR = (
+    *k.AT_LEAST_0,
+    1e300,
+    1e-60,
+    tf.constant(-1.0),
+    tf.constant("x"),
+    tf.constant([1.0, 2.0]),
+)
 _ROWS = {"seed": _SEED, "batch_size": k.OPTIONAL_SIZE}
+_VERBOSE = ("x", None, 3, -1, 2.5, [1], np.array([0, 1]), k.THING)
 _NO_FLOW = (3, "x", None, layers.Scale, layers.Scale(1.0), keras.layers.Dense(2), True)
 
 
@@ -83,7 +91,7 @@ METHODS = {
             "batch_size": k.OPTIONAL_SIZE,
             "steps": k.OPTIONAL_SIZE,
             "seed": _SEED,
-            "verbose": ("x", None, 3, -1, True, [1], k.THING),
+            "verbose": _VERBOSE,
         },
         x=X,
     ),
@@ -93,7 +101,7 @@ METHODS = {
             "batch_size": k.OPTIONAL_SIZE,
             "steps": k.OPTIONAL_SIZE,
             "seed": _SEED,
-            "verbose": ("x", None, 3, -1, True, [1], k.THING),
+            "verbose": _VERBOSE,
         },
         x=X,
     ),
@@ -106,11 +114,23 @@ METHODS = {
             "steps_per_epoch": k.OPTIONAL_SIZE,
             "validation_steps": k.OPTIONAL_SIZE,
             "validation_batch_size": k.OPTIONAL_SIZE,
-            "validation_freq": k.SIZE,
+            "validation_freq": (*(v for v in k.SIZE if not isinstance(v, list)), [0], ["a"], [1.5]),
+            "validation_split": (*k.OPTIONAL_NUMBER, -0.1, 1, 1.5, 0.999),
+            "callbacks": (3, "a", ["a"], [None], keras.callbacks.TerminateOnNaN),
             "shuffle": tuple(v for v in k.FLAG if v is not None),
-            "verbose": ("x", None, 3, -1, True, [1], k.THING),
+            "verbose": _VERBOSE,
         },
         x=X,
+    ),
+    "compile": _method(
+        "compile",
+        {
+            "optimizer": (3, None, "nonsense", [1], keras.optimizers.Adam, k.THING),
+            "steps_per_execution": k.SIZE,
+            "jit_compile": k.FLAG,
+            "run_eagerly": k.FLAG,
+            "auto_scale_loss": k.FLAG,
+        },
     ),
     "typicality": Entry(
         snf_tf.flow.typicality,

@@ -172,7 +172,7 @@ LAYERS = {
     ),
     "Krylov": _entry(layers.Krylov, {"products": k.SIZE}),
     "LULinear": _entry(layers.LULinear, _KERNEL),
-    "LeakyReLU": _entry(layers.LeakyReLU, {"alpha": k.POSITIVE}),
+    "LeakyReLU": _entry(layers.LeakyReLU, {"alpha": (*k.POSITIVE, 1e300, 1e-60)}),
     "LearnedInverse": _entry(
         layers.LearnedInverse,
         {"penalty": k.OPTION, "jacobian_penalty": k.AT_LEAST_0, "terms": k.COUNT},
@@ -222,7 +222,13 @@ LAYERS = {
     "RussianRoulette": _entry(
         layers.RussianRoulette, {"exact_terms": k.COUNT, "distribution": k.OPTION}
     ),
-    "Scale": _entry(layers.Scale, {"scale": (*k.NUMBER, 0, 0.0)}),
+    "Scale": _entry(
+        layers.Scale,
+        {
+            "scale": (*k.NUMBER, 0, 0.0, 1e60, -1e60, 1e-60),
+            "dtype": ("int32", "bool", "complex64", keras.DTypePolicy("uint8")),
+        },
+    ),
     "SelfNormalizingConv2D": _entry(
         layers.SelfNormalizingConv2D,
         {
@@ -244,7 +250,7 @@ LAYERS = {
         {"network": k.NETWORK, "inverse_network": k.OPTIONAL_NETWORK, **_PAIR},
         network=network(),
     ),
-    "SmoothLeakyReLU": _entry(layers.SmoothLeakyReLU, {"alpha": k.POSITIVE}),
+    "SmoothLeakyReLU": _entry(layers.SmoothLeakyReLU, {"alpha": (*k.POSITIVE, 1e39)}),
     "SmoothTanh": _entry(layers.SmoothTanh, {"alpha": k.POSITIVE, "beta": k.POSITIVE}),
     "SplineActivation": _entry(layers.SplineActivation, {"bins": k.SIZE, "bound": k.POSITIVE}),
     "Stripes": _entry(layers.Stripes, {"flip": k.FLAG}),
@@ -520,7 +526,10 @@ FLOWS = {
     "Flow": _entry(
         snf_tf.Flow,
         {
-            "bijections": (3, "x", None, [], [3], [layers.Scale], layers.Scale(1.0), [network()]),
+            "bijections": (
+                *(3, "x", None, [], [3], [layers.Scale], layers.Scale(1.0), [network()]),
+                *({layers.Scale(1.0)}, {layers.Scale(1.0): 1}),
+            ),
             "event_shape": k.SHAPE,
             "base": (3, "x", bases.StudentT, [1], True, k.THING, network()),
             **_SEED,

@@ -34,7 +34,7 @@ TABLE = {
             "warmup_steps": [value for value in k.COUNT if value is not None],
             "warmup_epochs": k.AT_LEAST_0,
             "checkpoint_seconds": k.AT_LEAST_0,
-            "verbose": ("x", "3", [1], True, 3, -1, 2.5, k.THING, float("nan")),
+            "verbose": ("x", "3", [1], 3, -1, 2.5, k.THING, float("nan")),
             "seed": (*k.SEED, -1),
             "jit_compile": k.FLAG,
             "multi_worker": k.FLAG,

@@ -158,3 +158,62 @@ def test_initialize_runs_once_and_in_order():
     np.testing.assert_allclose(flow.bijections[2].mean, np.zeros(3), atol=1e-5)
     flow.initialize(x + 1)
     np.testing.assert_allclose(flow.bijections[0].mean, x.mean(0), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"callbacks": keras.callbacks.TerminateOnNaN()},
+        {"callbacks": (keras.callbacks.TerminateOnNaN(),)},
+        {"verbose": False},
+        {"verbose": np.int64(0)},
+        {"batch_size": np.array(3), "epochs": np.array(1)},
+    ],
+)
+def test_options_that_keras_takes_are_taken(options):
+    flow = vector_flow()
+    flow.compile(optimizer="sgd", metrics=[], steps_per_execution=np.int64(1))
+    history = flow.fit(np.zeros((6, D), "float32"), **{"verbose": 0, **options})
+    assert history.epoch == [0]
+
+
+@pytest.mark.parametrize(
+    ("frequency", "count"), [([1, 3], 2), ((2,), 1), (np.int64(2), 1), (np.array(1), 3)]
+)
+def test_the_epochs_of_validation_may_be_listed(frequency, count):
+    flow, x = vector_flow(), np.zeros((6, D), "float32")
+    flow.compile(optimizer="sgd")
+    history = flow.fit(x, validation_data=x, validation_freq=frequency, epochs=3, verbose=0)
+    assert len(history.history["val_nll"]) == count
+
+
+def test_the_last_rows_validate():
+    """As in Keras: without shuffle, as many as validation_split says."""
+    x = np.random.randn(50, D).astype("float32")
+    histories = []
+    for data, options in (
+        (x, {"validation_split": 0.2}),
+        (x[:40], {"validation_data": x[40:]}),
+        (x[:40], {"validation_data": x[40:], "validation_split": 0.5}),
+    ):
+        keras.utils.set_random_seed(0)
+        flow = vector_flow()
+        flow.compile(optimizer="sgd")
+        histories.append(flow.fit(data, verbose=0, **options).history)
+    assert histories[0] == histories[1] == histories[2]
+    assert "val_nll" in histories[0]
+
+
+def test_columns_of_labels_and_weights_are_taken():
+    x, y = np.random.randn(12, 2).astype("float32"), np.arange(12) % 3
+    weight = np.linspace(0.5, 1.5, 12)
+    results = []
+    for labels, weights in ((y, weight), (y[:, None], weight[:, None])):
+        flow = snf_tf.HybridFlow([layers.Scale(1.0)], (2,), classes=3, head_width=4)
+        flow.set_weights([np.full(w.shape, 0.1, w.dtype) for w in flow.get_weights()])
+        flow.compile(optimizer="sgd")
+        parts = {"x": x, "y": labels, "sample_weight": weights}
+        flow.fit(x, labels, sample_weight=weights, shuffle=False, verbose=0)
+        flow.fit(tf.data.Dataset.from_tensors(parts), verbose=0)
+        results.append(flow.evaluate(x, labels, sample_weight=weights))
+    assert results[0] == results[1]

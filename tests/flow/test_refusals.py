@@ -75,6 +75,34 @@ def test_what_a_flow_brings_itself_is_refused():
             method(object())
 
 
+def test_data_without_a_batch_are_refused():
+    flow, x = vector_flow(), np.zeros((4, D), "float32")
+    flow.compile(optimizer="sgd")
+    rows = tf.data.Dataset.from_tensor_slices(x)
+    for empty in (
+        iter(()),
+        rows.take(0).batch(2),
+        rows.filter(lambda row: tf.reduce_all(row > 1)).batch(2),
+    ):
+        with pytest.raises(ValueError, match=r"x must be data of one batch at least\. Received"):
+            flow.fit(empty, verbose=0)
+    assert flow.fit(x, epochs=1, initial_epoch=5, verbose=0).history == {}
+
+
+def test_parts_of_streams_are_refused():
+    flow = vector_flow()
+    flow.compile(optimizer="sgd")
+    stream = tf.data.Dataset.from_tensors(np.zeros((4, D), "float32"))
+    with pytest.raises(ValueError, match="validation_split must be left out"):
+        flow.fit(stream, validation_split=0.5)
+
+
+def test_weights_that_are_no_file_are_refused_by_name(tmp_path):
+    for path, error in ((tmp_path, ValueError), (tmp_path / "no.weights.h5", FileNotFoundError)):
+        with pytest.raises(error, match=str(path)):
+            vector_flow().load_weights(path)
+
+
 def test_xla_does_not_hide_bad_data():
     flow = vector_flow()
     flow.compile(optimizer="sgd", jit_compile=True)

@@ -1,9 +1,13 @@
 """`scripts/compare.py` as a user calls it."""
 
+import importlib
 import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
 
 SCRIPT = Path(__file__).parents[2] / "scripts/compare.py"
 
@@ -72,3 +76,45 @@ def test_accuracies_are_shown_where_there_are_some(tmp_path):
     assert "accuracy" in header
     assert "0.9875" in b
     assert "0.9875" not in a
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("changes", "history", "message"),
+    [
+        ({"dataset": None}, None, "results.json.*run/results.json.*none: dataset"),
+        ({"source": 3}, None, "results.json.*none: source"),
+        ({"test_nll": None}, None, "results.json.*none: test_nll"),
+        ({"test_nll": "x"}, None, "results.json.*none: test_nll"),
+        ({"test_bits_per_dim": 10**400}, None, "results.json.*none: test_bits_per_dim"),
+        (
+            {"test_nll": None, "test_nll_bound": 2.5},
+            None,
+            "results.json.*none: test_nll_bound_standard_error",
+        ),
+        ({"test_reconstruction_error": "x"}, None, "none: test_reconstruction_error"),
+        ({"epochs": "two"}, None, "results.json.*none: epochs"),
+        ({"epochs": 10**12}, None, f"history.csv.*1 to {10**12}.*run/history.csv"),
+        ({"parameters": True, "seconds_per_step": [1]}, None, "none: parameters, seconds_per_step"),
+        ({}, "epoch\n1\n2\n3\n", "history.csv.*run/history.csv.*none: seconds, val_nll"),
+        ({}, "epoch,val_nll,seconds\n1,a,1\n2,1,1\n3,1,1\n", "history.csv.*none: val_nll"),
+        ({}, "epoch,val_nll,seconds,0/gradient_angle\n1,1,1,a\n2,1,1,\n3,1,1,\n", "none: 0/grad"),
+        ({}, "epoch,val_nll,seconds\none,1,1\n", "history.csv.*damaged"),
+    ],
+)
+def test_edited_runs_are_refused_by_the_name_of_the_file(
+    tmp_path, monkeypatch, changes, history, message
+):
+    """Edited by someone who wrote new digests, too: here in the form from before digests."""
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    script = importlib.import_module("compare")
+    run = tmp_path / "run"
+    write_run(run, 900.0)
+    results = json.loads((run / "results.json").read_text()) | changes
+    results = {name: value for name, value in results.items() if value is not None}
+    (run / "results.json").write_text(json.dumps(results))
+    if history is not None:
+        (run / "history.csv").write_text(history)
+    monkeypatch.setattr(script, "_OUTPUT", SimpleNamespace(value=str(tmp_path / "a.png")))
+    with pytest.raises(ValueError, match=f"(?s){message}"):
+        script.main(["compare.py", str(run)])

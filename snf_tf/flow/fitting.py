@@ -155,8 +155,8 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
                 # The last rows, before any shuffle, as in Keras.
                 arrays, validation_data = elements.split(arrays, split)
             # Another order in every call, the same in a flow that was saved and loaded.
-            order = self.seed + int(tf.convert_to_tensor(self.noise_calls))
-            order = None if shuffle is False else order
+            calls = int(tf.convert_to_tensor(self.noise_calls))
+            order = None if shuffle is False else self.seed + calls
             data = elements.array_batches(arrays, batch_size or 32, order)
         validation_data = elements.reusable("validation_data", validation_data)
         if validation_data is not None and not elements.is_stream(validation_data):

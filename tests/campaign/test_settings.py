@@ -128,3 +128,9 @@ def test_every_seventh_wrong_setting_is_refused_in_words(tmp_path):
 def test_every_wrong_setting_is_refused_in_words(tmp_path):
     assert verdicts(CASES, tmp_path) == {}
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("verbose", [None, False, True, 0, 2, np.int64(1)])
+def test_what_keras_takes_as_verbose_is_taken(verbose, tmp_path):
+    with pytest.raises(RuntimeError, match="This setting was not refused"):
+        call("train", "verbose", verbose, tmp_path / "run")()

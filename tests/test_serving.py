@@ -44,7 +44,7 @@ assert not {"keras", "snf_tf", "tensorflow_probability"} & imported
 """
 
 
-@pytest.mark.parametrize("make", [vector_flow, image_flow])
+@pytest.mark.parametrize("make", [vector_flow, pytest.param(image_flow, marks=pytest.mark.slow)])
 def test_a_saved_model_agrees_with_the_flow(make, tmp_path):
     flow = make()
     for weight in flow.trainable_weights:

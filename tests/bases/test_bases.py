@@ -170,7 +170,13 @@ def test_a_flow_trains_saves_and_loads_it(name, tmp_path):
     assert np.isfinite(samples).all()
 
 
-@pytest.mark.parametrize("name", ["student_t", "gaussian_mixture", "uniform"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "uniform",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("student_t", "gaussian_mixture")),
+    ],
+)
 def test_export_and_distribution(name, tmp_path):
     flow = flow_of(made(name))
     x = np.clip(Z, -1, 1).astype("float32")

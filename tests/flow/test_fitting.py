@@ -83,7 +83,7 @@ def test_loss_scaling_in_mixed_float16(model):
     ("dtype", "tolerance", "count", "make"),
     [
         *(
-            (dtype, tolerance, n, image_flow)
+            pytest.param(dtype, tolerance, n, image_flow, marks=[pytest.mark.slow] * (n > 25))
             for dtype, tolerance in (("float32", 1e-5), ("float64", 1e-8))
             for n in (32, 29, 25)
         ),

@@ -71,6 +71,7 @@ def test_a_good_inverse_is_not(method):
     assert ("inverse_error" in history) == (method == "learned")
 
 
+@pytest.mark.slow
 def test_projected_is_right_where_learned_is_not():
     nll = {}
     for method in ("learned", "projected"):

@@ -218,6 +218,7 @@ def autoregressive_flow():
     return flow
 
 
+@pytest.mark.slow
 def test_files(tmp_path):
     flow, x = autoregressive_flow(), np.random.randn(5, 4).astype("float32")
     expected = flow.log_prob(x)

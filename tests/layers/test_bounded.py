@@ -138,6 +138,7 @@ def test_float32_round_trips_in_64_dimensions():
     assert np.max(np.abs(layer.inverse(layer(x)[0]) - x)) < 1e-4
 
 
+@pytest.mark.slow
 def test_files(tmp_path):
     flow = snf_tf.Flow([layers.Bounded(**MIXED), layers.SplineActivation()], (4,))
     x = flow.sample(5, seed=1).numpy()

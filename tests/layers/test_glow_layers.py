@@ -38,7 +38,7 @@ def test_act_norm_is_initialized_by_data():
         layer.inverse(x)
     with pytest.raises(ValueError, match="must be initialized first"):
         tf.function(layer)(x)
-    with pytest.raises(ValueError, match=r"two examples or more\. Received: a batch of 1"):
+    with pytest.raises(ValueError, match=r"two examples or more, .*Received: x of shape \(1,"):
         layer.initialize(x[:1])
     with pytest.raises(ValueError, match=r"same value everywhere.*channels \[1\] have"):
         layer.initialize(x * [1, 0, 1])
@@ -238,5 +238,5 @@ def test_fit_waits_for_initialization():
     flow.compile(optimizer="sgd", jit_compile=True)
     with pytest.raises(ValueError, match=r"Call flow\.initialize"):
         flow.fit(np.random.randn(10, 4), verbose=0)
-    with pytest.raises(ValueError, match="one batch, such as"):
+    with pytest.raises(ValueError, match="one batch, next"):
         flow.initialize(tf.data.Dataset.from_tensors(np.zeros((3, 4))))

@@ -58,7 +58,7 @@ def test_a_block_of_given_weights():
 @pytest.mark.parametrize(
     ("log_det", "monotone", "early"),
     [
-        (layers.TruncatedSeries(200), False, True),
+        pytest.param(layers.TruncatedSeries(200), False, True, marks=pytest.mark.slow),
         pytest.param(layers.TruncatedSeries(200), True, False, marks=pytest.mark.slow),
         pytest.param(layers.Krylov(D), True, True, marks=pytest.mark.slow),
         (layers.Krylov(D), False, False),
@@ -112,6 +112,7 @@ def test_round_trips_at_the_largest_coeff(monotone):
     assert 0.93 < min(bounds) <= max(bounds) < 0.95
 
 
+@pytest.mark.slow
 def test_round_trips_after_training_and_loading(tmp_path):
     flow = Flow([block(widths=(32, 32)), block(widths=(32, 32))], event_shape=(D,))
     x = np.random.randn(1000, D).astype("float32") ** 3

@@ -168,7 +168,15 @@ def test_mistakes(trained, script, arguments, message):
 
 
 @pytest.mark.parametrize(
-    "script", ["train.py", "evaluate.py", "sample.py", "export.py", "compare.py", "benchmark.py"]
+    "script",
+    [
+        "train.py",
+        "benchmark.py",
+        *(
+            pytest.param(f"{name}.py", marks=pytest.mark.slow)
+            for name in ("evaluate", "sample", "export", "compare", "reproduce", "benchmark_start")
+        ),
+    ],
 )
 def test_help(script, tmp_path):
     done = call(script, "--help", cwd=tmp_path)

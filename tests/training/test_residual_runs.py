@@ -56,7 +56,7 @@ def interrupt(_):
 # After the first epoch, whose evaluation has changed u and v, and within it.
 @pytest.mark.parametrize(
     ("step", "blocks"),
-    [(8, 1), *(pytest.param(step, 2, marks=pytest.mark.slow) for step in (2, 8))],
+    [pytest.param(*given, marks=pytest.mark.slow) for given in ((8, 1), (2, 2), (8, 2))],
 )
 def test_a_stopped_run_ends_like_one_that_was_not(residual_run, tmp_path, stop_at, step, blocks):
     blocks = f"residual_flow.blocks = {blocks}"

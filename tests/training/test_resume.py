@@ -36,7 +36,7 @@ def interrupt(_):
     [
         (4, []),
         pytest.param(7, [], marks=pytest.mark.slow),
-        (2, EVERYTHING),
+        pytest.param(2, EVERYTHING, marks=pytest.mark.slow),
         pytest.param(4, ['fully_connected.inverse_method = "projected"'], marks=pytest.mark.slow),
         pytest.param(
             4, ['fully_connected.inverse_method = "newton_schulz"'], marks=pytest.mark.slow

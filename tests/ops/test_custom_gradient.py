@@ -54,11 +54,13 @@ def test_a_function_outlives_the_one_that_traced_it_first():
     "use",
     [
         lambda flow, x: flow.log_prob(x),
-        lambda flow, x: flow.evaluate(x, verbose=0),
         lambda flow, x: flow.fit(x, epochs=1, verbose=0),
-        lambda flow, x: flow.bijector.forward_log_det_jacobian(x),
+        pytest.param(lambda flow, x: flow.evaluate(x, verbose=0), marks=pytest.mark.slow),
+        pytest.param(
+            lambda flow, x: flow.bijector.forward_log_det_jacobian(x), marks=pytest.mark.slow
+        ),
     ],
-    ids=["log_prob", "evaluate", "fit", "bijector"],
+    ids=["log_prob", "fit", "evaluate", "bijector"],
 )
 def test_a_dropped_flow_leaves_no_graph(use):
     def graphs():

@@ -357,10 +357,12 @@ _VARIANTS = (
     "SmoothLeakyReLU-3",
     "SmoothTanh-steep",
     "SplineActivation-8",
+    "ResidualBlock-images",
     "ResidualBlock-krylov",
     "ResidualBlock-brute-force",
     "ResidualBlock-monotone",
     "SelfNormalizingPair-attention",
+    "SelfNormalizingPair-images",
     "VariationalDequantize-images",
     "Standardize-images",
 )

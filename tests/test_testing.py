@@ -135,6 +135,7 @@ def test_a_layer_of_ones_own_trains_saves_loads_and_exports(tmp_path):
     np.testing.assert_allclose(model.log_prob(X), flow.log_prob(X), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_bijection_that_takes_a_seed_goes_everywhere(tmp_path):
     """It is no dequantizer: nothing leaves it out, and nothing refuses it."""
     images = tf.reshape(tf.range(32.0), (2, 2, 2, 4))

@@ -179,6 +179,7 @@ def test_learned_noise_is_better_than_uniform_noise():
     assert np.log(2) - 0.01 < learned < uniform - 0.1
 
 
+@pytest.mark.slow
 def test_files(tmp_path):
     flow, x = made(3, "float32"), np.random.RandomState(0).randint(0, BINS, (7, 3)).astype("uint8")
     expected = flow.log_prob_bound(x, draws=3, seed=1)

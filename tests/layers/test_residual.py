@@ -216,6 +216,7 @@ def test_probes_are_a_function_of_seed_and_row():
     assert np.abs(first - second).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_learned_orders_train():
     network = networks.LipschitzNetwork((8, 8), norm="learned")
     flow = Flow([layers.ResidualBlock(network)], event_shape=(D,))

@@ -69,6 +69,7 @@ def test_a_run_continues(run, tmp_path):
     assert run("train.epochs = 3")["test_nll"] == continued["test_nll"]
 
 
+@pytest.mark.slow
 def test_two_devices(run, tmp_path):
     settings = "train.epochs = 2", "train.clip_norm = 100.0", "train.learning_rate = 1e-2"
     one = run(*settings)

@@ -103,6 +103,7 @@ def test_gradients_are_those_of_the_bound(log_det):
         np.testing.assert_allclose(found_x, expected_x, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_training_by_the_bound(tmp_path):
     """The bound falls, the model samples by g, and survives a file."""
     halves = (networks.ResidualNetwork((16,)) for _ in range(2))

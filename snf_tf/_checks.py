@@ -272,7 +272,7 @@ def check_seed_tensor(seed: Any) -> tf.Tensor:
 
 def _scalar(value: Any) -> Any:
     """Returns what an array without axes holds, or a tensor outside of graphs; others as is."""
-    if isinstance(value, tf.__internal__.EagerTensor):
+    if isinstance(value, tf.Tensor) and not tf.is_symbolic_tensor(value):
         value = value.numpy()
     return value[()] if isinstance(value, np.ndarray) and value.ndim == 0 else value
 

@@ -69,8 +69,10 @@ def load_run(run_dir: str | Path, gin_bindings: Sequence[str] = ()) -> Flow:
     if gin.get_bindings("train").get("dataset") is None and gin.get_bindings("load_dataset"):
         # The source that was found, should it have been "auto".
         gin.bind_parameter("load_dataset.source", results.get("source"))
-        # Where files are written, the user says.
-        gin.bind_parameter("load_dataset.cache_dir", None)
+    # Where files are written, the user says, whatever function loads the data.
+    for function in ("load_dataset", "load_files"):
+        if "cache_dir" in gin.get_bindings(function):
+            gin.bind_parameter(f"{function}.cache_dir", None)
     gin.parse_config(gin_bindings)
     settings = gin.get_bindings("train")
     missing = [name for name in ("model", "seed", "dtype_policy") if name not in settings]

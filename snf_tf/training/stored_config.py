@@ -98,6 +98,8 @@ class _Checker:
             if statement.arg_name:
                 self._require_known(statement.selector, f"{statement.selector}.")
             name = f"{statement.selector}.{statement.arg_name}".rstrip(".")
+            if statement.arg_name == "cache_dir" and statement.scope:
+                self._refuse(f"{statement.scope}/{name}")
             self._check_value(name, statement.value, in_macro=not statement.arg_name)
         elif isinstance(statement, config_parser.ImportStatement):
             # What is imported already runs no more.

@@ -3,6 +3,7 @@
 import json
 import os
 
+import gin
 import h5py
 import numpy as np
 import pytest
@@ -135,4 +136,18 @@ def test_a_configuration_that_builds_no_flow_is_named(before, after, run_dir):  
     assert before in text
     sign(run_dir, config=text.replace(before, after))
     with pytest.raises(ValueError, match=r"results\.json must build a flow\. Received: "):
+        snf_tf.training.load_run(run_dir)
+
+
+@pytest.mark.parametrize("function", ["load_dataset", "load_files"])
+def test_a_stranger_does_not_say_where_files_are_written(function, run_dir, tmp_path):  # noqa: F811
+    place = f"{function}.cache_dir = '{tmp_path}/elsewhere'"
+    text = config(run_dir)
+    sign(run_dir, config=f"{text}\n{place}")
+    snf_tf.training.load_run(run_dir)
+    assert gin.get_bindings(function)["cache_dir"] is None
+    snf_tf.training.load_run(run_dir, [f"{function}.cache_dir = 'mine'"])
+    assert gin.get_bindings(function)["cache_dir"] == "mine"
+    sign(run_dir, config=f"{text}\nscope/{place}")
+    with pytest.raises(ValueError, match="scope/"):
         snf_tf.training.load_run(run_dir)

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from snf_tf._array_checks import is_real, refuse_array
+from snf_tf.data.stored import StoredArray
 
 _ALLOWED = (
     "an array of numbers, one row an example, a tf.data.Dataset, a keras.utils.PyDataset or a "
@@ -126,7 +127,7 @@ def as_arrays(
 
 def _as_array(value):
     """Returns data as an array; what is stored on disk, `snf_tf.data.StoredArray`, stays there."""
-    return value if hasattr(value, "select") and hasattr(value, "take") else np.asarray(value)
+    return value if isinstance(value, StoredArray) else np.asarray(value)
 
 
 def reusable(name: str, data: Any) -> Any:

@@ -385,3 +385,19 @@ def test_a_generator_is_no_validation_data():
 def test_an_endless_dataset_needs_steps():
     with pytest.raises(ValueError, match="PyDataset without a length needs steps"):
         conditional_flow().evaluate(Endless())
+
+
+def test_arrays_of_other_libraries_are_arrays():
+    """Tensors of PyTorch have select and take, too."""
+
+    class Tensor:
+        select = take = None
+
+        def __init__(self, rows):
+            self.rows, self.shape, self.dtype = rows, rows.shape, "torch.float32"
+
+        def __array__(self, dtype=None, copy=None):
+            return self.rows
+
+    x = np.ones((4, 2), "float32")
+    assert elements.as_arrays(Tensor(x)).x is x

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from snf_tf._checks import check_integer, check_network
+from snf_tf.layers.alike import SharedTrace, shared_trace
 from snf_tf.layers.context import checked_context, context_vector, network_context
 from snf_tf.layers.flow_layer import FlowLayer, sum_event
 from snf_tf.layers.masks import MASKS, Channels, Mask
@@ -86,6 +87,14 @@ class Coupling(FlowLayer):
     def call(
         self, x: tf.Tensor, context: tf.Tensor | None = None, training: bool = False
     ) -> tuple[tf.Tensor, tf.Tensor]:
+        if trace := self._shared_trace():
+            return trace.forward(x, context, self._weights(), training)
+        return self.transform_data(x, context, training)
+
+    def transform_data(
+        self, x: tf.Tensor, context: tf.Tensor | None, training: bool
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Computes what a call returns."""
         x1, x2 = self.mask.split(self.widen(x))
         z2, log_slope = self.transform.forward(x2, self._parameters(x1, context, training))
         z = self.mask.merge(x1, z2)
@@ -94,6 +103,12 @@ class Coupling(FlowLayer):
     def call_inverse(
         self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True
     ) -> tf.Tensor:
+        if trace := self._shared_trace():
+            return trace.inverse(z, context, self._weights())
+        return self.transform_latents(z, context)
+
+    def transform_latents(self, z: tf.Tensor, context: tf.Tensor | None) -> tf.Tensor:
+        """Computes x from z."""
         x1, z2 = self.mask.split(z)
         return self.mask.merge(x1, self.transform.inverse(z2, self._parameters(x1, context, False)))
 
@@ -125,6 +140,17 @@ class Coupling(FlowLayer):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**deserialized(config))
+
+    def _shared_trace(self) -> SharedTrace | None:
+        """Returns the trace that this coupling shares with others, in a graph."""
+        if not tf.inside_function() or self._waits_for_context:
+            return None
+        # Kept, as nothing else keeps the trace; found again, as the network may be another one.
+        self._trace = shared_trace(self, self.conditioner)
+        return self._trace
+
+    def _weights(self) -> list[tf.Tensor]:
+        return [tf.convert_to_tensor(variable) for variable in self.conditioner.variables]
 
     def _parameters(self, x1: tf.Tensor, context: tf.Tensor | None, training: bool) -> tf.Tensor:
         """Computes the parameters, which have the shape of x2 and one more axis, the last."""

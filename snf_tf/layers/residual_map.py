@@ -1,7 +1,5 @@
 """The computations of a residual block, traced once for all blocks that are alike."""
 
-import functools
-import json
 import math
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -11,19 +9,13 @@ import keras
 import tensorflow as tf
 
 from snf_tf import networks, ops
+from snf_tf.layers.alike import key_of_alike
 from snf_tf.layers.log_det_estimators import LogDetEstimator, LogDetProblem
-from snf_tf.layers.options import Option
+from snf_tf.ops.shared import shared_function
 
 PROBES = {"rademacher": ops.rademacher_rows, "normal": ops.normal_rows}
 _ROOT = math.sqrt(2.0)
 Tensors = Sequence[tf.Tensor]
-# Not inlined: TensorFlow then optimizes one graph for all blocks that are alike.
-_shared = functools.partial(
-    tf.function,
-    reduce_retracing=True,
-    autograph=False,
-    experimental_attributes={"_noinline": True},
-)
 
 
 def residual_map(
@@ -39,13 +31,9 @@ def residual_map(
         event_shape: Shape of one x.
         options: Arguments of `ResidualMap`.
     """
-    layers = [network, *network._flatten_layers()]
-    known = all(type(layer).__module__.split(".")[0] in ("keras", "snf_tf") for layer in layers)
-    if not known or any(isinstance(layer, keras.layers.Lambda) for layer in layers):
+    key = key_of_alike(network, event_shape, list(options.values()))
+    if key is None:
         return ResidualMap(network, **options)
-    config = keras.saving.serialize_keras_object(network)
-    facts = [_without_names(config), event_shape, [_described(o) for o in options.values()]]
-    key = json.dumps(facts, default=str)
     found = _MAPS.get(key)
     if found is None:
         found = _MAPS[key] = ResidualMap(network, **options)
@@ -116,7 +104,7 @@ class ResidualMap:
         new = dict(zip(self._updated, found, strict=True))
         return [new[i] if i in new else tf.convert_to_tensor(variables[i]) for i in self._constant]
 
-    @_shared
+    @shared_function
     def update(self, values: Tensors, constants: Tensors) -> tuple[Tensors, tf.Tensor]:
         """Brings the vectors of norms up to date.
 
@@ -135,7 +123,7 @@ class ResidualMap:
             found = [scope.get_current_value(variables[i]) for i in self._updated]
         return [tf.stop_gradient(value) for value in found], tf.add_n(losses)
 
-    @_shared
+    @shared_function
     def train(
         self, x: tf.Tensor, values: Tensors, constants: Tensors, seed: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
@@ -153,7 +141,7 @@ class ResidualMap:
             y, found = function(w, *values), log_det(lambda w: function(w, *values), w)
         return (_ROOT * w - x if self._monotone else x + y), found
 
-    @_shared
+    @shared_function
     def evaluate(
         self,
         x: tf.Tensor,
@@ -170,7 +158,7 @@ class ResidualMap:
             return _ROOT * w - x, found, converged
         return x + self._g(w, values, constants), found, converged
 
-    @_shared
+    @shared_function
     def inverse(
         self, z: tf.Tensor, values: Tensors, constants: Tensors, bound: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
@@ -229,15 +217,3 @@ class ResidualMap:
             *zip((variables[i] for i in self._trained), values, strict=True),
             *zip((variables[i] for i in self._constant), constants, strict=True),
         ]
-
-
-def _without_names(config: Any) -> Any:
-    """Drops the names of layers from a configuration."""
-    if isinstance(config, Mapping):
-        dropped = ["build_config", "shared_object_id"] + ["name"] * ("trainable" in config)
-        return {key: _without_names(value) for key, value in config.items() if key not in dropped}
-    return [_without_names(value) for value in config] if isinstance(config, list) else config
-
-
-def _described(option: Any) -> Any:
-    return keras.saving.serialize_keras_object(option) if isinstance(option, Option) else option

@@ -15,6 +15,7 @@ from snf_tf.ops.block_tridiagonal import factor
 from snf_tf.ops.conv import conv2d, conv2d_kernel_gradient, conv2d_matrix, flip
 from snf_tf.ops.conv_blocks import log_det_and_solution
 from snf_tf.ops.custom_gradient import custom_gradient
+from snf_tf.ops.shared import shared_in_graphs
 
 # Largest residual of a solution, in units of what it is the difference of: 100 rounding errors.
 _LARGEST_RESIDUAL = 100 * np.finfo(np.float64).eps
@@ -55,7 +56,7 @@ def conv2d_log_det(
             log_det = _log_det_in_graph(kernel, image_shape)
 
         def grad(upstream):
-            found = _gradient(kernel, image_shape) if gradient is None else gradient
+            found = _log_det_gradient(kernel, image_shape) if gradient is None else gradient
             return upstream * found + 0.0 * _require_regular(log_det)
 
         return log_det, grad
@@ -71,22 +72,12 @@ def conv2d_exact_log_det_gradient(
     `(kh, kw, C, C)`.
     """
     kernel = tf.convert_to_tensor(kernel)
-    return tf.cast(_gradient(tf.cast(kernel, tf.float64), tuple(image_shape)), kernel.dtype)
+    return tf.cast(_log_det_gradient(tf.cast(kernel, tf.float64), tuple(image_shape)), kernel.dtype)
 
 
-def _gradient(kernel, image_shape):
-    of_kernel = _log_det_gradient if tf.executing_eagerly() else _log_det_gradient_in_graph
-    return of_kernel(kernel, image_shape)
-
-
+@shared_in_graphs
 def _log_det_gradient(kernel, image_shape):
     return _log_det_and_gradient(kernel, image_shape)[1]
-
-
-# Not put into every graph that calls it, which would take long to compile.
-_log_det_gradient_in_graph = tf.function(
-    _log_det_gradient, autograph=False, experimental_attributes={"_noinline": True}
-)
 
 
 def _log_det_and_gradient(kernel, image_shape, with_gradient=True):

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from snf_tf._checks import check_image_shape
 from snf_tf.ops.custom_gradient import custom_gradient
+from snf_tf.ops.shared import shared_in_graphs
 
 
 def conv2d(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
@@ -107,35 +108,37 @@ def self_normalizing_conv2d(
         dimensions; the last two in the weights' dtype.
     """
 
-    @custom_gradient
-    def apply(x, kernel, inverse_kernel, bias):
-        k, r = tf.cast(kernel, x.dtype), tf.cast(inverse_kernel, x.dtype)
-        y = conv2d(x, k)
-        e = conv2d(y, r) - x
-        wide_e = tf.cast(e, kernel.dtype)
-        error = tf.reduce_sum(tf.square(wide_e), axis=[1, 2, 3])
-
-        def grad(dz, dl, de):
-            dx = _conv2d_input_gradient(dz, k)
-            wide_dz = tf.cast(dz, kernel.dtype)
-            de = 2.0 * de[:, None, None, None]
-            dy = 0.5 * wide_dz + de * tf.cast(_conv2d_input_gradient(e, r), kernel.dtype)
-            dh = de * wide_e - 0.5 * tf.cast(dx, kernel.dtype)
-            dl = 0.5 * tf.reduce_sum(dl)
-            d_kernel = conv2d_kernel_gradient(tf.cast(x, kernel.dtype), dy, kernel.shape)
-            d_inverse = conv2d_kernel_gradient(tf.cast(y, kernel.dtype), dh, inverse_kernel.shape)
-            d_kernel += dl * _transposed_taps(inverse_kernel, kernel, x)
-            d_inverse -= dl * _transposed_taps(kernel, inverse_kernel, x)
-            return dx, d_kernel, d_inverse, tf.reduce_sum(wide_dz, axis=[0, 1, 2])
-
-        return (y + tf.cast(bias, x.dtype), tf.zeros_like(error), error), grad
-
-    return apply(
+    return _self_normalizing_conv2d(
         x,
         tf.convert_to_tensor(kernel),
         tf.convert_to_tensor(inverse_kernel),
         tf.convert_to_tensor(bias),
     )
+
+
+@shared_in_graphs
+@custom_gradient
+def _self_normalizing_conv2d(x, kernel, inverse_kernel, bias):
+    k, r = tf.cast(kernel, x.dtype), tf.cast(inverse_kernel, x.dtype)
+    y = conv2d(x, k)
+    e = conv2d(y, r) - x
+    wide_e = tf.cast(e, kernel.dtype)
+    error = tf.reduce_sum(tf.square(wide_e), axis=[1, 2, 3])
+
+    def grad(dz, dl, de):
+        dx = _conv2d_input_gradient(dz, k)
+        wide_dz = tf.cast(dz, kernel.dtype)
+        de = 2.0 * de[:, None, None, None]
+        dy = 0.5 * wide_dz + de * tf.cast(_conv2d_input_gradient(e, r), kernel.dtype)
+        dh = de * wide_e - 0.5 * tf.cast(dx, kernel.dtype)
+        dl = 0.5 * tf.reduce_sum(dl)
+        d_kernel = conv2d_kernel_gradient(tf.cast(x, kernel.dtype), dy, kernel.shape)
+        d_inverse = conv2d_kernel_gradient(tf.cast(y, kernel.dtype), dh, inverse_kernel.shape)
+        d_kernel += dl * _transposed_taps(inverse_kernel, kernel, x)
+        d_inverse -= dl * _transposed_taps(kernel, inverse_kernel, x)
+        return dx, d_kernel, d_inverse, tf.reduce_sum(wide_dz, axis=[0, 1, 2])
+
+    return (y + tf.cast(bias, x.dtype), tf.zeros_like(error), error), grad
 
 
 def _transposed_taps(kernel, like, x):

@@ -1,0 +1,29 @@
+"""Functions that are traced and optimized once for all calls that are alike."""
+
+import functools
+from collections.abc import Callable
+
+import tensorflow as tf
+
+# Not inlined: TensorFlow then optimizes one graph for all calls.
+shared_function = functools.partial(
+    tf.function,
+    reduce_retracing=True,
+    autograph=False,
+    experimental_attributes={"_noinline": True},
+)
+
+
+def shared_in_graphs(function: Callable) -> Callable:
+    """Decorates a function of tensors: calls in graphs share a trace, where shapes are the same.
+
+    Eager calls run the function as it is.
+    """
+    # A trace of several shapes would know none.
+    traced = shared_function(function, reduce_retracing=False)
+
+    @functools.wraps(function)
+    def call(*args):
+        return function(*args) if tf.executing_eagerly() else traced(*args)
+
+    return call

@@ -16,37 +16,40 @@ def key_of_alike(network: keras.layers.Layer, *facts: Any) -> str | None:
     """Returns a text that is the same for networks that are alike, and for equal facts.
 
     Networks are alike if they have the same configuration, but for names. None: the network has
-    layers that neither Keras nor this package defines, or a `Lambda`: nobody knows what they do.
+    parts that neither Keras nor this package defines. Nobody knows what these compute.
 
     Args:
         network: A built network.
         *facts: Of what uses the network: numbers, texts, options, and lists or dictionaries.
     """
-    layers = [network, *network._flatten_layers()]
-    known = all(type(layer).__module__.split(".")[0] in ("keras", "snf_tf") for layer in layers)
-    if not known or any(isinstance(layer, keras.layers.Lambda) for layer in layers):
+    # Activations may be anyone's functions.
+    held = [value for part in _parts(network) for value in (part, *vars(part).values())]
+    described = list(map(_described, facts))
+    if not all(_is_known(value.__module__) for value in held if callable(value)):
         return None
-    config = keras.saving.serialize_keras_object(network)
-    return json.dumps([_without_names(config), *map(_described, facts)], default=str)
+    if not _knows(described):
+        return None
+    config = _without_names(keras.saving.serialize_keras_object(network))
+    return json.dumps([config, *described], default=str)
 
 
-def shared_trace(layer: Any, network: keras.layers.Layer) -> "SharedTrace | None":
+def shared_trace(layer: Any, network: keras.layers.Layer, *facts: Any) -> "SharedTrace | None":
     """Returns the trace of `layer.transform_data` and `layer.transform_latents`.
 
-    None where a layer cannot share: its network is not known, keeps state or adds losses, or
-    computes in half precision.
+    None where a layer cannot share: it or its network is not known, keeps state or adds losses,
+    or computes in half precision.
 
     Args:
         layer: Computes functions of a network's weights, and has no others.
         network: A built network.
+        *facts: What else the functions depend on; see `key_of_alike`.
     """
-    parts = [network, *network._flatten_layers()]
-    adds_losses = any(getattr(part, "activity_regularizer", None) for part in parts)
+    adds_losses = any(getattr(part, "activity_regularizer", None) for part in _parts(network))
     keeps_state = len(network.trainable_variables) < len(network.variables)
-    if adds_losses or keeps_state or layer.compute_dtype != layer.variable_dtype:
+    is_half = layer.compute_dtype != layer.variable_dtype
+    if adds_losses or keeps_state or is_half or not _is_known(type(layer).__module__):
         return None
-    config = {name: value for name, value in layer.get_config().items() if name != "conditioner"}
-    key = key_of_alike(network, type(layer).__name__, layer.event_shape, config)
+    key = key_of_alike(network, layer.dtype_policy.name, layer.event_shape, *facts)
     if key is None:
         return None
     found = _TRACES.get(key)
@@ -93,17 +96,34 @@ class SharedTrace:
         return keras.StatelessScope(zip(self._network.variables, weights, strict=True))
 
 
+def _parts(network: keras.layers.Layer) -> list[keras.layers.Layer]:
+    return [network, *network._flatten_layers()]
+
+
+def _is_known(module: str | None) -> bool:
+    return (module or "").split(".")[0] in ("keras", "snf_tf")
+
+
+def _knows(described: Any) -> bool:
+    """Returns whether all objects are known, as they are written for Keras."""
+    if isinstance(described, list):
+        return all(map(_knows, described))
+    if not isinstance(described, Mapping):
+        return True
+    is_known = "class_name" not in described or _is_known(described["module"])
+    return is_known and all(map(_knows, described.values()))
+
+
 def _without_names(config: Any) -> Any:
     """Drops the names of layers from a configuration."""
     if isinstance(config, Mapping):
-        dropped = ["build_config", "shared_object_id", "name"]
+        is_layer = "trainable" in config or "batch_shape" in config
+        dropped = ["build_config", "shared_object_id"] + ["name"] * is_layer
         return {key: _without_names(value) for key, value in config.items() if key not in dropped}
     return [_without_names(value) for value in config] if isinstance(config, list) else config
 
 
 def _described(fact: Any) -> Any:
-    if isinstance(fact, Mapping):
-        return _without_names(fact)
     if isinstance(fact, list):
         return [_described(part) for part in fact]
     return keras.saving.serialize_keras_object(fact) if isinstance(fact, Option) else fact

@@ -146,7 +146,8 @@ class Coupling(FlowLayer):
         if not tf.inside_function() or self._waits_for_context:
             return None
         # Kept, as nothing else keeps the trace; found again, as the network may be another one.
-        self._trace = shared_trace(self, self.conditioner)
+        facts = (self.transform, self.mask, self.context_shape, self.context_classes)
+        self._trace = shared_trace(self, self.conditioner, *facts)
         return self._trace
 
     def _weights(self) -> list[tf.Tensor]:

@@ -58,6 +58,10 @@ class JoinContext(keras.layers.Layer):
             context = _fold(context, _blocks(context.shape, x1.shape))
         return tf.concat([x1, context], axis=-1)
 
+    def get_config(self) -> dict[str, Any]:
+        # Keras' default cannot store the object that a dtype policy is.
+        return super().get_config()
+
 
 def _blocks(context: Sequence[int | None], x1: Sequence[int | None]) -> tuple[int, ...]:
     """Returns the height and width of the blocks of the context's pixels; of vectors, ()."""

@@ -15,12 +15,14 @@ one.
 
 Prints a line of JSON for each case, then a Markdown table. Times are medians. Cases take turns, a
 block of calls each: noise of the machine meets all alike. `first_call_s` is the time of tracing,
-compiling and one call; `growth` compares the last quarter of the calls with the first.
+compiling and one call; `growth` compares the last quarter of the calls with the first. The last
+line tells by how much the peak of memory has grown since the first of four rounds.
 """
 
 import contextlib
 import json
 import re
+import resource
 import time
 
 # Before all that loads TensorFlow: PyTorch crashes where it is loaded second.
@@ -73,11 +75,13 @@ def main(_) -> None:
             "make_s": made - begin,
             "first_call_s": time.perf_counter() - made,
         }
+    peaks = []
     for _ in tqdm(range(_ROUNDS), desc="rounds", disable=None):
         for name, call in calls.items():
-            _time_block(call, times[name])
+            _time_block(call, times[name], cases[name].steps)
+        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     for name, row in rows.items():
-        row |= {"ms": _median(times[name]), "calls": len(times[name])}
+        row |= {"ms": _median(times[name]), "calls": len(times[name]) * cases[name].steps}
         quarter = len(times[name]) // 4
         if quarter:
             row["growth"] = _median(times[name][-quarter:]) / _median(times[name][:quarter])
@@ -95,7 +99,8 @@ def main(_) -> None:
     _print_table(rows, cases)
     _print_exponents(rows)
     print(
-        f"\n{len(rows)} cases on {benchmark_cases.device()}; {time.perf_counter() - start:.0f} s."
+        f"\n{len(rows)} cases on {benchmark_cases.device()}; {time.perf_counter() - start:.0f} s. "
+        f"Memory: {peaks[-1]:.0f} MiB at most, {peaks[-1] - peaks[0]:.1f} more than in round 1."
     )
 
 
@@ -109,18 +114,18 @@ def _choose(cases):
     return list(dict.fromkeys(part for name in matching for part in (*cases[name].floor, name)))
 
 
-def _time_block(call, times):
-    """Times one round of a case.
+def _time_block(call, times, steps):
+    """Times one round of a case, whose calls make some steps each.
 
     The first calls are not timed: they find the caches full of another case's data.
     """
     begin = time.perf_counter()
-    for index in range(_WARM_UP + max(_REPEATS.value // _ROUNDS, 1)):
+    for index in range(_WARM_UP + max(_REPEATS.value // steps // _ROUNDS, 1)):
         started = time.perf_counter()
         call()
         ended = time.perf_counter()
         if index >= _WARM_UP or ended - begin > _MAX_SECONDS.value / _ROUNDS:
-            times.append(1e3 * (ended - started))
+            times.append(1e3 * (ended - started) / steps)
         if ended - begin > _MAX_SECONDS.value / _ROUNDS:
             break
 

@@ -84,14 +84,15 @@ def inverse(size):
     return lambda: inverse().numpy()
 
 
-def training_step(flow, batch):
-    """Makes a step of Keras' fit; fetching the loss waits until the step is done."""
+def training_step(flow, batch, steps=1):
+    """Makes some steps of Keras' fit; fetching the loss waits until they are done."""
     import numpy as np
     import tensorflow as tf
 
     import snf_tf
 
-    flow.compile(optimizer=snf_tf.optimizers.Adam(1e-4, epsilon=1e-8), jit_compile=False)
+    optimizer = snf_tf.optimizers.Adam(1e-4, epsilon=1e-8)
+    flow.compile(optimizer=optimizer, jit_compile=False, steps_per_execution=steps)
     random = np.random.RandomState(0)
     if len(flow.event_shape) == 3:
         examples = random.randint(0, 256, (batch, *flow.event_shape)).astype("uint8")

@@ -36,7 +36,7 @@ class Portable:
         ValueError: If methods are unknown, or the flow has no such method.
     """
 
-    def __init__(self, flow: Flow, methods: Sequence[str]):
+    def __init__(self, flow: Flow, methods: Sequence[str]) -> None:
         _check(flow, methods)
         flow.prepare()
         self._flow = flow

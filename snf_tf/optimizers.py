@@ -63,7 +63,7 @@ class Adam(keras.optimizers.Adam):
         super().__init__(learning_rate, beta_1, beta_2, epsilon, amsgrad, **kwargs)
         self._numbers: dict[Any, dict[str, tf.Tensor]] = {}
 
-    def apply(self, grads, trainable_variables=None):
+    def apply(self, grads: Any, trainable_variables: Any = None) -> Any:
         """Updates weights; as in Keras."""
         # Numbers of a step before would be wrong.
         self._numbers = {}
@@ -72,7 +72,7 @@ class Adam(keras.optimizers.Adam):
         finally:
             self._numbers = {}
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Updates a weight; called by Keras."""
         if self.amsgrad or isinstance(gradient, tf.IndexedSlices):
             super().update_step(gradient, variable, learning_rate)

@@ -113,7 +113,7 @@ class Endpoints:
             due, or given where none is.
     """
 
-    def __init__(self, flow: Flow):
+    def __init__(self, flow: Flow) -> None:
         self._functions = Functions(check_instance("flow", flow, Flow, "a snf_tf.Flow"))
         if flow.log_det_kind == "exact":
             self.log_prob = self._log_prob
@@ -128,10 +128,12 @@ class Endpoints:
         self.takes_context = flow.context_shape is not None
         self._context_dtype = self._dtype if flow.context_classes is None else tf.int64
 
-    def sample(self, n, seed, temperature=1.0, context=None) -> tf.Tensor:
+    def sample(self, n: Any, seed: Any, temperature: Any = 1.0, context: Any = None) -> tf.Tensor:
         return self._functions.sample(*self._draw(n, seed, temperature, context))
 
-    def sample_exact(self, n, seed, temperature=1.0, context=None) -> tf.Tensor:
+    def sample_exact(
+        self, n: Any, seed: Any, temperature: Any = 1.0, context: Any = None
+    ) -> tf.Tensor:
         return self._functions.sample_exact(*self._draw(n, seed, temperature, context))
 
     def _log_prob(self, x, seed=0, first_row=0, context=None) -> tf.Tensor:
@@ -150,13 +152,13 @@ class Endpoints:
     def _classify(self, x, seed=0, first_row=0, context=None) -> tf.Tensor:
         return self._functions.classify(*self._rows(x, seed, first_row), **self._of(context))
 
-    def encode(self, x, seed=0, first_row=0, context=None) -> tf.Tensor:
+    def encode(self, x: Any, seed: Any = 0, first_row: Any = 0, context: Any = None) -> tf.Tensor:
         return self._functions.encode(*self._rows(x, seed, first_row), **self._of(context))
 
-    def decode(self, z, context=None) -> tf.Tensor:
+    def decode(self, z: Any, context: Any = None) -> tf.Tensor:
         return self._functions.decode(self._latents(z), *self._of(context).values())
 
-    def decode_approximate(self, z, context=None) -> tf.Tensor:
+    def decode_approximate(self, z: Any, context: Any = None) -> tf.Tensor:
         given = self._of(context).values()
         return self._functions.decode_approximate(self._latents(z), *given)
 

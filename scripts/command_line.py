@@ -127,6 +127,7 @@ def _guarded(main, takes_arguments, arguments):
         ValueError,
         TypeError,
         OSError,
+        ImportError,
         SyntaxError,
         RuntimeError,
         FloatingPointError,

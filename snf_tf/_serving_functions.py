@@ -19,7 +19,7 @@ _traced = functools.partial(tf.function, autograph=False)
 class Functions(tf.Module):
     """The traced functions of `Endpoints`, which a SavedModel holds."""
 
-    def __init__(self, flow: Any):
+    def __init__(self, flow: Any) -> None:
         super().__init__(name=flow.name)
         flow.prepare()
         self._variables = [weight.value for weight in flow.weights]

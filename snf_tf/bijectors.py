@@ -147,7 +147,7 @@ class FlowBijector(tfp.bijectors.Bijector):
     batch shape of the data.
     """
 
-    def __init__(self, layer: Bijection, name: str | None = None):
+    def __init__(self, layer: Bijection, name: str | None = None) -> None:
         check_instance("layer", layer, Bijection, "a Flow or a layer of snf_tf.layers")
         parameters = {"layer": layer, "name": name}
         if not layer.built:
@@ -196,16 +196,16 @@ class FlowBijector(tfp.bijectors.Bijector):
     def _parameter_properties(cls, dtype):
         return {}
 
-    def forward(self, x, name="forward", **kwargs):
+    def forward(self, x: Any, name: str = "forward", **kwargs: Any) -> tf.Tensor:
         return super().forward(cast_array("x", x, self.dtype), name=name, **kwargs)
 
-    def inverse(self, y, name="inverse", **kwargs):
+    def inverse(self, y: Any, name: str = "inverse", **kwargs: Any) -> tf.Tensor:
         return super().inverse(cast_array("y", y, self.dtype), name=name, **kwargs)
 
-    def forward_log_det_jacobian(self, x, *args, **kwargs):
+    def forward_log_det_jacobian(self, x: Any, *args: Any, **kwargs: Any) -> tf.Tensor:
         return super().forward_log_det_jacobian(cast_array("x", x, self.dtype), *args, **kwargs)
 
-    def inverse_log_det_jacobian(self, y, *args, **kwargs):
+    def inverse_log_det_jacobian(self, y: Any, *args: Any, **kwargs: Any) -> tf.Tensor:
         return super().inverse_log_det_jacobian(cast_array("y", y, self.dtype), *args, **kwargs)
 
     def _forward(self, z, context=None):

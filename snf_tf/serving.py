@@ -1,8 +1,6 @@
-"""Exports a flow as a SavedModel, which is loaded and used with nothing but TensorFlow."""
+"""Exports a flow, to be used with nothing but TensorFlow, LiteRT or ONNX Runtime."""
 
 import os
-import shutil
-from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
@@ -10,8 +8,20 @@ import tensorflow as tf
 from snf_tf import _serving_arguments as arguments
 from snf_tf._array_checks import check_array
 from snf_tf._checks import check_instance, check_scalar, check_seed_tensor
+from snf_tf._exporting import appearing, require_ready
+from snf_tf._portable_files import export_litert, export_onnx, load_litert, load_onnx
 from snf_tf._serving_functions import Functions
 from snf_tf.flow import Flow
+
+__all__ = [
+    "Endpoints",
+    "context_kind",
+    "export",
+    "export_litert",
+    "export_onnx",
+    "load_litert",
+    "load_onnx",
+]
 
 
 def export(flow: Flow, directory: str | os.PathLike) -> None:
@@ -37,25 +47,9 @@ def export(flow: Flow, directory: str | os.PathLike) -> None:
         >>> model.sample(n=3, seed=0).shape, model.log_prob(tf.zeros((5, 2))).shape
         (TensorShape([3, 2]), TensorShape([5]))
     """
-    check_instance("flow", flow, Flow, "a snf_tf.Flow")
-    check_instance("directory", directory, (str, os.PathLike), "a path")
-    flow.require_built("export")
-    if waiting := [leaf.name for leaf in flow.leaves() if leaf.needs_initialization]:
-        raise ValueError(
-            "export takes a flow that is initialized: call flow.initialize(batch). "
-            f"Received: {', '.join(waiting)} wait for data"
-        )
-    directory = Path(directory)
-    if directory.exists():
-        raise FileExistsError(
-            f"The directory of a SavedModel must not exist yet. Received: directory={directory}"
-        )
-    unfinished = directory.with_name(f".{directory.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    endpoints = Endpoints(flow)
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    endpoints.save(str(unfinished))
-    os.replace(unfinished, directory)
+    require_ready(flow)
+    with appearing("directory", directory, "The directory of a SavedModel") as unfinished:
+        Endpoints(flow).save(str(unfinished))
 
 
 def context_kind(model: Any) -> str | None:
@@ -119,7 +113,7 @@ class Endpoints:
             due, or given where none is.
     """
 
-    def __init__(self, flow: Flow):
+    def __init__(self, flow: Flow) -> None:
         self._functions = Functions(check_instance("flow", flow, Flow, "a snf_tf.Flow"))
         if flow.log_det_kind == "exact":
             self.log_prob = self._log_prob
@@ -134,10 +128,12 @@ class Endpoints:
         self.takes_context = flow.context_shape is not None
         self._context_dtype = self._dtype if flow.context_classes is None else tf.int64
 
-    def sample(self, n, seed, temperature=1.0, context=None) -> tf.Tensor:
+    def sample(self, n: Any, seed: Any, temperature: Any = 1.0, context: Any = None) -> tf.Tensor:
         return self._functions.sample(*self._draw(n, seed, temperature, context))
 
-    def sample_exact(self, n, seed, temperature=1.0, context=None) -> tf.Tensor:
+    def sample_exact(
+        self, n: Any, seed: Any, temperature: Any = 1.0, context: Any = None
+    ) -> tf.Tensor:
         return self._functions.sample_exact(*self._draw(n, seed, temperature, context))
 
     def _log_prob(self, x, seed=0, first_row=0, context=None) -> tf.Tensor:
@@ -156,13 +152,13 @@ class Endpoints:
     def _classify(self, x, seed=0, first_row=0, context=None) -> tf.Tensor:
         return self._functions.classify(*self._rows(x, seed, first_row), **self._of(context))
 
-    def encode(self, x, seed=0, first_row=0, context=None) -> tf.Tensor:
+    def encode(self, x: Any, seed: Any = 0, first_row: Any = 0, context: Any = None) -> tf.Tensor:
         return self._functions.encode(*self._rows(x, seed, first_row), **self._of(context))
 
-    def decode(self, z, context=None) -> tf.Tensor:
+    def decode(self, z: Any, context: Any = None) -> tf.Tensor:
         return self._functions.decode(self._latents(z), *self._of(context).values())
 
-    def decode_approximate(self, z, context=None) -> tf.Tensor:
+    def decode_approximate(self, z: Any, context: Any = None) -> tf.Tensor:
         given = self._of(context).values()
         return self._functions.decode_approximate(self._latents(z), *given)
 

@@ -28,7 +28,9 @@ class Permutation:
         True
     """
 
-    def __init__(self, count: int, seed: Sequence[int], places: tuple[int, int] | None = None):
+    def __init__(
+        self, count: int, seed: Sequence[int], places: tuple[int, int] | None = None
+    ) -> None:
         self._count, self._seed = count, tuple(seed)
         self._first, self._end = places or (0, count)
         # Integers of NumPy's seeds are at least 0, and [1, 0] is the same seed as [1].

@@ -40,7 +40,7 @@ class StoredArray:
         ((10, 2), [[0.0, 1.0], [2.0, 3.0]], [[18.0, 19.0], [0.0, 1.0]])
     """
 
-    def __init__(self, paths: Sequence[str | os.PathLike]):
+    def __init__(self, paths: Sequence[str | os.PathLike]) -> None:
         self._files = [_File(Path(path)) for path in paths]
         if not self._files:
             raise ValueError("paths must name a .npy file at least. Received: none")

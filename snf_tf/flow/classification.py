@@ -12,7 +12,9 @@ from snf_tf.flow.replicated import sum_over_replicas
 
 
 @functools.partial(graph_function, reduce_retracing=True)
-def score_totals(flow, x, context, seed, y, weight, version) -> tf.Tensor:
+def score_totals(
+    flow: Any, x: Any, context: Any, seed: Any, y: Any, weight: tf.Tensor, version: int
+) -> tf.Tensor:
     """Sums over a batch, in float64: weighted hits, weighted -log p(y|x), weights."""
 
     def sums(seed, weight, x, context, y):

@@ -213,7 +213,7 @@ def _shuffled(count, seed):
 class CheckedPyDataset(keras.utils.PyDataset):
     """A `keras.utils.PyDataset` whose batches are checked, and given as dicts."""
 
-    def __init__(self, dataset: keras.utils.PyDataset, check: Callable[[Any], dict]):
+    def __init__(self, dataset: keras.utils.PyDataset, check: Callable[[Any], dict]) -> None:
         super().__init__(workers=dataset.workers, max_queue_size=dataset.max_queue_size)
         self._dataset = dataset
         self._check = check

@@ -53,14 +53,8 @@ class Flow(FlowEvaluation, FlowFitting):
         ValueError: If the bijections do not fit the shapes that they get.
 
     Example:
-        >>> flow = snf_tf.Flow(
-        ...     [
-        ...         snf_tf.layers.SelfNormalizingDense(),
-        ...         snf_tf.layers.SmoothLeakyReLU(),
-        ...         snf_tf.layers.SelfNormalizingDense(),
-        ...     ],
-        ...     event_shape=(2,),
-        ... )
+        >>> dense, smooth = snf_tf.layers.SelfNormalizingDense, snf_tf.layers.SmoothLeakyReLU
+        >>> flow = snf_tf.Flow([dense(), smooth(), dense()], event_shape=(2,))
         >>> flow.compile(optimizer="adam")
         >>> history = flow.fit(tf.random.normal((100, 2)), batch_size=10, verbose=0)
         >>> flow.sample(5).shape
@@ -79,7 +73,7 @@ class Flow(FlowEvaluation, FlowFitting):
         base: Any = None,
         seed: int = 0,
         **kwargs: Any,
-    ):
+    ) -> None:
         super().__init__(**kwargs)
         # Raw data must not be cast to a half precision compute dtype; every layer casts for itself.
         self.autocast = False
@@ -125,7 +119,9 @@ class Flow(FlowEvaluation, FlowFitting):
 
     # The contract of a layer.
 
-    def call(self, x, context=None, training=False, seed=None) -> tuple[tf.Tensor, tf.Tensor]:
+    def call(
+        self, x: Any, context: Any = None, training: bool = False, seed: Any = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Maps data to latents: `(z, log_det)`, `(batch, D)` and `(batch,)`, as the layers do.
 
         Args:
@@ -144,7 +140,7 @@ class Flow(FlowEvaluation, FlowFitting):
         x = self.check_data(x)
         return self.forward(x, self.check_context(context, x), training, seed)
 
-    def check_input(self, x):
+    def check_input(self, x: Any) -> Any:
         """Returns x as a tensor, or the parts of an element of a data set as tensors."""
         if isinstance(x, dict | tuple | list):
             given = unpack(x, self.takes_labels).as_dict()
@@ -152,20 +148,24 @@ class Flow(FlowEvaluation, FlowFitting):
             return parts if isinstance(x, dict) else tuple(parts.values())
         return check_array("x", x)
 
-    def forward(self, x, context=None, training=False, seed=None) -> tuple[tf.Tensor, tf.Tensor]:
+    def forward(
+        self, x: Any, context: Any = None, training: bool = False, seed: Any = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Does what a call does, on x and context that were checked before."""
         log_dets: list[tf.Tensor] = []
         steps = self.steps(x, context, training, seed)
         z = follow(steps, lambda step: log_dets.append(step.log_det))
         return z, self._sum(log_dets)
 
-    def call_inverse(self, z, context=None, exact=True) -> tf.Tensor:
+    def call_inverse(self, z: Any, context: Any = None, exact: bool = True) -> tf.Tensor:
         x = tf.reshape(z, (-1, *self.bijections[-1].latent_shape))
         for bijection in reversed(self.bijections):
             x = bijection.inverse(x, context=context, exact=exact)
         return x
 
-    def steps(self, x, context=None, training=False, seed=None) -> Generator[Step, None, tf.Tensor]:
+    def steps(
+        self, x: Any, context: Any = None, training: bool = False, seed: Any = None
+    ) -> Generator[Step, None, tf.Tensor]:
         seed = self.training_seed(x) if training and seed is None else ops.row_seed(seed)
         for index, bijection in enumerate(self.bijections):
             noise = ops.fold_in(seed, index) if bijection.takes_seed else None
@@ -192,24 +192,24 @@ class Flow(FlowEvaluation, FlowFitting):
                 leaf.prepare()
 
     @property
-    def is_bijection(self):
+    def is_bijection(self) -> bool:  # type: ignore[override]
         return all(bijection.is_bijection for bijection in self.bijections)
 
     @property
-    def dequantizes(self):
+    def dequantizes(self) -> bool:  # type: ignore[override]
         return self.bijections[0].dequantizes
 
     @property
-    def log_det_kind(self):
+    def log_det_kind(self) -> str:  # type: ignore[override]
         kinds = {bijection.log_det_kind for bijection in self.bijections}
         return next(kind for kind in ("bound", "estimate", "exact") if kind in kinds)
 
     @property
-    def log_det_is_constant(self):
+    def log_det_is_constant(self) -> bool:  # type: ignore[override]
         return all(bijection.log_det_is_constant for bijection in self.bijections)
 
     @property
-    def has_approximate_inverse(self):
+    def has_approximate_inverse(self) -> bool:  # type: ignore[override]
         return any(bijection.has_approximate_inverse for bijection in self.bijections)
 
     @property
@@ -234,7 +234,7 @@ class Flow(FlowEvaluation, FlowFitting):
             return None
         return self._sum([bijection.constant_log_det() for bijection in self.bijections])
 
-    def initialize(self, x, context=None, seed=None) -> None:
+    def initialize(self, x: Any, context: Any = None, seed: Any = None) -> None:
         """Sets the data-dependent weights of all layers from a batch x, once.
 
         A second call changes nothing.

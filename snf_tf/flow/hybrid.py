@@ -76,7 +76,7 @@ class HybridFlow(Flow):
         base: Any = None,
         seed: int = 0,
         **kwargs: Any,
-    ):
+    ) -> None:
         # The constructor of Flow builds the heads.
         self.classes = check_integer("classes", classes, 2)
         self.likelihood_weight = checked_likelihood_weight(likelihood_weight)
@@ -99,7 +99,9 @@ class HybridFlow(Flow):
         self._accuracy = keras.metrics.Mean(name="accuracy")
         _compat.separate_losses(self)
 
-    def call(self, x, context=None, training=False, seed=None) -> tuple[tf.Tensor, ...]:
+    def call(
+        self, x: Any, context: Any = None, training: bool = False, seed: Any = None
+    ) -> tuple[tf.Tensor, ...]:
         """Maps data to latents as `Flow` does; of an element with y also gives class log-probs."""
         if not (isinstance(x, dict) and "y" in x):
             return super().call(x, context, training, seed)
@@ -108,7 +110,9 @@ class HybridFlow(Flow):
         z, log_probs = self._classified(given.x, given.context, training, seed, log_dets)
         return z, self._sum(log_dets), log_probs
 
-    def class_log_probs(self, x, context=None, training=False, seed=None) -> tf.Tensor:
+    def class_log_probs(
+        self, x: Any, context: Any = None, training: bool = False, seed: Any = None
+    ) -> tf.Tensor:
         """Computes log p(y|x), `(batch, classes)`, on x and context that were checked before."""
         return self._classified(x, context, training, seed, [])[1]
 
@@ -128,7 +132,7 @@ class HybridFlow(Flow):
         """
         return self._by_rows(self._class_log_probs, x, context, seed, batch_size)
 
-    def initialize(self, x, context=None, seed=None) -> None:
+    def initialize(self, x: Any, context: Any = None, seed: Any = None) -> None:
         """Sets the data-dependent weights of all layers and heads from a batch x, once."""
         if self.initialized > 0:
             return
@@ -182,7 +186,9 @@ class HybridFlow(Flow):
             return None
         return logs["val_classifier_nll"] + self._weight * nll
 
-    def compute_metrics(self, x, y, y_pred, sample_weight=None) -> dict[str, tf.Tensor]:
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> dict[str, tf.Tensor]:
         given = unpack(x, takes_labels=True)
         self._accuracy.update_state(scores(y_pred[2], given.y)[0], given.sample_weight)
         return super().compute_metrics(x, y, y_pred, sample_weight)

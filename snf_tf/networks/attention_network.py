@@ -83,7 +83,7 @@ class AttentionNetwork(keras.layers.Layer):
             output.kernel.assign(tf.zeros_like(output.kernel))
             self.parts.append(parts)
 
-    def compute_output_shape(self, input_shape: tuple[Any, ...]):
+    def compute_output_shape(self, input_shape: tuple[Any, ...]) -> tuple[Any, ...]:
         return input_shape
 
     def call(self, x: tf.Tensor) -> tf.Tensor:

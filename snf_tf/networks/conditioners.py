@@ -82,7 +82,7 @@ class ZeroConv2D(keras.layers.Layer):
         0.0
     """
 
-    def __init__(self, filters: int, **kwargs):
+    def __init__(self, filters: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.filters = filters = check_integer("filters", filters, 1)
         self.convolution = keras.layers.Conv2D(
@@ -100,10 +100,10 @@ class ZeroConv2D(keras.layers.Layer):
             name="log_scale", shape=(self.filters,), initializer="zeros"
         )
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]):
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[Any, ...]:
         return self.convolution.compute_output_shape(input_shape)
 
-    def call(self, x) -> tf.Tensor:
+    def call(self, x: Any) -> tf.Tensor:
         return self.convolution(x) * keras.ops.exp(3.0 * self.log_scale)
 
     def get_config(self) -> dict[str, Any]:

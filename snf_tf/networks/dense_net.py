@@ -75,7 +75,7 @@ class LipschitzDenseNet(LipschitzLayer):
             name="eta", shape=(self.depth, 2), initializer="zeros", autocast=False
         )
 
-    def compute_output_shape(self, input_shape: tuple[Any, ...]):
+    def compute_output_shape(self, input_shape: tuple[Any, ...]) -> tuple[Any, ...]:
         return input_shape
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:

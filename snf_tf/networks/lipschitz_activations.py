@@ -40,7 +40,7 @@ class LipSwish(_Swish):
         array([0.   , 0.745], dtype=float32)
     """
 
-    def compute_output_shape(self, input_shape: tuple[Any, ...]):
+    def compute_output_shape(self, input_shape: tuple[Any, ...]) -> tuple[Any, ...]:
         return input_shape
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
@@ -67,7 +67,7 @@ class CLipSwish(_Swish):
 
     has_norms = True
 
-    def compute_output_shape(self, input_shape: tuple[Any, ...]):
+    def compute_output_shape(self, input_shape: tuple[Any, ...]) -> tuple[Any, ...]:
         return (*input_shape[:-1], 2 * input_shape[-1])
 
     def call(self, x: tf.Tensor) -> tf.Tensor:

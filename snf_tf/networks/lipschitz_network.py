@@ -105,7 +105,7 @@ class LipschitzNetwork(LipschitzLayer):
         self.chain.append(layer)
         return layer.compute_output_shape(shape)
 
-    def compute_output_shape(self, input_shape: tuple[Any, ...]):
+    def compute_output_shape(self, input_shape: tuple[Any, ...]) -> tuple[Any, ...]:
         return input_shape
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:

@@ -62,7 +62,7 @@ class MaskedDense(keras.layers.Layer):
         )
         self.bias = self.add_weight(name="bias", shape=(units,), initializer="zeros")
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]):
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[Any, ...]:
         return (*input_shape[:-1], self.mask.shape[1])
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
@@ -167,7 +167,7 @@ class MADE(keras.layers.Layer):
         for layer in (*self.hidden, self.last):
             layer.build((None, layer.mask.shape[0]))
 
-    def compute_output_shape(self, input_shape: Any):
+    def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
         return (*_shapes(input_shape)[0], self.outputs)
 
     def call(self, inputs: Any) -> tf.Tensor:

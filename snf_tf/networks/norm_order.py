@@ -1,5 +1,7 @@
 """Learned orders of norms between the layers of a network (RF App. D)."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -22,7 +24,7 @@ class NormOrder(keras.layers.Layer):
         2.0
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.s = self.add_weight(name="s", shape=(), initializer="zeros", autocast=False)
         self.built = True
@@ -37,7 +39,7 @@ def order_value(order: float | NormOrder) -> float | tf.Tensor:
     return tf.stop_gradient(order.value()) if isinstance(order, NormOrder) else order
 
 
-def checked_order(order, argument: str, otherwise: str = "") -> float | NormOrder:
+def checked_order(order: Any, argument: str, otherwise: str = "") -> float | NormOrder:
     """Returns the order of a norm: a number of at least 1, "inf", or a `NormOrder`.
 
     Args:
@@ -56,7 +58,7 @@ def checked_order(order, argument: str, otherwise: str = "") -> float | NormOrde
     return float(check_number(argument, order, at_least=1, otherwise=allowed))
 
 
-def norm_gradient(u: tf.Tensor, v: tf.Tensor, codomain, domain) -> tf.Tensor | None:
+def norm_gradient(u: tf.Tensor, v: tf.Tensor, codomain: Any, domain: Any) -> tf.Tensor | None:
     """Returns a scalar of value about 0 with the gradient of log norm with respect to orders.
 
     At the vectors u, v of the norm, `log sigma = log(u^T W v / (|u|_q* |v|_p))` depends on the

@@ -73,7 +73,7 @@ class ResidualNetwork(keras.layers.Layer):
             chain.build(seen)
             self.chains.append(chain)
 
-    def compute_output_shape(self, input_shape: tuple[Any, ...]):
+    def compute_output_shape(self, input_shape: tuple[Any, ...]) -> tuple[Any, ...]:
         is_pair = isinstance(input_shape[0], list | tuple)
         return tuple(input_shape[0] if is_pair else input_shape)
 

@@ -33,7 +33,7 @@ class Shortcut(keras.layers.Layer):
         if not self.network.built:
             self.network.build(input_shape)
 
-    def compute_output_shape(self, input_shape: tuple[Any, ...]):
+    def compute_output_shape(self, input_shape: tuple[Any, ...]) -> tuple[Any, ...]:
         is_pair = isinstance(input_shape[0], list | tuple)
         return tuple(input_shape[0] if is_pair else input_shape)
 

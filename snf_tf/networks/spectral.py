@@ -70,7 +70,7 @@ class SpectralDense(SpectralLayer):
         inputs = input_shape[-1]
         self._build_norm((inputs, self.units), inputs, self.units)
 
-    def compute_output_shape(self, input_shape: tuple[Any, ...]):
+    def compute_output_shape(self, input_shape: tuple[Any, ...]) -> tuple[Any, ...]:
         return (*input_shape[:-1], self.units)
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
@@ -176,7 +176,7 @@ class SpectralConv2D(SpectralLayer):
         kernel_shape = (*self.kernel_size, channels, self.filters)
         self._build_norm(kernel_shape, pixels * channels, pixels * self.filters)
 
-    def compute_output_shape(self, input_shape: tuple[Any, ...]):
+    def compute_output_shape(self, input_shape: tuple[Any, ...]) -> tuple[Any, ...]:
         return (*input_shape[:-1], self.filters)
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:

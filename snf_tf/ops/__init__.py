@@ -75,6 +75,7 @@ from snf_tf.ops.norms import (
     operator_norm_bound,
     operator_norm_lower_bound,
 )
+from snf_tf.ops.portable import portable_graphs
 from snf_tf.ops.power_method import (
     PowerMethod,
     dual_order,
@@ -174,6 +175,7 @@ __all__ = [
     "operator_norm_bound",
     "operator_norm_lower_bound",
     "pair_inverse",
+    "portable_graphs",
     "power_method",
     "power_series",
     "precise_conv2d",

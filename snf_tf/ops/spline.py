@@ -22,6 +22,7 @@ import math
 import tensorflow as tf
 
 from snf_tf._checks import check_number
+from snf_tf.ops.portable import is_portable
 from snf_tf.ops.spline_bins import all_knots, inverse_spline, spline
 
 _POWERS = [2**exponent for exponent in range(31)]
@@ -220,6 +221,7 @@ def _share(function, x, parameters, bound, compiled):
 
     Returns the results in the shape of x, as a list.
     """
+    compiled = compiled and not is_portable()
     has_rows = _have_rows(parameters, x)
     splines = None if has_rows else math.prod(x.shape[1:])
     counts = tuple(parameter.shape[-1] for parameter in parameters)

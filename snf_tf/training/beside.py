@@ -26,7 +26,7 @@ class Beside:
         ValueError: If the data have no such labels or contexts, or the flow does not take them.
     """
 
-    def __init__(self, flow: Flow, dataset: Dataset, conditional_on: str | None):
+    def __init__(self, flow: Flow, dataset: Dataset, conditional_on: str | None) -> None:
         kinds = (None, "label", "context")
         if conditional_on not in kinds:
             raise ValueError(

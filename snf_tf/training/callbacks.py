@@ -6,6 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -49,7 +50,7 @@ class EpochEvaluation(keras.callbacks.Callback):
 
     def __init__(
         self, dataset: Dataset, beside: Beside, statistics_epochs: int, directory: RunDirectory
-    ):
+    ) -> None:
         super().__init__()
         self._statistics_epochs = statistics_epochs
         self._directory = directory
@@ -63,7 +64,7 @@ class EpochEvaluation(keras.callbacks.Callback):
         examples = dataset.train[:_STATISTICS_BATCH], context
         self._examples = [tf.constant(part) for part in examples if part is not None]
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         takes_statistics = epoch == 0 or (epoch + 1) % self._statistics_epochs == 0
         # Before the averaged weights are evaluated: statistics certify the norms of the flow's own
         # weights, and the best weights are kept with the norms that were certified last.
@@ -95,7 +96,7 @@ class EpochEvaluation(keras.callbacks.Callback):
 class Progress(keras.callbacks.ProgbarLogger):
     """Keras' progress bar, without the statistics of layers, of which there can be hundreds."""
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         super().on_epoch_end(
             epoch, {name: value for name, value in logs.items() if "/" not in name}
         )
@@ -130,12 +131,12 @@ class RunState(keras.callbacks.Callback):
     def __init__(
         self,
         directory: RunDirectory,
-        flow,
+        flow: Any,
         signals: StopSignals,
         steps: int,
         checkpoint_seconds: float,
         diagnose: Callable[[], str],
-    ):
+    ) -> None:
         super().__init__()
         self._directory = directory
         self._signals = signals
@@ -178,13 +179,13 @@ class RunState(keras.callbacks.Callback):
         """Gives the flow the weights of the best epoch."""
         self._checkpoints.load_best()
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._start = time.monotonic() - self._seconds
         # Keras has reset the mean of the loss; in an epoch that was begun before, it goes on.
         for variable, value in zip(self._metric_variables(), self._metrics, strict=False):
             variable.assign(value)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.batch += 1
         self._last_step = time.monotonic()
         # After the last step of an epoch its end comes, and saves; a state between the two could
@@ -197,7 +198,7 @@ class RunState(keras.callbacks.Callback):
             # Before anything is computed of weights that may be lost.
             self._check_loss()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if not math.isfinite(logs[self._val_nll]):
             raise FloatingPointError(
                 f"The validation nll is {logs[self._val_nll]} after epoch {epoch + 1}: training "

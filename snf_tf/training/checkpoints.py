@@ -24,7 +24,7 @@ class Checkpoints:
         flow: The compiled flow; its optimizer is built.
     """
 
-    def __init__(self, directory: Path, flow: keras.Model):
+    def __init__(self, directory: Path, flow: keras.Model) -> None:
         flow.optimizer.build(flow.trainable_variables)
         self._directory = directory
         self._weights = flow.weights

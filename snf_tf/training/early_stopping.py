@@ -1,5 +1,7 @@
 """The end of a run that has stopped to improve."""
 
+from typing import Any
+
 import keras
 import numpy as np
 
@@ -16,7 +18,7 @@ class EarlyStopping(keras.callbacks.Callback):
         patience: Number of epochs; None: never stops.
     """
 
-    def __init__(self, state: RunState, patience: int | None):
+    def __init__(self, state: RunState, patience: int | None) -> None:
         super().__init__()
         self._state = state
         self._patience = patience
@@ -29,5 +31,5 @@ class EarlyStopping(keras.callbacks.Callback):
             return False
         return len(values) - 1 - int(np.argmin(values)) >= self._patience
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.model.stop_training = self.is_due

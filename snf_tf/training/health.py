@@ -1,6 +1,7 @@
 """What went wrong in a training step that is not finite, and what goes wrong in a run."""
 
 import warnings
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,7 +15,7 @@ _CAUSE = (
 
 
 def diagnose(
-    flow, x: tf.Tensor, seed: tf.Tensor | None = None, context: tf.Tensor | None = None
+    flow: Any, x: tf.Tensor, seed: tf.Tensor | None = None, context: tf.Tensor | None = None
 ) -> str:
     """Finds the first layer whose weights or outputs are not finite.
 
@@ -61,14 +62,14 @@ def _describe(values: np.ndarray) -> str:
     return f"{count}, |.| up to {np.abs(finite).max():.4g}" if finite.size else count
 
 
-def remedies(flow) -> str:
+def remedies(flow: Any) -> str:
     """Names the settings that may help against a loss that grows."""
     if any(weight.name == "reconstruction_weight" for weight in flow.weights):
         return "A lower learning rate or a larger reconstruction_weight may help."
     return "A lower learning rate may help."
 
 
-def warn_of_a_bad_inverse(history, flow, epochs=3):
+def warn_of_a_bad_inverse(history: Any, flow: Any, epochs: int = 3) -> None:
     """A falling surrogate with a growing reconstruction error is how learned inverses fool their
     users.
     """

@@ -35,7 +35,9 @@ class History:
         [{'epoch': 1.0, 'val_nll': 2.5}]
     """
 
-    def __init__(self, path: Path, epochs: int, writes: bool = True, digest: str | None = None):
+    def __init__(
+        self, path: Path, epochs: int, writes: bool = True, digest: str | None = None
+    ) -> None:
         self._path = path
         self._writes = writes
         content = path.read_bytes() if path.is_file() else b""

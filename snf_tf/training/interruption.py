@@ -12,7 +12,7 @@ class Interrupted(Exception):
         signal_number: The signal.
     """
 
-    def __init__(self, signal_number: int, where: str, run_dir: Path):
+    def __init__(self, signal_number: int, where: str, run_dir: Path) -> None:
         super().__init__(
             f"Stopped by signal {signal_number} {where}. All is saved: start it again with "
             f"--run_dir={run_dir} to go on."
@@ -31,9 +31,9 @@ class StopSignals:
 
     _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.received = None
-        self._before = {}
+        self._before: dict = {}
 
     def __enter__(self):
         if threading.current_thread() is threading.main_thread():

@@ -1,6 +1,8 @@
 """The optimizer of a run: Adam, with what an experiment may add to it."""
 
 import contextlib
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 
@@ -17,7 +19,7 @@ class RunAdam(_compat.AveragesFollowUpdates, Adam):
     `averaged_weights` gives the averages.
     """
 
-    def finalize_variable_values(self, var_list):
+    def finalize_variable_values(self, var_list: Any) -> None:
         pass
 
 
@@ -72,7 +74,7 @@ def make_optimizer(
 
 
 @contextlib.contextmanager
-def averaged_weights(flow):
+def averaged_weights(flow: Any) -> Iterator[None]:
     """Gives a flow the moving averages of its weights, where its optimizer keeps them, and then its
     own again, bit for bit.
     """

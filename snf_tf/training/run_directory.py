@@ -47,7 +47,7 @@ class RunDirectory:
         OSError: If it cannot be written.
     """
 
-    def __init__(self, path: Path, config: str, writes: bool = True):
+    def __init__(self, path: Path, config: str, writes: bool = True) -> None:
         self.path = path
         self.writes = writes
         self.config = config

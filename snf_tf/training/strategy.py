@@ -136,7 +136,7 @@ def distribute_batches(
     strategy: tf.distribute.Strategy,
     batches_of: Callable[[slice | None], tf.data.Dataset],
     batch_size: int,
-):
+) -> tf.data.Dataset:
     """Gives every worker its rows of the global batches; within a worker, and with one, Keras
     divides them.
 

@@ -1,0 +1,70 @@
+"""Flows as ONNX files, a file a method."""
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from snf_tf._portable import Loaded, Portable, refuse_method
+
+# The oldest with all operations that flows use, for older servers.
+_OPSET = 18
+
+
+def convert(portable: Portable) -> dict[str, bytes]:
+    """Converts functions to ONNX files: name -> what the file holds.
+
+    Raises:
+        ValueError: If ONNX lacks an operation, which is named.
+    """
+    import tf2onnx
+
+    # It logs as errors what is raised here.
+    logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
+    files = {}
+    for name, function in portable.functions.items():
+        try:
+            model, _ = tf2onnx.convert.from_function(
+                function, function.input_signature, opset=_OPSET
+            )
+        except Exception as error:
+            refuse_method("ONNX", portable, name, f"operations for a part ({error})")
+        if lacking := sorted(set(_unknown(model.graph))):
+            refuse_method("ONNX", portable, name, f"operation {', '.join(lacking)}")
+        files[name] = model.SerializeToString()
+    return files
+
+
+def load(directory: str | os.PathLike, threads: int | None = None) -> Loaded:
+    """Loads the files of a directory; see `snf_tf.serving.load_onnx`."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    return {
+        path.stem: _method(
+            onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        )
+        for path in sorted(Path(directory).glob("*.onnx"))
+    }
+
+
+def _unknown(graph: Any) -> Iterator[str]:
+    """Yields the operations of a graph that ONNX does not have: tf2onnx leaves TensorFlow's."""
+    import onnx
+
+    for node in graph.node:
+        try:
+            onnx.defs.get_schema(node.op_type, _OPSET, node.domain)
+        except onnx.defs.SchemaError:
+            yield node.op_type
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _unknown(attribute.g)
+
+
+def _method(session) -> Callable[..., np.ndarray]:
+    return lambda **arrays: session.run(None, arrays)[0]

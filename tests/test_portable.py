@@ -1,0 +1,144 @@
+"""LiteRT and ONNX files agree with the flow, and refuse in words what they cannot hold."""
+
+import importlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import snf_tf
+from snf_tf import layers, serving
+from tests.flows import D, brute_force_log_prob, images, vector_flow
+
+EXPORTS = {
+    "litert": (serving.export_litert, serving.load_litert),
+    "onnx": (serving.export_onnx, serving.load_onnx),
+}
+NEEDED = {"litert": ["ai_edge_litert"], "onnx": ["tf2onnx", "onnx", "onnxruntime"]}
+
+
+@pytest.fixture(params=EXPORTS)
+def form(request):
+    for module in NEEDED[request.param]:
+        pytest.importorskip(module)
+    return request.param
+
+
+def moved(flow):
+    """Moves all weights, so that no layer is the identity."""
+    for index, weight in enumerate(flow.trainable_weights):
+        weight.assign_add(0.03 * tf.random.stateless_normal(weight.shape, (index, 0)))
+    return flow
+
+
+def noise(n, size):
+    return np.random.RandomState(1).randn(n, size).astype("float32")
+
+
+def conv_flow():
+    bijections = [
+        *(layers.Dequantize(), layers.Scale(), layers.Logit()),
+        *(layers.SelfNormalizingConv2D(3), layers.SplineActivation()),
+    ]
+    return moved(snf_tf.Flow(bijections, event_shape=(4, 4, 1)))
+
+
+def test_vectors(form, tmp_path):
+    write, load = EXPORTS[form]
+    flow = moved(vector_flow())
+    methods = ["sample", "encode", "log_prob", "decode_approximate"]
+    differences = write(flow, tmp_path / "new" / "flow", methods)
+    assert sorted(differences) == sorted(methods)
+    assert max(differences.values()) < 1e-5
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["flow"]
+    model, x = load(tmp_path / "new" / "flow", threads=1), noise(7, D)
+    for rows in (x, x[:1]):
+        np.testing.assert_allclose(model["encode"](x=rows), flow.encode(rows), atol=1e-5)
+        np.testing.assert_allclose(
+            model["log_prob"](x=rows), brute_force_log_prob(flow, rows), atol=1e-4
+        )
+        kept = flow.decode(rows, exact=False)
+        np.testing.assert_allclose(model["sample"](noise=rows), kept, atol=1e-5)
+        np.testing.assert_allclose(model["decode_approximate"](z=rows), kept, atol=1e-5)
+
+
+def test_images(form, tmp_path):
+    write, load = EXPORTS[form]
+    flow = conv_flow()
+    write(flow, tmp_path / "flow")
+    model, x = load(tmp_path / "flow"), images(5)
+    # What the flow sees of integers: with its noise.
+    dequantized = next(flow.steps(tf.constant(x), seed=3)).z.numpy()
+    np.testing.assert_allclose(model["encode"](x=dequantized), flow.encode(x, seed=3), atol=1e-4)
+    np.testing.assert_allclose(
+        model["log_prob"](x=dequantized), brute_force_log_prob(flow, x, 3), rtol=1e-5
+    )
+    z = noise(5, 16)
+    np.testing.assert_allclose(model["sample"](noise=z), flow.decode(z, exact=False), atol=1e-2)
+
+
+def test_contexts(form, tmp_path):
+    write, load = EXPORTS[form]
+    coupling = layers.AffineCoupling(width=4, context_classes=3)
+    flow = moved(snf_tf.Flow([coupling], event_shape=(4,)))
+    write(flow, tmp_path / "flow")
+    model, x, labels = load(tmp_path / "flow"), noise(3, 4), np.array([2, 0, 1], "int32")
+    found = model["log_prob"](x=x, context=labels)
+    np.testing.assert_allclose(found, flow.log_prob(x, context=labels), atol=1e-5)
+    assert np.abs(found - model["log_prob"](x=x, context=labels[::-1].copy())).max() > 1e-3
+
+
+def test_weights_of_half_the_size(tmp_path):
+    pytest.importorskip("ai_edge_litert")
+    bijections = [layers.SelfNormalizingDense() for _ in range(2)]
+    flow = moved(snf_tf.Flow(bijections, event_shape=(100,)))
+    sizes = {}
+    for weights in ("float32", "float16"):
+        path = tmp_path / weights
+        (difference,) = serving.export_litert(flow, path, ["encode"], weights).values()
+        sizes[weights] = path.stat().st_size
+        assert difference < {"float32": 1e-5, "float16": 0.1}[weights]
+    assert sizes["float32"] - sizes["float16"] > 0.45 * 4 * 2 * 100 * 100
+
+
+def test_the_lacking_operation_is_named(form, tmp_path):
+    write, load = EXPORTS[form]
+    flow = moved(snf_tf.Flow([layers.ExactDense()], event_shape=(3,)))
+    with pytest.raises(ValueError, match=r"has no operation MatrixSolve.*, which sample of this"):
+        write(flow, tmp_path / "flow")
+    assert not list(tmp_path.iterdir())
+    write(flow, tmp_path / "flow", ["encode", "log_prob"])
+    assert sorted(load(tmp_path / "flow")) == ["encode", "log_prob"]
+
+
+def test_refusals(form, tmp_path, monkeypatch):
+    write, _ = EXPORTS[form]
+    flow = vector_flow()
+    with pytest.raises(ValueError, match=r"methods must be some of sample, .* Received: methods="):
+        write(flow, tmp_path / "flow", ["classify"])
+    with pytest.raises(ValueError, match="In LiteRT and ONNX, sample maps standard normal noise"):
+        write(vector_flow(base=snf_tf.bases.StudentT()), tmp_path / "flow")
+    double = snf_tf.Flow([layers.ExactDense(dtype="float64")], event_shape=(2,))
+    with pytest.raises(ValueError, match="take flows in float32"):
+        write(double, tmp_path / "flow")
+    with pytest.raises(FileExistsError, match="must not exist yet"):
+        write(flow, tmp_path)
+
+    def missing(name):
+        raise ImportError(f"No module named {name!r}")
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    with pytest.raises(ImportError, match=r"pip install 'snf_tf\[export\]'"):
+        write(flow, tmp_path / "flow")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_fault_of_the_converter_is_told(form, tmp_path, monkeypatch):
+    write, _ = EXPORTS[form]
+    flow = vector_flow()
+    module = importlib.import_module({"litert": "snf_tf._lite", "onnx": "snf_tf._onnx"}[form])
+    wrong = {"encode": lambda x: flow.encode(x).numpy() + 1.0}
+    monkeypatch.setattr(module, "load", lambda *_: wrong)
+    with pytest.raises(RuntimeError, match="encode differs from the flow by 1"):
+        write(flow, tmp_path / "flow", ["encode"])
+    assert not list(tmp_path.iterdir())

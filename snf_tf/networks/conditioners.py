@@ -82,7 +82,7 @@ class ZeroConv2D(keras.layers.Layer):
         0.0
     """
 
-    def __init__(self, filters: int, **kwargs):
+    def __init__(self, filters: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.filters = filters = check_integer("filters", filters, 1)
         self.convolution = keras.layers.Conv2D(

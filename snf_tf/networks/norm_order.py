@@ -1,5 +1,7 @@
 """Learned orders of norms between the layers of a network (RF App. D)."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -22,7 +24,7 @@ class NormOrder(keras.layers.Layer):
         2.0
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.s = self.add_weight(name="s", shape=(), initializer="zeros", autocast=False)
         self.built = True

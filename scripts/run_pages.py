@@ -10,6 +10,7 @@ code saves.
 import contextlib
 import functools
 import io
+import linecache
 import os
 import re
 import sys
@@ -38,9 +39,12 @@ def run(page: Path) -> tuple[dict[str, Any], str]:
     names: dict[str, Any] = {"__name__": "docs"}
 
     def execute(match):
+        # TensorFlow reads the source of functions; tracebacks show it.
+        name = f"<{page.name} at {match.start()}>"
+        linecache.cache[name] = (len(match[1]), None, match[1].splitlines(True), name)
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
-            exec(compile(match[1], str(page), "exec"), names)
+            exec(compile(match[1], name, "exec"), names)
         output = f"\n```text\n{printed.getvalue()}```\n" if printed.getvalue() else ""
         return f"```python\n{match[1]}```\n{output}"
 

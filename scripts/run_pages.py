@@ -36,7 +36,7 @@ def run(page: Path) -> tuple[dict[str, Any], str]:
     import keras
 
     keras.utils.set_random_seed(0)
-    names: dict[str, Any] = {"__name__": "docs"}
+    names: dict[str, Any] = {"__name__": "__main__"}
 
     def execute(match):
         # TensorFlow reads the source of functions; tracebacks show it.

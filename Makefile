@@ -37,7 +37,8 @@ pages: $(VENV)/.installed
 # The picture of the README, from the runs of `make inverses` and a run with good samples.
 SAMPLES ?= runs/mnist_glow_conv1x1
 picture: $(VENV)/.installed
-	$(BIN)/python scripts/why.py $(addprefix runs/,$(RUNS)) --samples=$(SAMPLES) --output=docs/why.png
+	$(BIN)/python scripts/why.py $(addprefix runs/,$(RUNS)) --samples=$(SAMPLES) \
+	    --output=docs/why.png $(FLAGS)
 
 $(VENV)/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)

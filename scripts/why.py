@@ -3,8 +3,8 @@
     python scripts/why.py runs/mnist_fc runs/mnist_fc_exact --samples=runs/mnist_glow \\
         --output=docs/why.png
 
-Seconds are steps times the median time of a step: that of the runs, or --step_ms=13.8,51.2, measured
-by scripts/benchmark.py on a quiet machine.
+Seconds are steps times the median time of a step: that of the runs, or --step_ms=13.8,51.2, what
+scripts/benchmark.py has measured on a quiet machine.
 """
 
 import sys

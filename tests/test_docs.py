@@ -135,3 +135,28 @@ def test_the_site_has_no_warning_and_no_dead_link(tmp_path):
     dead = ["no.html", "code.html#no"]
     (tmp_path / "index.html").write_text("".join(f'<a href="{link}">a</a>' for link in dead))
     assert check_links.dead_links(tmp_path) == [f"index.html: {link}" for link in dead]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("in_a_directory")
+def test_from_a_folder_of_images_to_a_served_model(tmp_path):
+    names, _ = run_pages.run(DOCS / "own_images.md")
+    page = (DOCS / "own_images.md").read_text()
+    install, *commands = re.findall(r"^\.venv/bin/(.*)$", page, re.MULTILINE)
+    assert install == "pip install ."
+    for name in ("scripts", "configs"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    smoke = " --gin_bindings=train.epochs=1 --gin_bindings=train.steps_per_epoch=2"
+    for command in commands:
+        bindings = smoke if "train.py" in command else ""
+        done = subprocess.run(
+            f"{Path(sys.executable).parent}/{command}{bindings}",
+            shell=True,
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )
+        assert done.returncode == 0
+    (use,) = re.findall(r"```py\n(.*?)```", page, re.DOTALL)
+    exec(use, names)
+    assert names["images"].shape == (4, 28, 28, 1)
+    assert np.isfinite(names["log_p"]).all()

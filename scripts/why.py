@@ -26,7 +26,7 @@ def main(arguments) -> None:
     if not runs:
         sys.exit("why.py: give the directories of the runs, such as runs/A runs/B.")
     figure = Figure(figsize=(9, 3.4), dpi=100, layout="tight")
-    curves, digits = figure.subplots(1, 2, width_ratios=(1.7, 1))
+    curves, digits = figure.subplots(1, 2, width_ratios=(1.3, 1))
     given = _STEP_MS.value or [None] * len(runs)
     for run, milliseconds in zip(runs, given, strict=True):
         history = pd.read_csv(run / "history.csv")

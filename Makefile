@@ -1,5 +1,5 @@
-# make train: trains configs/mnist_fc.gin for a few epochs. make test: runs the tests. Both make
-# their own environment first.
+# make train: trains configs/mnist_fc.gin for a few epochs. make test: runs the tests. make docs:
+# builds the site. All make their own environment first.
 PYTHON ?= python3
 VENV ?= .venv
 EPOCHS ?= 5
@@ -10,7 +10,7 @@ BIN = $(VENV)/bin
 # make inverses RUNS='mnist_conv mnist_conv_least_squares mnist_conv_exact'
 RUNS ?= mnist_fc mnist_fc_projected mnist_fc_newton_schulz mnist_fc_exact
 
-.PHONY: train test check clean inverses estimators reproduce
+.PHONY: train test check docs pages picture clean inverses estimators reproduce
 
 train: $(VENV)/.installed
 	$(BIN)/python scripts/train.py --gin_file=$(CONFIG) --gin_bindings=train.epochs=$(EPOCHS) $(FLAGS)
@@ -22,6 +22,23 @@ check: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The site. The variable silences what Material for MkDocs says of later versions.
+docs: $(VENV)/.installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	$(BIN)/python scripts/check_links.py site
+	@echo "The site: site/index.html"
+
+# Runs the code of the tutorials in full, and writes what it prints and draws into them.
+PAGES ?= docs/own_layer.md docs/faq.md docs/inverses.md $(wildcard docs/tutorials/*.md)
+pages: $(VENV)/.installed
+	$(BIN)/python scripts/run_pages.py $(PAGES)
+
+# The picture of the README, from the runs of `make inverses` and a run with good samples.
+SAMPLES ?= runs/mnist_glow_conv1x1
+picture: $(VENV)/.installed
+	$(BIN)/python scripts/why.py $(addprefix runs/,$(RUNS)) --samples=$(SAMPLES) \
+	    --output=docs/why.png $(FLAGS)
 
 $(VENV)/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -47,4 +64,4 @@ reproduce: $(VENV)/.installed
 	$(BIN)/python scripts/reproduce.py --table=$(TABLE) --budget=$(BUDGET) $(FLAGS)
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build site *.egg-info

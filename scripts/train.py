@@ -11,6 +11,7 @@ A run that is started again with its --run_dir goes on from its last checkpoint.
 """
 
 import datetime
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -51,14 +52,43 @@ def main(_) -> None:
     except snf_tf.training.Interrupted as interrupted:
         print(command_line.message(interrupted), file=sys.stderr)
         sys.exit(128 + interrupted.signal_number)
-    pictures = [Path(run_dir, f"samples/{name}.png") for name in ("samples", "density")]
     print(
         f"Trained {results['epochs']} epochs on {results['sizes']['train']} examples of "
         f"{results['dataset']}, source {results['source']}.\n"
-        + "".join(f"Samples: {picture}\n" for picture in pictures if picture.is_file())
-        + f"Run: {run_dir}\n"
+        f"Run: {run_dir}\n"
         f"{command_line.test_likelihood(results)}; "
-        f"{time.perf_counter() - start:.0f} s."
+        f"{time.perf_counter() - start:.0f} s.\n"
+        f"{_pictures(run_dir)} To go on: {_command(gin_file, run_dir, 4 * results['epochs'])}"
+    )
+
+
+def _pictures(run_dir):
+    """Says what the pictures of a run show."""
+    shown = {
+        "nll.png": "the nll by epoch",
+        "samples/samples.png": "what the flow draws",
+        "samples/density.png": "data, samples and the density of the flow",
+    }
+    found = [f"{run_dir}/{name} ({what})" for name, what in shown.items() if _is_in(run_dir, name)]
+    return f"See {', '.join(found)}."
+
+
+def _is_in(run_dir, name):
+    return Path(run_dir, name).is_file()
+
+
+def _command(gin_file, run_dir, epochs):
+    """Returns the command by which a run goes on to more epochs."""
+    python = Path(sys.executable)
+    given = [b for b in _GIN_BINDINGS.value if not b.replace(" ", "").startswith("train.epochs=")]
+    return shlex.join(
+        [
+            str(python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python),
+            sys.argv[0],
+            f"--gin_file={gin_file}",
+            f"--run_dir={run_dir}",
+            *(f"--gin_bindings={binding}" for binding in [*given, f"train.epochs={epochs}"]),
+        ]
     )
 
 

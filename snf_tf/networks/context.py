@@ -18,9 +18,6 @@ class JoinContext(keras.layers.Layer):
     appended at every pixel. A context that is an image must have the height and width of x1, or
     multiples of them: every block of its pixels then becomes the channels of one pixel.
 
-    Args:
-        **kwargs: As in `keras.layers.Layer`.
-
     Raises:
         ValueError: If a context has another shape.
 

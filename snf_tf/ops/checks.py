@@ -11,9 +11,8 @@ def finite_or_stop(loss: tf.Tensor) -> tuple:
     """Returns a loss, and lets no gradient of it through before it has been found to be finite.
 
     Raises:
-        tf.errors.InvalidArgumentError: If it is not. Nothing that depends on its gradients has been
-        computed then, weights have not
-            changed. XLA leaves the check out.
+        tf.errors.InvalidArgumentError: If the loss is not finite. Nothing that depends on its
+            gradients has been computed then, and no weight has changed. XLA leaves the check out.
     """
     checked = tf.debugging.check_numerics(loss, "The loss is not finite")
 

@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -59,13 +60,18 @@ def test_a_run(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "runs/one/results.json").read_text())
-    last = done.stdout.splitlines()[-1]
+    likelihood, last = done.stdout.splitlines()[-2:]
     assert (
         f"Test nll {results['test_nll']:.2f} nats, {results['test_bits_per_dim']:.4f} bits/dim"
-        in last
+        in likelihood
     )
-    assert "runs/one/samples/samples.png" in done.stdout
+    assert "runs/one/samples/samples.png (what the flow draws)" in last
     assert done.stderr == ""
+    # What it says to run next goes on.
+    command = shlex.split(last.partition("To go on: ")[2])
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert json.loads((tmp_path / "runs/one/results.json").read_text())["epochs"] == 4
 
 
 @pytest.mark.parametrize(

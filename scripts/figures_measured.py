@@ -26,7 +26,7 @@ def times(work: Work) -> Drawn:
     """Draws the time of a training step of one dense layer against its dimension (SNF Fig. 4)."""
     from snf_tf import Flow, layers
 
-    sizes = [32 + 96 * k for k in ((0, 2, 5, 10) if work.is_smoke else range(0, 43, 3))]
+    sizes = [32 + 96 * k for k in (range(0, 11, 2) if work.is_smoke else range(0, 43, 3))]
     limit = {"smoke": 0.5, "minutes": 60 * work.budget.amount / (2 * len(sizes))}.get(
         work.budget.kind, 60.0
     )
@@ -64,7 +64,9 @@ def times(work: Work) -> Drawn:
         large = own[own["D"] >= own["D"].max() / 4]
         exponent, factor = np.polyfit(np.log(large["D"]), np.log(large["median_ms"]), 1)
         d = np.linspace(large["D"].min(), own["D"].max(), 100)
-        axes.plot(d, np.exp(factor) * d**exponent, color=f"C{index}", label=f"D^{exponent:.2f}")
+        axes.plot(
+            d, np.exp(factor) * d**exponent, color=f"C{index}", label=f"fit: D^{exponent:.2f}"
+        )
         fits.append(f"{kind}: D^{exponent:.2f}")
     axes.set(xlabel="dimension D", ylabel=f"ms a step, batch {_BATCH}")
     axes.grid(alpha=0.3)
@@ -106,7 +108,7 @@ def memories(work: Work) -> Drawn:
         axes.bar_label(bars, fontsize="x-small")
     axes.set_xticks(range(len(_IMAGES)), list(_IMAGES))
     axes.set_ylabel("MiB above the start")
-    axes.legend(fontsize="small")
+    figure.legend(loc="outside right upper", fontsize="small", frameon=False)
     words = (
         f"Peak memory of a process in a training step, above that before it, {size['blocks']} "
         f"blocks, {size['batch']} images, series of 10 terms; the graph and what TensorFlow keeps "

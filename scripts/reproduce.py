@@ -36,6 +36,9 @@ _FIGURE = flags.DEFINE_string("figure", None, "Name of the figure, such as snf.3
 _LIST = flags.DEFINE_bool("list", False, "Print tables, figures and their rows.")
 _RECORD = flags.DEFINE_multi_string("record", [], "Directory of a finished run to keep.")
 _RESULTS = flags.DEFINE_bool("results", False, "Write docs/results.md of what is kept.")
+_DOCS = flags.DEFINE_string(
+    "docs", str(Path(__file__).parents[1] / "docs"), "Directory of that page and of records."
+)
 _ROWS = flags.DEFINE_string("rows", ".", "A regular expression: the rows to train.")
 _SEEDS = flags.DEFINE_integer("seeds", 1, "Runs of every row, of seeds 0, 1, ...", lower_bound=1)
 _BUDGET = flags.DEFINE_string(
@@ -52,13 +55,14 @@ def main(_) -> None:
     if _LIST.value:
         print(f"{reproduce_table.listing()}\n{reproduce_figures.listing()}")
         return
+    docs = Path(_DOCS.value)
     for run_dir in _RECORD.value:
-        print(f"Record: {reproduce_results.record(Path(run_dir))}")
+        print(f"Record: {reproduce_results.record(Path(run_dir), docs)}")
     if _RESULTS.value:
-        reproduce_results.write(reproduce_results.RECORDS.parent)
-        print(f"Page: {reproduce_results.RECORDS.parent / 'results.md'}")
+        reproduce_results.write(docs)
+        print(f"Page: {docs / 'results.md'}")
     if not (_TABLE.value or _FIGURE.value or _RECORD.value or _RESULTS.value):
-        raise ValueError("--table or --figure must be given, or --list. Received: neither")
+        raise ValueError("--table must be given, or --figure, or --list. Received: neither")
     budget = reproduce_runs.Budget.read(_BUDGET.value)
     tables = _names(_TABLE.value, reproduce_table.tables(), "table")
     figures = _names(_FIGURE.value, tuple(reproduce_figures.FIGURES), "figure")

@@ -19,8 +19,6 @@ import reproduce_table
 import text_tables
 
 _ROOT = Path(__file__).parents[1]
-RECORDS = _ROOT / "docs/records"
-_README = _ROOT / "README.md"
 _BEGIN, _END = "<!-- results: begin -->", "<!-- results: end -->"
 # The exact gradient that the runs of a family are compared with.
 _EXACT = {"mnist_fc": "mnist_fc_exact", "mnist_conv": "mnist_conv_exact"}
@@ -68,12 +66,12 @@ class Group(NamedTuple):
     histories: list[pd.DataFrame]
 
 
-def record(run_dir: Path, records: Path = RECORDS) -> Path:
+def record(run_dir: Path, docs: Path) -> Path:
     """Keeps the history and the results of a finished run, without paths of the machine.
 
     Args:
         run_dir: Its directory, whose name becomes the record's.
-        records: Directory of the records.
+        docs: Directory of the page, which has the directory of the records.
 
     Raises:
         FileNotFoundError: If the run has not come to its end.
@@ -85,7 +83,7 @@ def record(run_dir: Path, records: Path = RECORDS) -> Path:
     results = read_results(run_dir, "history.csv")
     results.pop("sha256", None)
     results["config"] = re.sub(r"(?m)^\S+\.(data|cache)_dir = .*\n", "", results["config"])
-    directory = records / run_dir.name
+    directory = docs / "records" / run_dir.name
     directory.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(run_dir / "history.csv", directory / "history.csv")
     text = json.dumps(with_digests(results, directory), indent=2) + "\n"
@@ -93,18 +91,17 @@ def record(run_dir: Path, records: Path = RECORDS) -> Path:
     return directory
 
 
-def write(docs: Path, records: Path = RECORDS, readme: Path | None = _README) -> str:
-    """Writes `results.md` and its curves, and the table into a README; returns the page.
+def write(docs: Path) -> str:
+    """Writes `results.md` and its curves, and quotes its table in a README; returns the page.
 
     Args:
-        docs: Directory of the page.
-        records: Directory of the records.
-        readme: A page with the two marks between which the table is quoted; None: none.
+        docs: Directory of the page, with the records in `records`. The README lies beside it, if
+            there is one, and has two marks around what is quoted.
 
     Raises:
-        ValueError: If a record is damaged, or readme has no marks.
+        ValueError: If a record is damaged, or the README has no marks.
     """
-    groups = _groups(records)
+    groups = _groups(docs / "records")
     table = text_tables.markdown([_line(group) for group in groups], drop_empty=True)
     parts = [_INTRODUCTION, f"{table}\n"]
     for family in dict.fromkeys(map(_family, groups)):
@@ -128,7 +125,8 @@ def write(docs: Path, records: Path = RECORDS, readme: Path | None = _README) ->
             )
     page = "\n".join(parts)
     text_tables.replace(docs / "results.md", lambda path: path.write_text(page))
-    if readme is not None:
+    readme = docs.parent / "README.md"
+    if readme.is_file():
         text = _quoted(readme.read_text(), table, str(readme))
         text_tables.replace(readme, lambda path: path.write_text(text))
     return page

@@ -7,6 +7,7 @@ import command_line
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 _UNITS = {"nll": "nll (nats)", "bits_per_dim": "bits/dim"}
 _ANGLE = "/log_det_gradient_angle"
@@ -41,6 +42,7 @@ def draw(
             found = mean_angles(history)
             axes[2].semilogy(found.index, found, **style | {"marker": "."})
     _limit(axes[0], values)
+    axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0].set(xlabel="epochs", ylabel=f"validation {_UNITS[metric]}")
     axes[1].set(xlabel="seconds of training")
     if angles:

@@ -68,6 +68,7 @@ def times(work: Work) -> Drawn:
             d, np.exp(factor) * d**exponent, color=f"C{index}", label=f"fit: D^{exponent:.2f}"
         )
         fits.append(f"{kind}: D^{exponent:.2f}")
+    axes.set_ylim(0)
     axes.set(xlabel="dimension D", ylabel=f"ms a step, batch {_BATCH}")
     axes.grid(alpha=0.3)
     axes.legend()

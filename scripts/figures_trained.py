@@ -17,6 +17,7 @@ from figure_work import (
     stand_ins,
 )
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 _SAMPLES, _COLUMNS = 32, 8
 
@@ -75,10 +76,10 @@ def bias(work: Work) -> Drawn:
         minimised = history.set_index("epoch")["surrogate"]
         exact = likelihood(history, "val_nll")
         for y, style, words in (
-            (minimised, "--", "training, estimate"),
-            (exact, "-", "validation, exact"),
+            (minimised, "x--", "training, estimate"),
+            (exact, ".-", "validation, exact"),
         ):
-            axes.plot(y.index, y, style, color=f"C{index}", marker=".", label=f"{name}: {words}")
+            axes.plot(y.index, y, style, color=f"C{index}", label=f"{name}: {words}")
             series[f"{name}: {words}"] = y
         train = likelihood(history, "train_nll")
         lines.append(
@@ -90,6 +91,7 @@ def bias(work: Work) -> Drawn:
                 "validation, exact (nats)": f"{exact.iloc[-1]:.3f}",
             }
         )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="epochs", ylabel="nll (nats)")
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
@@ -136,6 +138,8 @@ def norms(work: Work) -> Drawn:
     left.set(xlabel="residual blocks", ylabel="test nll (nats)", title="(a) checkerboard")
     for name, y in series.items():
         right.plot(y.index, y, marker=".", label=name)
+    left.xaxis.set_major_locator(MaxNLocator(integer=True))
+    right.xaxis.set_major_locator(MaxNLocator(integer=True))
     right.set(xlabel="epochs", ylabel="validation bits/dim (estimate)", title="(b) CIFAR-10")
     for axes in (left, right):
         axes.grid(alpha=0.3)
@@ -197,6 +201,7 @@ def improvement(work: Work) -> Drawn:
         series[f"seed {seed}"] = y = (before - after).dropna()
         axes.plot(y.index, y, marker=".", label=f"seed {seed}")
     axes.axhline(0, color="0.6", linewidth=0.8)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="epochs", ylabel="improvement by learned orders (bits/dim, estimates)")
     axes.grid(alpha=0.3)
     axes.legend()

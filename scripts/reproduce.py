@@ -76,7 +76,7 @@ def main(_) -> None:
 
 
 def _names(given, known, flag):
-    if given in (None, "all"):
+    if not given or given == "all":
         return known if given else ()
     if given not in known:
         raise ValueError(

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 _UNITS = {"nll": "nll (nats)", "bits_per_dim": "bits/dim"}
-_ANGLE = "/log_det_gradient_angle"
+ANGLES = {"log|det|": "/log_det_gradient_angle", "the loss": "/gradient_angle"}
 
 
 def draw(
@@ -56,13 +56,17 @@ def draw(
     return figure
 
 
-def mean_angles(history: pd.DataFrame) -> pd.Series:
-    """Returns the angle between the used and the exact gradient of log|det|, by epoch.
+def mean_angles(history: pd.DataFrame, of: str = "log|det|") -> pd.Series:
+    """Returns the angle between a gradient by kernels in training and the exact one, by epoch.
 
     It is in degrees, the mean over layers, for the epochs that measured it; empty if no layer keeps
     an inverse.
+
+    Args:
+        history: Content of `history.csv`.
+        of: "log|det|"; or "the loss", penalties included, against the exact nll.
     """
-    columns = [name for name in history if name.endswith(_ANGLE)]
+    columns = [name for name in history if name.endswith(ANGLES[of])]
     if not columns:
         return pd.Series(dtype=float)
     return history.set_index("epoch")[columns].mean(axis=1).dropna()

@@ -120,8 +120,9 @@ def write(docs: Path) -> str:
         if lines := _angles(own):
             parts.append(
                 "Angle between the gradient of log|det| that the step used and the exact one, in "
-                "degrees, mean over layers, where it was measured. The last column is the first "
-                f"such epoch from which it stays under 1.\n\n{text_tables.markdown(lines)}\n"
+                "degrees, mean over layers, where it was measured; the first such epoch from which "
+                "it stays under 1; and the same of the whole loss, penalty included, against the "
+                f"exact nll.\n\n{text_tables.markdown(lines)}\n"
             )
     page = "\n".join(parts)
     text_tables.replace(docs / "results.md", lambda path: path.write_text(page))
@@ -250,6 +251,7 @@ def _angles(groups: Sequence[Group]) -> list[dict[str, Any]]:
         # That of an exact method is rounding alone.
         if len(angles) < 2:
             continue
+        of_loss = curves.mean_angles(group.histories[0], "the loss")
         above = angles.index[angles >= 1]
         below = angles.index if not len(above) else angles.index[angles.index > above[-1]]
         lines.append(
@@ -258,7 +260,8 @@ def _angles(groups: Sequence[Group]) -> list[dict[str, Any]]:
                 "first": f"{angles.iloc[0]:.3g}, epoch {angles.index[0]}",
                 "largest": f"{angles.max():.3g}, epoch {angles.idxmax()}",
                 "last": f"{angles.iloc[-1]:.3g}, epoch {angles.index[-1]}",
-                "under 1 from": below[0] if len(below) else "never",
+                "under 1 from": below[0] if len(below) else "not yet",
+                "of the loss, last": f"{of_loss.iloc[-1]:.3g}, epoch {of_loss.index[-1]}",
             }
         )
     return lines

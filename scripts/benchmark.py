@@ -21,6 +21,7 @@ compiling and one call; `growth` compares the last quarter of the calls with the
 import contextlib
 import json
 import re
+import statistics
 import time
 
 # Before all that loads TensorFlow: PyTorch crashes where it is loaded second.
@@ -77,7 +78,11 @@ def main(_) -> None:
         for name, call in calls.items():
             _time_block(call, times[name])
     for name, row in rows.items():
-        row |= {"ms": _median(times[name]), "calls": len(times[name])}
+        row |= {
+            "ms": _median(times[name]),
+            "deviation_ms": statistics.pstdev(times[name]),
+            "calls": len(times[name]),
+        }
         quarter = len(times[name]) // 4
         if quarter:
             row["growth"] = _median(times[name][-quarter:]) / _median(times[name][:quarter])

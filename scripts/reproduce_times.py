@@ -1,11 +1,11 @@
 """SNF Table 3: times of training steps and of samples, their floors, and other libraries."""
 
-import re
-from collections.abc import Callable
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import benchmark_cases
-import benchmark_peers
 import benchmark_work
 import numpy as np
 import pandas as pd
@@ -15,12 +15,12 @@ from reproduce_runs import Budget
 from reproduce_table import Row
 
 _ROOT = Path(__file__).parents[1]
-_BATCH = 100
 _SHAPES = {"mnist": (28, 28, 1), "cifar10": (32, 32, 3), "imagenet32": (32, 32, 3)}
 # What a step cannot avoid, of the models that `benchmark_cases.py` knows.
 _FLOORS = {"mnist_fc": ("fc_products", "fc_adam_bytes"), "mnist_conv": ("conv_convolutions",)}
 # One dense layer of 512 dimensions, by this library and by others.
-_PEERS = re.compile(r"dense_512_(self_normalizing|exact|nflows_\w+|normflows_\w+|zuko_\w+)$")
+_PEERS = "^dense_512_(self_normalizing|exact|nflows|normflows|zuko)"
+_PEER_COUNT = 7
 _COLUMNS = ("row", "metric", "published, on a GPU", "ours, median", "deviation", "floor", "calls")
 _SECONDS = {"smoke": 0.3, "paper": 60.0, "epochs": 60.0}
 
@@ -34,10 +34,7 @@ def write(directory: Path, table: str, rows: list[Row], budget: Budget) -> str:
         rows: With what was published, in ms.
         budget: At the smallest, models are small, too.
     """
-    floors = {} if budget.kind == "smoke" else benchmark_cases.cases(_BATCH)
-    peers = benchmark_cases.cases(_BATCH) | benchmark_peers.cases(_BATCH)
-    named = {name: case for name, case in peers.items() if _PEERS.match(name)}
-    seconds = _SECONDS.get(budget.kind) or 60 * budget.amount / (2 * len(rows) + len(named))
+    seconds = _SECONDS.get(budget.kind) or 60 * budget.amount / (2 * len(rows) + _PEER_COUNT)
     lines = []
     for row in rows:
         flow, batch = _flow(row, budget)
@@ -60,26 +57,9 @@ def write(directory: Path, table: str, rows: list[Row], budget: Budget) -> str:
                 }
             )
         print(f"{row.name}: {lines[-2]['ours, median']} ms a batch.", flush=True)
-    for name, case in named.items():
-        parts = [timed(peers[part].make(), seconds / 4) for part in case.floor if part in peers]
-        floor = f"{sum(map(np.median, parts)):.1f}" if parts else ""
-        lines.append(
-            _line(
-                f"one layer: {name.removeprefix('dense_512_')}", "ms_a_batch", _peer(case, seconds)
-            )
-            | {"published, on a GPU": "", "floor": floor}
-        )
-    columns = [
-        "row",
-        "metric",
-        "published, on a GPU",
-        "ours, median",
-        "deviation",
-        "floor",
-        "calls",
-    ]
-    lines = [{name: line[name] for name in columns} for line in lines]
-    small = "; models are small, and batches of 10" if budget.kind == "smoke" else ""
+    lines += _peers(seconds)
+    lines = [{name: line[name] for name in _COLUMNS} for line in lines]
+    small = "; most models are small, and batches of 10" if budget.kind == "smoke" else ""
     text = (
         f"# {table}: times on {benchmark_cases.device()}{small}\n\n"
         "The published times are those of a GeForce 1080Ti (MNIST) and a Titan X (CIFAR-10, "
@@ -99,20 +79,36 @@ def _line(name, metric, measured):
     return {
         "row": name,
         "metric": metric.replace("_", " "),
-        "ours, median": f"{np.median(measured):.1f}" if measured else "fails",
-        "deviation": f"{np.std(measured):.1f}" if measured else "",
+        "ours, median": f"{np.median(measured):.1f}",
+        "deviation": f"{np.std(measured):.1f}",
         "calls": len(measured),
     }
 
 
-def _peer(case, seconds) -> list[float]:
-    """Times another library; of one that fails beside this PyTorch, nothing."""
-    try:
-        call: Callable[[], object] = case.make()
-        return timed(call, seconds)
-    except Exception as error:
-        print(f"A library is left out: {str(error).splitlines()[0]}")
-        return []
+def _peers(seconds):
+    """Times a layer of this library and those of others: in a process of its own, as PyTorch must
+    be loaded before TensorFlow.
+    """
+    repeats, longest = ("8", "1") if seconds < 1 else ("400", str(seconds))
+    command = [sys.executable, _ROOT / "scripts/benchmark.py", f"--cases={_PEERS}"]
+    command += [f"--repeats={repeats}", f"--max_seconds={longest}"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"benchmark.py has failed: {done.stderr[-500:]}")
+    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    return [
+        {
+            "row": f"one layer: {row['case'].removeprefix('dense_512_')}",
+            "metric": "ms a batch",
+            "published, on a GPU": "",
+            "ours, median": f"{row['ms']:.1f}",
+            "deviation": f"{row['deviation_ms']:.1f}",
+            "floor": f"{row['floor_ms']:.1f}",
+            "calls": row["calls"],
+        }
+        for row in found
+        if "floor_ms" in row
+    ]
 
 
 def _flow(row, budget):

@@ -21,7 +21,7 @@ _FLOORS = {"mnist_fc": ("fc_products", "fc_adam_bytes"), "mnist_conv": ("conv_co
 # One dense layer of 512 dimensions, by this library and by others.
 _PEERS = "^dense_512_(self_normalizing|exact|nflows|normflows|zuko)"
 _PEER_COUNT = 7
-_COLUMNS = ("row", "metric", "published, on a GPU", "ours, median", "deviation", "floor", "calls")
+_COLUMNS = ("row", "metric", "published, on a GPU", "here, median", "deviation", "floor", "calls")
 _SECONDS = {"smoke": 0.3, "paper": 60.0, "epochs": 60.0}
 
 
@@ -43,9 +43,8 @@ def write(directory: Path, table: str, rows: list[Row], budget: Budget) -> str:
             "ms_a_sample": timed(lambda flow=flow: flow.sample(1, seed=0).numpy(), seconds),
         }
         family = next((name for name in _FLOORS if row.config.startswith(name)), None)
-        floor = [
-            timed(floors[name].make(), seconds / 4) for name in _FLOORS.get(family, ()) if floors
-        ]
+        cases = benchmark_cases.cases(batch)
+        floor = [timed(cases[name].make(), seconds / 4) for name in _FLOORS.get(family, ())]
         for metric, published in row.published.items():
             lines.append(
                 _line(row.name, metric, measured[metric])
@@ -56,7 +55,7 @@ def write(directory: Path, table: str, rows: list[Row], budget: Budget) -> str:
                     else "",
                 }
             )
-        print(f"{row.name}: {lines[-2]['ours, median']} ms a batch.", flush=True)
+        print(f"{row.name}: {lines[-2]['here, median']} ms a batch.", flush=True)
     lines += _peers(seconds)
     lines = [{name: line[name] for name in _COLUMNS} for line in lines]
     small = "; most models are small, and batches of 10" if budget.kind == "smoke" else ""
@@ -79,7 +78,7 @@ def _line(name, metric, measured):
     return {
         "row": name,
         "metric": metric.replace("_", " "),
-        "ours, median": f"{np.median(measured):.1f}",
+        "here, median": f"{np.median(measured):.1f}",
         "deviation": f"{np.std(measured):.1f}",
         "calls": len(measured),
     }
@@ -101,7 +100,7 @@ def _peers(seconds):
             "row": f"one layer: {row['case'].removeprefix('dense_512_')}",
             "metric": "ms a batch",
             "published, on a GPU": "",
-            "ours, median": f"{row['ms']:.1f}",
+            "here, median": f"{row['ms']:.1f}",
             "deviation": f"{row['deviation_ms']:.1f}",
             "floor": f"{row['floor_ms']:.1f}",
             "calls": row["calls"],

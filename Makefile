@@ -10,7 +10,7 @@ BIN = $(VENV)/bin
 # make inverses RUNS='mnist_conv mnist_conv_least_squares mnist_conv_exact'
 RUNS ?= mnist_fc mnist_fc_projected mnist_fc_newton_schulz mnist_fc_exact
 
-.PHONY: train test check docs pages picture clean inverses estimators reproduce
+.PHONY: train test check docs pages picture clean inverses estimators reproduce results
 
 train: $(VENV)/.installed
 	$(BIN)/python scripts/train.py --gin_file=$(CONFIG) --gin_bindings=train.epochs=$(EPOCHS) $(FLAGS)
@@ -57,11 +57,17 @@ estimators: $(VENV)/.installed
 	$(BIN)/python scripts/estimators.py
 	$(BIN)/python scripts/estimators.py --memory
 
-# A table of a paper: make reproduce TABLE=snf.1 BUDGET=minutes=60
+# A table of a paper: make reproduce TABLE=snf.1 BUDGET=minutes=60. A figure:
+# make reproduce TABLE= FIGURE=snf.3. All of them: make reproduce TABLE=all FIGURE=all
 TABLE ?= snf.1
+FIGURE ?=
 BUDGET ?= smoke
 reproduce: $(VENV)/.installed
-	$(BIN)/python scripts/reproduce.py --table=$(TABLE) --budget=$(BUDGET) $(FLAGS)
+	$(BIN)/python scripts/reproduce.py --table=$(TABLE) --figure=$(FIGURE) --budget=$(BUDGET) $(FLAGS)
+
+# docs/results.md, of the records in docs/records.
+results: $(VENV)/.installed
+	$(BIN)/python scripts/reproduce.py --results
 
 clean:
 	rm -rf $(VENV) build site *.egg-info

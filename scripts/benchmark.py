@@ -23,6 +23,7 @@ import contextlib
 import json
 import re
 import resource
+import statistics
 import time
 
 # Before all that loads TensorFlow: PyTorch crashes where it is loaded second.
@@ -81,7 +82,11 @@ def main(_) -> None:
             _time_block(call, times[name], cases[name].steps)
         peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     for name, row in rows.items():
-        row |= {"ms": _median(times[name]), "calls": len(times[name]) * cases[name].steps}
+        row |= {
+            "ms": _median(times[name]),
+            "deviation_ms": statistics.pstdev(times[name]),
+            "calls": len(times[name]) * cases[name].steps,
+        }
         quarter = len(times[name]) // 4
         if quarter:
             row["growth"] = _median(times[name][-quarter:]) / _median(times[name][:quarter])

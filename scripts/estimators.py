@@ -11,10 +11,9 @@ of draws would hide its tail. Roulette takes 4 products on average.
 """
 
 import functools
-import subprocess
-import sys
 
 import command_line
+import memory
 import numpy as np
 from absl import flags
 
@@ -23,50 +22,13 @@ _MEMORY = flags.DEFINE_bool("memory", False, "Measure memory instead.")
 _EXAMPLES, _PROBES, _LONGEST = 10, 40, 400
 _INVERTED = 100
 _COUNTS = (4, 6)
-_MODES = {
-    "series gradient": 'dict(log_det=layers.TruncatedSeries(10, "series"), early=False)',
-    "Neumann gradient": "dict(log_det=layers.TruncatedSeries(10), early=False)",
-    "series, in the forward pass": 'dict(log_det=layers.TruncatedSeries(10, "series"), early=True)',
-    "Neumann, in the forward pass": "dict(log_det=layers.TruncatedSeries(10), early=True)",
-}
-_STEP = """
-import resource, sys
-import numpy as np, tensorflow as tf
-from snf_tf import Flow, layers, networks
-def flow(log_det, early):
-    blocks = [
-        layers.ResidualBlock(
-            networks.LipschitzNetwork((64, 64), kernel_sizes=(3, 1, 3)),
-            log_det,
-            backward_in_forward=early,
-        )
-        for _ in range(16)
-    ]
-    return Flow(blocks, event_shape=(28, 28, 1))
-made = flow(**{mode})
-x = tf.constant(np.random.randn(16, 28, 28, 1), tf.float32)
-variables = [weight.value for weight in made.trainable_weights]
-@tf.function
-def step(x):
-    with tf.GradientTape() as tape:
-        z, log_det = made(x, training=True, seed=0)
-        loss = tf.reduce_mean(tf.reduce_sum(z ** 2, axis=1) - log_det)
-    return [tf.reduce_max(gradient) for gradient in tape.gradient(loss, variables)]
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-for _ in range(2):
-    step(x)
-print("MIB", (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
-"""
 
 
 def main(_) -> None:
     if _MEMORY.value:
         print("| gradient of 16 blocks, 10 terms | MiB above the start |\n|---|---|")
-        for name, mode in _MODES.items():
-            script = _STEP.replace("{mode}", mode)
-            done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-            found = [line for line in done.stdout.splitlines() if line.startswith("MIB")]
-            print(f"| {name} | {found[0].split()[1] if found else done.stderr[-500:]} |")
+        for name in memory.GRADIENTS:
+            print(f"| {name} | {memory.peak(name)} |", flush=True)
         return
     jacobians = _of_run(_RUN_DIR.value) if _RUN_DIR.value else _matrices()
     names = [f"{kind}, {n}" for n in _COUNTS for kind in ("series", "Krylov")]

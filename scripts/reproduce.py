@@ -1,36 +1,51 @@
-"""Trains the rows of a paper's table, and writes the table: published numbers beside ours.
+"""Makes the tables and figures of the papers: published numbers beside ours.
 
     python scripts/reproduce.py --list
     python scripts/reproduce.py --table=snf.1 --budget=smoke
     python scripts/reproduce.py --table=snf.1 --budget=minutes=60 --seeds=3 --rows=FC
+    python scripts/reproduce.py --figure=snf.3 --budget=epochs=5
+    python scripts/reproduce.py --table=all --figure=all --budget=smoke
+    python scripts/reproduce.py --record=runs/mnist_fc-seed0
+    python scripts/reproduce.py --results
 
-Rows and published numbers are those of `configs/expected.csv`. A run that was killed goes on, and
-one that is done is not repeated. The table tells of runs that failed. It is `RUNS/TABLE.md`,
-`.csv` and, with curves, `.png`.
+Rows and published numbers are those of `configs/expected.csv`, what figures train those of
+`configs/figures.csv`. A run that was killed goes on, and one that is done is not repeated. A table
+tells of runs that failed. It is `RUNS/TABLE.md`, `.csv` and, with curves, `.png`; a figure is
+`RUNS/FIGURE.png`, `.csv`, and what there is to say of it `.md`.
+
+--record keeps the history and the results of a run in `docs/records`, and --results makes
+`docs/results.md` of all that is kept there.
 """
 
-import re
-import signal
-import subprocess
+import functools
 import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import command_line
+import reproduce_figures
+import reproduce_frechet
+import reproduce_results
+import reproduce_runs
 import reproduce_table
+import reproduce_times
 from absl import flags
+from figure_work import Work
 
-_ROOT = Path(__file__).parents[1]
-_TABLE = flags.DEFINE_string("table", None, "Name of the table, such as snf.1.")
-_LIST = flags.DEFINE_bool("list", False, "Print the tables and their rows.")
+_TABLE = flags.DEFINE_string("table", None, "Name of the table, such as snf.1, or all.")
+_FIGURE = flags.DEFINE_string("figure", None, "Name of the figure, such as snf.3, or all.")
+_LIST = flags.DEFINE_bool("list", False, "Print tables, figures and their rows.")
+_RECORD = flags.DEFINE_multi_string("record", [], "Directory of a finished run to keep.")
+_RESULTS = flags.DEFINE_bool("results", False, "Write docs/results.md of what is kept.")
+_DOCS = flags.DEFINE_string(
+    "docs", str(Path(__file__).parents[1] / "docs"), "Directory of that page and of records."
+)
 _ROWS = flags.DEFINE_string("rows", ".", "A regular expression: the rows to train.")
 _SEEDS = flags.DEFINE_integer("seeds", 1, "Runs of every row, of seeds 0, 1, ...", lower_bound=1)
 _BUDGET = flags.DEFINE_string(
     "budget", "paper", "smoke, paper, epochs=N a run, or minutes=M for all runs together."
 )
 _PARALLEL = flags.DEFINE_integer("parallel", 1, "Runs at a time.", lower_bound=1)
-_RUNS = flags.DEFINE_string("runs", "runs/tables", "Directory of the runs and the tables.")
+_RUNS = flags.DEFINE_string("runs", "runs/tables", "Directory of the runs, tables and figures.")
 _BINDINGS = flags.DEFINE_multi_string(
     "gin_bindings", [], "A setting of all runs, such as load_dataset.data_dir."
 )
@@ -38,108 +53,70 @@ _BINDINGS = flags.DEFINE_multi_string(
 
 def main(_) -> None:
     if _LIST.value:
-        print(reproduce_table.listing())
+        print(f"{reproduce_table.listing()}\n{reproduce_figures.listing()}")
         return
-    if _TABLE.value is None:
-        raise ValueError("--table must be given, or --list. Received: neither")
-    rows = reproduce_table.rows(_TABLE.value, _ROWS.value)
-    kind, amount = _budget(_BUDGET.value)
+    docs = Path(_DOCS.value)
+    for run_dir in _RECORD.value:
+        print(f"Record: {reproduce_results.record(Path(run_dir), docs)}")
+    if _RESULTS.value:
+        reproduce_results.write(docs)
+        print(f"Page: {docs / 'results.md'}")
+    if not (_TABLE.value or _FIGURE.value or _RECORD.value or _RESULTS.value):
+        raise ValueError("--table must be given, or --figure, or --list. Received: neither")
+    budget = reproduce_runs.Budget.read(_BUDGET.value)
+    tables = _names(_TABLE.value, reproduce_table.tables(), "table")
+    figures = _names(_FIGURE.value, tuple(reproduce_figures.FIGURES), "figure")
+    failures = []
+    for name in tables:
+        failures += _make_table(name, budget)
+    for name in figures:
+        failures += _make_figure(name, budget)
+    if failures:
+        sys.exit(f"reproduce.py: {len(failures)} runs failed:\n" + "\n".join(failures))
+
+
+def _names(given, known, flag):
+    if not given or given == "all":
+        return known if given else ()
+    if given not in known:
+        raise ValueError(
+            f"--{flag} must be one of {', '.join(known)}, all. Received: --{flag}={given}"
+        )
+    return (given,)
+
+
+def _train(name, rows, budget):
+    runs = reproduce_runs.runs_of(rows, _SEEDS.value, Path(_RUNS.value))
+    print(f"{name}: {len(runs)} runs.", flush=True)
+    return runs, reproduce_runs.train(runs, budget, _PARALLEL.value, _BINDINGS.value)
+
+
+def _make_table(name, budget):
     directory = Path(_RUNS.value)
-    runs = [
-        (row, seed, directory / _TABLE.value / f"{row.slug}-seed{seed}")
-        for row in rows
-        for seed in range(_SEEDS.value)
-    ]
-    failed: dict[Path, str] = {}
-    begun, seconds = time.monotonic(), 60 * amount * _PARALLEL.value if kind == "minutes" else None
-
-    def train(index):
-        row, seed, run_dir = runs[index]
-        if not _is_done(run_dir, row, kind, amount):
-            share = None if seconds is None else seconds / len(runs)
-            try:
-                _train(run_dir, _config(row), _settings(row, seed, kind, amount), share)
-            except RuntimeError as error:
-                failed[run_dir] = str(error)
-        spent = (time.monotonic() - begun) / 60
-        print(f"{index + 1} of {len(runs)}: {row.name}, seed {seed}; {spent:.1f} min.", flush=True)
-
-    with ThreadPoolExecutor(_PARALLEL.value) as pool:
-        list(pool.map(train, range(len(runs))))
-    print(reproduce_table.write(directory, _TABLE.value, runs, failed))
-    if failed:
-        sys.exit(f"reproduce.py: {len(failed)} of {len(runs)} runs failed; the table says why.")
+    rows = reproduce_table.rows(name, _ROWS.value)
+    if name == "snf.3":
+        print(reproduce_times.write(directory, name, rows, budget))
+        return []
+    if name == "rf.2":
+        make = functools.partial(_train, name, budget=budget)
+        print(reproduce_frechet.write(directory, name, rows, make))
+        return []
+    runs, failed = _train(name, rows, budget)
+    print(reproduce_table.write(directory, name, runs, failed))
+    return [f"{path.name}: {reason}" for path, reason in failed.items()]
 
 
-def _config(row):
-    return _ROOT / f"configs/{row.config}.gin"
-
-
-def _budget(text):
-    """Reads the budget: its kind and its amount."""
-    if match := re.fullmatch(r"(smoke|paper)|(epochs)=(\d+)|(minutes)=(\d+(?:\.\d+)?)", text):
-        plain, epochs, count, minutes, amount = match.groups()
-        return plain or epochs or minutes, float(count or amount or 0)
-    raise ValueError(
-        f"--budget must be smoke, paper, epochs=N or minutes=M. Received: --budget={text}"
-    )
-
-
-def _settings(row, seed, kind, amount):
-    settings = [f"train.seed = {seed}", "train.verbose = 0"]
-    if kind == "smoke":
-        settings.append("include 'smoke.gin'")
-    if kind == "epochs":
-        settings.append(f"train.epochs = {int(amount)}")
-    return [*settings, *row.bindings, *_BINDINGS.value]
-
-
-def _is_done(run_dir, row, kind, amount):
-    from snf_tf.training.finished_run import read_results
-
-    if not (run_dir / "results.json").is_file():
-        return False
-    done = read_results(run_dir)["epochs"]
-    return done >= {"epochs": int(amount), "paper": row.epochs or 0}.get(kind, 1)
-
-
-def _train(run_dir, config, settings, seconds):
-    """Trains a run; where seconds are given, as many epochs as come to their end in that time."""
-    stopped = _call(run_dir, config, settings, seconds)
-    if stopped:
-        history = run_dir / "history.csv"
-        epochs = history.read_bytes().count(b"\n") - 1 if history.is_file() else 0
-        _call(run_dir, config, [*settings, f"train.epochs = {max(epochs, 1)}"], None)
-
-
-def _call(run_dir, config, settings, seconds):
-    """Calls train.py, and stops it after some seconds; returns whether it was stopped."""
-    log = run_dir.with_suffix(".log")
-    log.parent.mkdir(parents=True, exist_ok=True)
-    command = [
-        sys.executable,
-        _ROOT / "scripts/train.py",
-        f"--gin_file={config}",
-        f"--run_dir={run_dir}",
-        *(f"--gin_bindings={setting}" for setting in settings),
-    ]
-    with open(log, "w") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-        try:
-            process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGINT)
-            process.wait()
-        except BaseException:
-            # Ctrl-C reaches the run, too: it saves its state.
-            process.wait()
-            raise
-    if process.returncode == 130 and seconds is not None:
-        return True
-    if process.returncode:
-        said = [line for line in log.read_text().splitlines() if line.startswith("train.py: ")]
-        raise RuntimeError(said[-1] if said else f"exit code {process.returncode}, see {log}")
-    return False
+def _make_figure(name, budget):
+    rows = reproduce_table.rows(name, _ROWS.value, reproduce_table.FIGURES)
+    trains = reproduce_figures.FIGURES[name].trains
+    runs, failed = _train(name, rows, budget) if trains else ([], {})
+    done = [run for run in runs if run.path not in failed]
+    if runs and not done:
+        print(f"{name} is not drawn: no run has come to its end.")
+    else:
+        work = Work(name, rows, done, budget, _BINDINGS.value, Path(_RUNS.value))
+        print(reproduce_figures.write(work))
+    return [f"{path.name}: {reason}" for path, reason in failed.items()]
 
 
 if __name__ == "__main__":

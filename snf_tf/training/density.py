@@ -43,7 +43,7 @@ def density_figure(flow: Flow, data: np.ndarray | StoredArray) -> Figure:
         axes.set_title(title)
     is_exact = flow.log_det_kind == "exact"
     panels[2].imshow(
-        _density(flow, low, high, is_exact),
+        density_grid(flow, low, high),
         extent=(low[0], high[0], low[1], high[1]),
         origin="lower",
         aspect="auto",
@@ -71,12 +71,26 @@ def log_density(directory: Path, flow: Flow, data: np.ndarray | StoredArray, epo
     writer.close()
 
 
-def _density(flow, low, high, is_exact):
-    """Computes the density at the middles of cells, rows upwards: `(cells, cells)`."""
+def density_grid(flow: Flow, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Computes the density at the middles of the cells of a rectangle.
+
+    Args:
+        flow: A flow on vectors `(2,)`.
+        low: `(2,)`, the corner of the rectangle with the least coordinates.
+        high: `(2,)`, that with the largest.
+
+    Returns:
+        `(200, 200)`, rows upwards; an estimate unless the flow's `log_det_kind` is "exact".
+
+    Example:
+        >>> flow = snf_tf.Flow([snf_tf.layers.SmoothTanh()], event_shape=(2,))
+        >>> density_grid(flow, np.zeros(2, "float32"), np.ones(2, "float32")).shape
+        (200, 200)
+    """
     middles = (np.arange(_CELLS) + 0.5) / _CELLS
     x, y = (a + (b - a) * middles for a, b in zip(low, high, strict=True))
     grid = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2).astype(low.dtype)
-    if is_exact:
+    if flow.log_det_kind == "exact":
         log_prob = flow.log_prob(grid, batch_size=_BATCH)
     else:
         log_prob = flow.estimate_log_prob(grid, draws=_DRAWS, seed=0, batch_size=_BATCH).mean

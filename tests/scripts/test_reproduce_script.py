@@ -1,10 +1,14 @@
-"""`scripts/reproduce.py`: rows of the papers' tables, trained and set beside what is published."""
+"""`scripts/reproduce.py`: tables and figures of the papers, beside what is published."""
 
 import csv
+import os
+import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -26,10 +30,15 @@ def call(*arguments):
     )
 
 
-@pytest.mark.parametrize("line", expected(), ids=lambda line: f"{line['table']}, {line['row']}")
+def likelihoods():
+    """Returns the lines of tables whose numbers are results of trained runs."""
+    return [line for line in expected() if line["metric"] in ("nll", "bits_per_dim", "accuracy")]
+
+
+@pytest.mark.parametrize("line", likelihoods(), ids=lambda line: f"{line['table']}, {line['row']}")
 def test_published_numbers_are_those_of_the_configs(line):
     # A header may tell of a row that another config of the table trains.
-    configs = {other["config"] for other in expected() if other["table"] == line["table"]}
+    configs = {other["config"] for other in likelihoods() if other["table"] == line["table"]}
     header = " ".join(map(header_of, configs))
     value = float(line["value"]) * (100 if line["metric"] == "accuracy" else 1)
     numbers = {round(float(number), 4) for number in re.findall(r"\d+\.\d+", header)}
@@ -46,6 +55,8 @@ def test_a_table_in_smoke_mode(tmp_path):
     done = call(*arguments)
     assert done.returncode == 0, done.stderr
     (line,) = list(csv.DictReader((tmp_path / "snf.1.csv").open(newline="")))
+    assert "1 of 1 runs, 1 of 1 epochs" in done.stdout
+    assert "min left" in done.stdout
     # Digits that come with a package are not the published data.
     assert (line["published"], line["ours"]) == ("1096.50 +- 0.50", "")
     assert float(line["ours on stand-in data"]) > 0
@@ -59,7 +70,7 @@ def test_a_table_in_smoke_mode(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("table", sorted({line["table"] for line in expected()}))
+@pytest.mark.parametrize("table", sorted({line["table"] for line in likelihoods()}))
 def test_every_table_in_smoke_mode(tmp_path, table):
     call(f"--table={table}", "--budget=smoke", f"--runs={tmp_path}", "--parallel=2")
     lines = list(csv.DictReader((tmp_path / f"{table}.csv").open(newline="")))
@@ -68,6 +79,92 @@ def test_every_table_in_smoke_mode(tmp_path, table):
         # No package brings other images with labels.
         is_without_labels = table in ("rf.4", "rf.5") and "MNIST" not in line["row"]
         assert ("labels" in line["failed"]) == is_without_labels, line
+
+
+def test_a_figure_in_smoke_mode(tmp_path):
+    done = call("--figure=rf.4", "--budget=smoke", f"--runs={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    lines = list(csv.DictReader((tmp_path / "rf.4.csv").open(newline="")))
+    steepest = [n for n in lines if n["activation"] == "LipSwish" and float(n["first"]) > 0.95]
+    assert max(float(line["first"]) for line in steepest) <= 1.0
+    assert max(abs(float(line["second"])) for line in steepest) > 0.05
+    # The slope of softplus is the logistic function.
+    line = next(n for n in lines if n["activation"] == "Softplus" and float(n["x"]) == 0)
+    assert (float(line["first"]), float(line["second"])) == (0.5, 0.25)
+    assert (tmp_path / "rf.4.md").read_text().startswith("# rf.4: ")
+    assert (tmp_path / "rf.4.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_list_names_tables_and_figures():
+    listed = call("--list").stdout
+    for name in ("table snf.3", "table rf.2", "figure snf.3", "figure rf.17"):
+        assert name in listed
+    assert "  CNN (mnist_conv)" in listed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "figure",
+    ["snf.2", "snf.3", "snf.4", "snf.5", "rf.2", "rf.3", "rf.8", "rf.15", "rf.16", "rf.17"],
+)
+def test_every_figure_in_smoke_mode(tmp_path, figure):
+    done = call(f"--figure={figure}", "--budget=smoke", f"--runs={tmp_path}", "--parallel=2")
+    assert done.returncode == 0, done.stderr
+    for suffix in ("md", "csv", "png"):
+        assert (tmp_path / f"{figure}.{suffix}").stat().st_size > 0
+
+
+@pytest.mark.slow
+def test_a_table_of_times_and_one_of_distances(tmp_path):
+    arguments = ("--budget=smoke", f"--runs={tmp_path}")
+    assert call("--table=snf.3", "--rows=FC", *arguments).returncode == 0
+    lines = list(csv.DictReader((tmp_path / "snf.3.csv").open(newline="")))
+    assert lines[0]["published, on a GPU"] == "44.9 +- 4.4"
+    assert float(lines[0]["here, median"]) > 0
+    assert call("--table=rf.2", "--rows=PixelCNN|Glow", *arguments).returncode == 0
+    lines = list(csv.DictReader((tmp_path / "rf.2.csv").open(newline="")))
+    assert [line["published FID"] for line in lines] == ["65.93", "46.90"]
+    assert lines[1]["ours"] or lines[1]["reason"]
+
+
+@pytest.mark.slow
+def test_a_table_that_was_killed_is_the_same(tmp_path):
+    arguments = ["--table=snf.1", "--rows=Relative|Exact Gradient FC", "--budget=epochs=2"]
+    arguments += [
+        "--gin_bindings=include 'smoke.gin'",
+        "--gin_bindings=train.epochs = 2",
+        "--gin_bindings=train.steps_per_epoch = 100",
+    ]
+    begun = time.monotonic()
+    assert call(*arguments, f"--runs={tmp_path / 'whole'}").returncode == 0
+    whole = time.monotonic() - begun
+    script = ROOT / "scripts/reproduce.py"
+    command = [sys.executable, script, *arguments, f"--runs={tmp_path / 'killed'}"]
+    draw = random.Random(0)
+    for _ in range(5):
+        process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
+        time.sleep(draw.uniform(0.1, 0.9) * whole)
+        # The run may have ended by now, and with it its group.
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert call(*arguments, f"--runs={tmp_path / 'killed'}").returncode == 0
+    tables = []
+    for name in ("whole", "killed"):
+        lines = list(csv.DictReader((tmp_path / name / "snf.1.csv").open(newline="")))
+        tables.append([{key: line[key] for key in line if key != "ms a step"} for line in lines])
+    assert tables[0] == tables[1]
+    for row in ("mnist_fc_relative", "mnist_fc_exact"):
+        histories = [
+            [
+                {key: value for key, value in line.items() if "seconds" not in key}
+                for line in csv.DictReader(path.open(newline=""))
+            ]
+            for path in (
+                tmp_path / f"{name}/runs/{row}-seed0/history.csv" for name in ("whole", "killed")
+            )
+        ]
+        assert histories[0] == histories[1]
 
 
 @pytest.mark.slow
@@ -83,6 +180,7 @@ def test_minutes_are_shared_among_runs(tmp_path):
     [
         (("--table=snf.9",), "--table must be one of snf.1"),
         (("--table=snf.1", "--rows=nothing"), "--rows must match a row of snf.1"),
+        (("--figure=snf.1",), "--figure must be one of snf.2"),
         (("--table=snf.1", "--budget=much"), "--budget must be smoke, paper"),
         ((), "--table must be given"),
     ],

@@ -1,0 +1,267 @@
+"""The page of results, made of the records of runs that are kept with the library.
+
+A record is a directory `CONFIG-seedN` of `docs/records`, or `CONFIG-WORDS-seedN` where settings
+differ from the config's. It holds `history.csv` and `results.json` of a finished run. Whoever adds
+a record, or changes one, calls `reproduce.py --results` once more.
+"""
+
+import functools
+import json
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import curves
+import pandas as pd
+import reproduce_table
+import text_tables
+
+_ROOT = Path(__file__).parents[1]
+_BEGIN, _END = "<!-- results: begin -->", "<!-- results: end -->"
+# The exact gradient that the runs of a family are compared with.
+_EXACT = {"mnist_fc": "mnist_fc_exact", "mnist_conv": "mnist_conv_exact"}
+_EXACT["mnist_glow"] = "mnist_glow_conv1x1"
+# From here on closed forms of the inverse are compared.
+_FROM = 10
+# Settings that change neither the model nor the way that it is trained.
+_OTHER = re.compile(r"load_dataset\.|train\.(epochs|seed|verbose|checkpoint_seconds)$")
+_INTRODUCTION = """# Results
+
+<!-- Written by `python scripts/reproduce.py --results`; edit the records, not this page. -->
+
+Runs of the papers' models, published numbers beside ours. The runs are shorter than the published
+ones: the column of epochs says how much. Each likelihood is that of the test set, at the epoch of
+the best validation, as in the papers. Each is one command:
+
+```bash
+python scripts/train.py --gin_file=configs/mnist_fc.gin --gin_bindings=train.epochs=100 \\
+    --run_dir=runs/mnist_fc-seed0
+python scripts/reproduce.py --record=runs/mnist_fc-seed0   # keeps its history and its results
+python scripts/reproduce.py --results                      # writes this page
+```
+
+`docs/records` holds the history and the results of every run, without weights. The machine had two
+CPU cores, and did other work beside these runs: seconds and milliseconds are those of a busy
+machine. `python scripts/reproduce.py --table=snf.3` times the models on a quiet one.
+"""
+
+
+class Group(NamedTuple):
+    """The records of one experiment, over seeds.
+
+    Attributes:
+        name: As on the page.
+        config: Name of the config.
+        settings: Those that differ from the config's.
+        results: Content of `results.json`, by seed.
+        histories: Content of `history.csv`, by seed.
+    """
+
+    name: str
+    config: str
+    settings: str
+    results: list[dict]
+    histories: list[pd.DataFrame]
+
+
+def record(run_dir: Path, docs: Path) -> Path:
+    """Keeps the history and the results of a finished run, without paths of the machine.
+
+    Args:
+        run_dir: Its directory, whose name becomes the record's.
+        docs: Directory of the page, which has the directory of the records.
+
+    Raises:
+        FileNotFoundError: If the run has not come to its end.
+        ValueError: If the name does not begin with that of a config, or a file is damaged.
+    """
+    from snf_tf.training.finished_run import read_results, with_digests
+
+    _config(run_dir.name)
+    results = read_results(run_dir, "history.csv")
+    results.pop("sha256", None)
+    results["config"] = re.sub(r"(?m)^\S+\.(data|cache)_dir = .*\n", "", results["config"])
+    directory = docs / "records" / run_dir.name
+    directory.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(run_dir / "history.csv", directory / "history.csv")
+    text = json.dumps(with_digests(results, directory), indent=2) + "\n"
+    text_tables.replace(directory / "results.json", lambda path: path.write_text(text))
+    return directory
+
+
+def write(docs: Path) -> str:
+    """Writes `results.md` and its curves, and quotes its table in a README; returns the page.
+
+    Args:
+        docs: Directory of the page, with the records in `records`. The README lies beside it, if
+            there is one, and has two marks around what is quoted.
+
+    Raises:
+        ValueError: If a record is damaged, or the README has no marks.
+    """
+    groups = _groups(docs / "records")
+    table = text_tables.markdown([_line(group) for group in groups], drop_empty=True)
+    parts = [_INTRODUCTION, f"{table}\n"]
+    for family in dict.fromkeys(map(_family, groups)):
+        own = [group for group in groups if _family(group) == family]
+        picture = f"results_{family}.png"
+        histories = {group.name: group.histories[0] for group in own}
+        figure = curves.draw(histories, angles=True)
+        text_tables.replace(docs / picture, functools.partial(curves.save, figure))
+        parts.append(f"## {family}\n\n![curves of {family}]({picture})\n")
+        if lines := _differences(own, _EXACT.get(family)):
+            parts.append(
+                "Validation nll less that of the exact gradient after the same epochs: in the end, "
+                f"and where it is largest in size, from epoch {_FROM} on.\n\n"
+                f"{text_tables.markdown(lines)}\n"
+            )
+        if lines := _angles(own):
+            parts.append(
+                "Angle between the gradient of log|det| that the step used and the exact one, in "
+                "degrees, mean over layers, where it was measured; the first such epoch from which "
+                "it stays under 1; and the same of the whole loss, penalty included, against the "
+                f"exact nll.\n\n{text_tables.markdown(lines)}\n"
+            )
+    page = "\n".join(parts)
+    text_tables.replace(docs / "results.md", lambda path: path.write_text(page))
+    readme = docs.parent / "README.md"
+    if readme.is_file():
+        text = _quoted(readme.read_text(), table, str(readme))
+        text_tables.replace(readme, lambda path: path.write_text(text))
+    return page
+
+
+def _quoted(text, table, name):
+    """Returns a page whose text between the marks is the table."""
+    before, begin, rest = text.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not end:
+        raise ValueError(f"The README must have the lines {_BEGIN} and {_END}. Received: {name}")
+    return f"{before}{begin}\n{table}\n{end}{after}"
+
+
+def _groups(records):
+    """Reads all records, in the order of the configs."""
+    from snf_tf.training.finished_run import read_results
+
+    found: dict[str, Group] = {}
+    for path in sorted(records.glob("*-seed*")):
+        results = read_results(path, "history.csv")
+        config = _config(path.name)
+        words = re.sub(r"-seed\d+$", "", path.name).removeprefix(config).strip("-")
+        name = f"{config}, {words}" if words else config
+        empty = Group(name, config, _settings(results["config"], config), [], [])
+        group = found.setdefault(name, empty)
+        group.results.append(results)
+        group.histories.append(pd.read_csv(path / "history.csv"))
+    if not found:
+        raise ValueError(f"There must be a record at least. Received: {records}")
+    families = [*_EXACT, *sorted({_family(group) for group in found.values()} - set(_EXACT))]
+    return sorted(found.values(), key=lambda group: (families.index(_family(group)), group.name))
+
+
+def _config(name):
+    """Returns the config of a record, the longest one whose name its name begins with."""
+    configs = sorted((path.stem for path in (_ROOT / "configs").glob("*.gin")), key=len)
+    fitting = [config for config in configs if re.match(rf"{config}(-.+)?-seed\d+$", name)]
+    if not fitting:
+        raise ValueError(
+            "A record must be named CONFIG-seedN, or CONFIG-WORDS-seedN, with a config of configs. "
+            f"Received: {name}"
+        )
+    return fitting[-1]
+
+
+def _family(group):
+    return next((family for family in _EXACT if group.config.startswith(family)), group.config)
+
+
+def _line(group: Group) -> dict[str, object]:
+    row = reproduce_table.row_of(group.config)
+    metric = next(iter(row.published), "nll")
+    line = reproduce_table.line(row, metric, group.results)
+    del line["row"], line["failed"]
+    return {"config": f"`{group.config}`", "settings": group.settings} | line
+
+
+def _settings(operative: str, config: str) -> str:
+    """Returns the settings of a run that are others than its config's, as text."""
+    given, used = _bindings(_config_text(config)), _bindings(operative)
+    return ", ".join(
+        f"`{name} = {used[name]}`"
+        for name, value in given.items()
+        if name in used and not _OTHER.match(name) and not _same(used[name], value)
+    )
+
+
+def _same(one, other):
+    """Returns whether two values of gin are the same, numbers by their value."""
+    try:
+        return float(one) == float(other)
+    except ValueError:
+        return one.replace("'", '"') == other.replace("'", '"')
+
+
+def _config_text(config):
+    """Returns the text of a config, what it includes in its place."""
+    text = (_ROOT / f"configs/{config}.gin").read_text()
+    return re.sub(r'(?m)^include "(\w+)\.gin"$', lambda found: _config_text(found.group(1)), text)
+
+
+def _bindings(text) -> Mapping[str, str]:
+    """Returns name -> value of the bindings of gin's text; the last one counts."""
+    joined = re.sub(r"\\\n\s*", "", text)
+    return dict(re.findall(r"(?m)^([\w.]+) = (.*?)$", joined))
+
+
+def _differences(groups: Sequence[Group], exact: str | None) -> list[dict[str, Any]]:
+    """Compares validation with that of the exact gradient, over the epochs that both have."""
+    reference = next((g for g in groups if g.config == exact and not g.settings), None)
+    if reference is None:
+        return []
+    lines = []
+    expected = reference.histories[0].set_index("epoch")["val_nll"]
+    for group in groups:
+        history = group.histories[0].set_index("epoch")
+        if group is reference or "val_nll" not in history:
+            continue
+        difference = (history["val_nll"] - expected).dropna()
+        late = difference[difference.index >= _FROM]
+        last = difference.index[-1]
+        largest = late.abs().idxmax() if len(late) else None
+        lines.append(
+            {
+                "run": f"`{group.name}`",
+                "epochs": last,
+                "in the end, nats": f"{difference[last]:+.2f}",
+                "in the end, %": f"{100 * difference[last] / expected[last]:+.2f}",
+                "largest, nats": "" if largest is None else f"{late[largest]:+.2f}",
+                "at epoch": "" if largest is None else largest,
+            }
+        )
+    return lines
+
+
+def _angles(groups: Sequence[Group]) -> list[dict[str, Any]]:
+    lines = []
+    for group in groups:
+        angles = curves.mean_angles(group.histories[0])
+        # That of an exact method is rounding alone.
+        if len(angles) < 2:
+            continue
+        of_loss = curves.mean_angles(group.histories[0], "the loss")
+        above = angles.index[angles >= 1]
+        below = angles.index if not len(above) else angles.index[angles.index > above[-1]]
+        lines.append(
+            {
+                "run": f"`{group.name}`",
+                "first": f"{angles.iloc[0]:.3g}, epoch {angles.index[0]}",
+                "largest": f"{angles.max():.3g}, epoch {angles.idxmax()}",
+                "last": f"{angles.iloc[-1]:.3g}, epoch {angles.index[-1]}",
+                "under 1 from": below[0] if len(below) else "not yet",
+                "of the loss, last": f"{of_loss.iloc[-1]:.3g}, epoch {of_loss.index[-1]}",
+            }
+        )
+    return lines

@@ -1,0 +1,95 @@
+"""`reproduce.py --results`: the page of results is what the committed records say."""
+
+import importlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from snf_tf.training.finished_run import read_results, with_digests
+
+ROOT = Path(__file__).parents[2]
+RECORDS = sorted((ROOT / "docs/records").glob("*-seed*"))
+
+
+@pytest.fixture
+def docs(tmp_path):
+    shutil.copytree(ROOT / "docs/records", tmp_path / "docs/records")
+    shutil.copy(ROOT / "README.md", tmp_path)
+    return tmp_path / "docs"
+
+
+@pytest.fixture
+def results(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    return importlib.import_module("reproduce_results")
+
+
+def test_the_pages_are_those_of_the_records(docs):
+    command = [sys.executable, ROOT / "scripts/reproduce.py", f"--docs={docs}", "--results"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (docs / "results.md").read_text() == (ROOT / "docs/results.md").read_text()
+    assert (docs.parent / "README.md").read_text() == (ROOT / "README.md").read_text()
+    pictures = sorted(path.name for path in docs.glob("*.png"))
+    assert pictures == sorted(path.name for path in (ROOT / "docs").glob("results_*.png"))
+
+
+def test_a_changed_record_changes_the_pages(docs, results):
+    path = docs / "records" / RECORDS[0].name / "results.json"
+    content = read_results(path.parent)
+    # What was changed by hand is refused.
+    path.write_text(path.read_text().replace('"test_nll": ', '"test_nll": 1'))
+    with pytest.raises(ValueError, match="another digest"):
+        results.write(docs)
+    content.pop("sha256")
+    content["test_nll"] = 1234.567
+    path.write_text(json.dumps(with_digests(content, path.parent)))
+    results.write(docs)
+    assert "1234.57" in (docs / "results.md").read_text()
+    assert "1234.57" in (docs.parent / "README.md").read_text()
+
+
+def test_a_new_record_needs_no_other_change(docs, results):
+    run_dir = docs.parent / "runs/mnist_fc-small-seed0"
+    shutil.copytree(RECORDS[0], run_dir)
+    results.record(run_dir, docs)
+    results.write(docs)
+    assert "mnist_fc, small" in (docs / "results.md").read_text()
+    with pytest.raises(ValueError, match="must be named CONFIG-seedN"):
+        results.record(run_dir.rename(run_dir.with_name("something-seed0")), docs)
+
+
+def test_settings_that_differ_are_told(results):
+    operative = "glow.levels = 2\nglow.steps = 4\nglow.coupling_width = 64\ntrain.epochs = 20\n"
+    told = results._settings(operative, "mnist_glow")
+    assert told == "`glow.steps = 4`, `glow.coupling_width = 64`"
+
+
+def test_differences_to_the_exact_gradient(results):
+    histories = {
+        "mnist_fc": [9.0, *[5.0] * 10, 3.0],
+        "mnist_fc_exact": [8.0, *[4.5] * 9, 3.0, 2.0],
+    }
+    groups = [
+        results.Group(
+            name, name, "", [], [pd.DataFrame({"epoch": range(1, 13), "val_nll": values})]
+        )
+        for name, values in histories.items()
+    ]
+    (line,) = results._differences(groups, "mnist_fc_exact")
+    assert (line["in the end, nats"], line["in the end, %"]) == ("+1.00", "+50.00")
+    # The largest is that from epoch 10 on.
+    assert (line["largest, nats"], line["at epoch"]) == ("+2.00", 11)
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.name)
+def test_records_name_no_path_of_a_machine(record):
+    assert sorted(path.name for path in record.iterdir()) == ["history.csv", "results.json"]
+    config = read_results(record, "history.csv")["config"]
+    assert "_dir" not in config
+    assert "path = '" not in config

@@ -1,0 +1,92 @@
+"""A decimal number in a page or in a config's header has a source that is kept with it.
+
+Sources are `configs/expected.csv`, settings of the config itself, and `docs/records/measured.csv`,
+whose lines say by which command, or in which paper, a number is found. Pages made of records are
+left out: `tests/scripts/test_results.py` makes them anew. Code is no prose.
+"""
+
+import csv
+import fnmatch
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+# Pages whose numbers must have a source. More are added by their names.
+PAGES = ["README.md"]
+CONFIGS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "configs").glob("*.gin"))
+NUMBER = re.compile(r"(?<![\w.])\d+\.\d+(?![\d.]*\w)")
+# What is no prose, and numbers of sections.
+OTHER = re.compile(
+    r"<!-- results: begin -->.*?<!-- results: end -->|```.*?```|`[^`]*`|\]\([^)]*\)"
+    r"|(Secs?\.|[Ss]ections?) \d+\.\d+",
+    re.DOTALL,
+)
+
+
+def lines_of(name):
+    with open(ROOT / name, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def key(number):
+    return round(float(number), 6)
+
+
+def published():
+    found = set()
+    for line in lines_of("configs/expected.csv"):
+        found |= {key(line["value"]), key(100 * float(line["value"]))}
+        found |= {key(line["deviation"])} if line["deviation"] else set()
+    return found
+
+
+def listed(page):
+    return {
+        key(number)
+        for line in lines_of("docs/records/measured.csv")
+        if fnmatch.fnmatch(page, line["page"])
+        for number in line["numbers"].split()
+    }
+
+
+def settings(config):
+    """Returns the numbers of a config's settings, and of those that it includes."""
+    found = set()
+    for line in (ROOT / config).read_text().splitlines():
+        if included := re.match(r'include "(\w+)\.gin"', line):
+            found |= settings(f"configs/{included[1]}.gin")
+        elif not line.startswith("#"):
+            found |= {key(number) for number in re.findall(r"\d+\.?\d*(?:e-?\d+)?", line)}
+    return found
+
+
+def without_source(text, sources):
+    return [n for n in NUMBER.findall(OTHER.sub("", text)) if key(n) not in sources]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_numbers_of_pages(page):
+    assert without_source((ROOT / page).read_text(), published() | listed(page)) == []
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_numbers_of_headers(config):
+    text = (ROOT / config).read_text()
+    header = "\n".join(line for line in text.splitlines() if line.startswith("#"))
+    sources = published() | listed(config) | settings(config)
+    assert without_source(header, sources) == []
+
+
+def test_every_source_is_in_use():
+    for line in lines_of("docs/records/measured.csv"):
+        pages = fnmatch.filter([*PAGES, *CONFIGS], line["page"])
+        texts = " ".join((ROOT / page).read_text() for page in pages)
+        found = {key(number) for number in NUMBER.findall(OTHER.sub("", texts))}
+        unused = [number for number in line["numbers"].split() if key(number) not in found]
+        assert unused == [], line
+
+
+def test_a_number_without_source_is_found():
+    assert without_source("It takes 12.345 ms, `1.5` of code.", published()) == ["12.345"]

@@ -149,7 +149,8 @@ def measured(name, build, directory):
             try:
                 getattr(serving, f"export_{form}")(flow, path, [method], **options)
             except ValueError as error:
-                yield row | {"lacks": str(error).split("operation ")[1].split(", which")[0]}
+                lacking = str(error).partition("has no ")[2].partition(f", which {method}")[0]
+                yield row | {"lacks": " ".join(lacking.removeprefix("operation ").split())}
                 continue
             call = getattr(serving, f"load_{form}")(path, threads=1)[method]
             difference = abs(call(**given[method]) - right[method]).max()
@@ -159,6 +160,13 @@ def measured(name, build, directory):
                 row[f"ms_{rows}"] = f"{milliseconds(call, **own):.2f}"
                 row[f"saved_model_ms_{rows}"] = f"{milliseconds(saved[method], **other):.2f}"
             yield row | {"saved_model_kb": f"{kilobytes(directory / name):.0f}"}
+
+
+def write(path, rows):
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, _COLUMNS, restval="", lineterminator=os.linesep)
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def main(_) -> None:
@@ -175,11 +183,8 @@ def main(_) -> None:
             for row in measured(name, builders[name], Path(directory)):
                 found.append(row)
                 print(" ".join(row.get(column, "-") for column in _COLUMNS), flush=True)
-    if _OUTPUT.value:
-        with open(_OUTPUT.value, "w", newline="") as file:
-            writer = csv.DictWriter(file, _COLUMNS, restval="", lineterminator=os.linesep)
-            writer.writeheader()
-            writer.writerows(found)
+                if _OUTPUT.value:
+                    write(_OUTPUT.value, found)
 
 
 if __name__ == "__main__":

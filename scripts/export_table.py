@@ -38,13 +38,13 @@ def table(rows: Iterable[Mapping[str, str]]) -> str:
 
 
 def sizes(rows: Iterable[Mapping[str, str]]) -> str:
-    """Returns a Markdown table of the sizes of files that hold `encode`, in kB."""
+    """Returns a Markdown table of the sizes of files, in kB."""
     found: dict[str, list[str]] = {}
     for row in rows:
         if row["method"] == "encode":
             cells = found.setdefault(row["flow"], [row["flow"], row["saved_model_kb"]])
             cells.append(row["file_kb"])
-    head = "| flow | SavedModel, all methods | LiteRT, float32 | LiteRT, float16 | ONNX |"
+    head = "| flow | SavedModel | LiteRT, float32 | LiteRT, float16 | ONNX |"
     lines = [head, "|---|---|---|---|---|"]
     return "\n".join([*lines, *(f"| {' | '.join(cells)} |" for cells in found.values())])
 

@@ -58,9 +58,12 @@ def _convert(directory, names, weights):
 
 def _lacking(error):
     """Returns the names of the operations that an error of the converter is about."""
-    names = (found.operator.name for found in getattr(error, "errors", []))
+    errors = getattr(error, "errors", [])
+    # Code 2 is of operations that LiteRT has for no dtype, code 1 of the others.
+    errors = [found for found in errors if found.error_code == 2] or errors
+    names = {found.operator.name.removeprefix("tf.") for found in errors} - {""}
     lines = str(error).splitlines() or [type(error).__name__]
-    return ", ".join(sorted({name.removeprefix("tf.") for name in names if name})) or lines[0]
+    return ", ".join(sorted(names)) or lines[0]
 
 
 def _method(interpreter, name) -> Callable[..., np.ndarray]:

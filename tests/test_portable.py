@@ -1,6 +1,8 @@
 """LiteRT and ONNX files agree with the flow, and refuse in words what they cannot hold."""
 
 import importlib
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -142,3 +144,14 @@ def test_a_fault_of_the_converter_is_told(form, tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match="encode differs from the flow by 1"):
         write(flow, tmp_path / "flow", ["encode"])
     assert not list(tmp_path.iterdir())
+
+
+def test_the_page():
+    for module in (*NEEDED["litert"], "tensorflow_serving.apis.predict_pb2"):
+        pytest.importorskip(module)
+    page = (Path(__file__).parents[1] / "docs/export.md").read_text()
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(block, names)
+    assert names["z"].shape == (5, 2)
+    assert names["request"].IsInitialized()

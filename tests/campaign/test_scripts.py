@@ -101,6 +101,11 @@ CASES = {
         (["--output=new"], "--run_dir"),
         (["--run_dir=nowhere", "--output=new"], "run_dir=nowhere"),
         ([RUN, "--output=new", "more"], "more"),
+        ([RUN, "--output=new", "--format=tflite"], "--format="),
+        ([RUN, "--output=new", "--methods=sample"], "--methods="),
+        ([RUN, "--output=new", "--format=onnx", "--weights=float16"], "--weights=float16"),
+        ([RUN, "--output=new", "--format=litert", "--weights=int8"], "--weights="),
+        ([RUN, "--output=new", "--format=litert", "--methods=classify"], "methods="),
         ([RUN, "--output=new", "--gin_bindings=fully_connected.depth=3"], "depth=3"),
     ],
     "compare": [

@@ -69,6 +69,25 @@ def test_evaluate(trained):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("form", "needed", "options"),
+    [
+        ("litert", "ai_edge_litert", ["--weights=float16"]),
+        ("onnx", "tf2onnx", ["--methods=sample,encode,log_prob"]),
+    ],
+)
+def test_other_formats(trained, form, needed, options):
+    pytest.importorskip(needed)
+    directory, _ = trained
+    flags = [f"--format={form}", f"--output=exported_{form}", *options]
+    done = call("export.py", "--run_dir=run", *flags, cwd=directory)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.split(":")[0] for line in lines[1:-1]] == ["sample", "encode", "log_prob"]
+    assert lines[-1].startswith(f"Exported run to exported_{form}; ")
+
+
+@pytest.mark.slow
 def test_sample(trained):
     directory, _ = trained
     for name, arguments in {

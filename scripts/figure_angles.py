@@ -24,7 +24,7 @@ def angles(work: Work) -> Drawn:
     parts, lines, stand_ins = [], [], set()
     for index, row in enumerate(work.rows):
         words = "-smoke" if work.is_smoke else ""
-        path = work.directory / f"{work.name}-{row.settings_slug}{words}.csv"
+        path = work.directory / f"figure-{work.name}-{row.settings_slug}{words}.csv"
         found, stand_in = _measure(row, work, path)
         stand_ins |= {stand_in} - {None}
         parts.append(found.assign(model=row.name))

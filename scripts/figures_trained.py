@@ -125,19 +125,24 @@ def norms(work: Work) -> Drawn:
         }
         for (order, blocks), values in found.items()
     ]
-    for order in dict.fromkeys(line["norm"] for line in lines):
+    for index, order in enumerate(dict.fromkeys(line["norm"] for line in lines)):
         own = [line for line in lines if line["norm"] == order]
         left.errorbar(
             [line["blocks"] for line in own],
             [line["test nll"] for line in own],
             [line["deviation"] or 0.0 for line in own],
             marker="o",
+            # Curves that fall together are seen.
+            markersize=12 - 4 * index,
+            fillstyle="none",
             capsize=3,
             label=order,
         )
     left.set(xlabel="residual blocks", ylabel="test nll (nats)", title="(a) checkerboard")
-    for name, y in series.items():
-        right.plot(y.index, y, marker=".", label=name)
+    for index, (name, y) in enumerate(series.items()):
+        right.plot(
+            y.index, y, marker="o", markersize=12 - 4 * (index % 3), fillstyle="none", label=name
+        )
     left.xaxis.set_major_locator(MaxNLocator(integer=True))
     right.xaxis.set_major_locator(MaxNLocator(integer=True))
     right.set(xlabel="epochs", ylabel="validation bits/dim (estimate)", title="(b) CIFAR-10")

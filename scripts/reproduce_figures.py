@@ -60,7 +60,9 @@ def write(work: Work) -> str:
     drawn = drawing.make(work)
     title = f"# Figure {work.name}: {drawing.title}"
     if drawn.stand_ins:
-        title += f"; stand-in data: {', '.join(drawn.stand_ins)}"
+        words = f"stand-in data: {', '.join(drawn.stand_ins)}"
+        title += f"; {words}"
+        drawn.figure.suptitle(words, fontsize="medium")
     stem = f"figure-{work.name}"
     text = f"{title}\n\n![{drawing.title}]({stem}.png)\n\n{drawn.words}\n"
     for suffix, save in (

@@ -91,7 +91,7 @@ def bias(work: Work) -> Drawn:
                 "validation, exact (nats)": f"{exact.iloc[-1]:.3f}",
             }
         )
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set(xlabel="epochs", ylabel="nll (nats)")
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
@@ -143,8 +143,8 @@ def norms(work: Work) -> Drawn:
         right.plot(
             y.index, y, marker="o", markersize=12 - 4 * (index % 3), fillstyle="none", label=name
         )
-    left.xaxis.set_major_locator(MaxNLocator(integer=True))
-    right.xaxis.set_major_locator(MaxNLocator(integer=True))
+    left.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    right.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     right.set(xlabel="epochs", ylabel="validation bits/dim (estimate)", title="(b) CIFAR-10")
     for axes in (left, right):
         axes.grid(alpha=0.3)
@@ -206,7 +206,7 @@ def improvement(work: Work) -> Drawn:
         series[f"seed {seed}"] = y = (before - after).dropna()
         axes.plot(y.index, y, marker=".", label=f"seed {seed}")
     axes.axhline(0, color="0.6", linewidth=0.8)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set(xlabel="epochs", ylabel="improvement by learned orders (bits/dim, estimates)")
     axes.grid(alpha=0.3)
     axes.legend()

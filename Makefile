@@ -58,9 +58,9 @@ estimators: $(VENV)/.installed
 	$(BIN)/python scripts/estimators.py --memory
 
 # A table of a paper: make reproduce TABLE=snf.1 BUDGET=minutes=60. A figure:
-# make reproduce TABLE= FIGURE=snf.3. All of them: make reproduce TABLE=all FIGURE=all
-TABLE ?= snf.1
+# make reproduce FIGURE=snf.3. All of them: make reproduce TABLE=all FIGURE=all
 FIGURE ?=
+TABLE ?= $(if $(FIGURE),,snf.1)
 BUDGET ?= smoke
 reproduce: $(VENV)/.installed
 	$(BIN)/python scripts/reproduce.py --table=$(TABLE) --figure=$(FIGURE) --budget=$(BUDGET) $(FLAGS)

@@ -42,7 +42,7 @@ def draw(
             found = mean_angles(history)
             axes[2].semilogy(found.index, found, **style | {"marker": "."})
     _limit(axes[0], values)
-    axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[0].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes[0].set(xlabel="epochs", ylabel=f"validation {_UNITS[metric]}")
     axes[1].set(xlabel="seconds of training")
     if angles:

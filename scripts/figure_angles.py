@@ -23,7 +23,8 @@ def angles(work: Work) -> Drawn:
     panels = figure.subplots(1, 2, sharey=True)
     parts, lines, stand_ins = [], [], set()
     for index, row in enumerate(work.rows):
-        path = work.directory / f"{work.name}-{row.settings_slug}.csv"
+        words = "-smoke" if work.is_smoke else ""
+        path = work.directory / f"figure-{work.name}-{row.settings_slug}{words}.csv"
         found, stand_in = _measure(row, work, path)
         stand_ins |= {stand_in} - {None}
         parts.append(found.assign(model=row.name))

@@ -91,7 +91,7 @@ def bias(work: Work) -> Drawn:
                 "validation, exact (nats)": f"{exact.iloc[-1]:.3f}",
             }
         )
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set(xlabel="epochs", ylabel="nll (nats)")
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
@@ -125,21 +125,26 @@ def norms(work: Work) -> Drawn:
         }
         for (order, blocks), values in found.items()
     ]
-    for order in dict.fromkeys(line["norm"] for line in lines):
+    for index, order in enumerate(dict.fromkeys(line["norm"] for line in lines)):
         own = [line for line in lines if line["norm"] == order]
         left.errorbar(
             [line["blocks"] for line in own],
             [line["test nll"] for line in own],
             [line["deviation"] or 0.0 for line in own],
             marker="o",
+            # Curves that fall together are seen.
+            markersize=12 - 4 * index,
+            fillstyle="none",
             capsize=3,
             label=order,
         )
     left.set(xlabel="residual blocks", ylabel="test nll (nats)", title="(a) checkerboard")
-    for name, y in series.items():
-        right.plot(y.index, y, marker=".", label=name)
-    left.xaxis.set_major_locator(MaxNLocator(integer=True))
-    right.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for index, (name, y) in enumerate(series.items()):
+        right.plot(
+            y.index, y, marker="o", markersize=12 - 4 * (index % 3), fillstyle="none", label=name
+        )
+    left.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    right.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     right.set(xlabel="epochs", ylabel="validation bits/dim (estimate)", title="(b) CIFAR-10")
     for axes in (left, right):
         axes.grid(alpha=0.3)
@@ -201,7 +206,7 @@ def improvement(work: Work) -> Drawn:
         series[f"seed {seed}"] = y = (before - after).dropna()
         axes.plot(y.index, y, marker=".", label=f"seed {seed}")
     axes.axhline(0, color="0.6", linewidth=0.8)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set(xlabel="epochs", ylabel="improvement by learned orders (bits/dim, estimates)")
     axes.grid(alpha=0.3)
     axes.legend()

@@ -11,7 +11,7 @@
 Rows and published numbers are those of `configs/expected.csv`, what figures train those of
 `configs/figures.csv`. A run that was killed goes on, and one that is done is not repeated. A table
 tells of runs that failed. It is `RUNS/TABLE.md`, `.csv` and, with curves, `.png`; a figure is
-`RUNS/FIGURE.png`, `.csv`, and what there is to say of it `.md`.
+`RUNS/figure-FIGURE.png`, its numbers `.csv`, and what there is to say of it `.md`.
 
 --record keeps the history and the results of a run in `docs/records`, and --results makes
 `docs/results.md` of all that is kept there.

@@ -52,17 +52,23 @@ def listing() -> str:
 
 
 def write(work: Work) -> str:
-    """Writes `FIGURE.png`, `.csv` and `.md`, and returns the last as text."""
+    """Writes `figure-FIGURE.png`, `.csv` and `.md`, and returns the last as text.
+
+    Tables of the papers have the same numbers as figures, and files without the prefix.
+    """
     drawing = FIGURES[work.name]
     drawn = drawing.make(work)
-    title = f"# {work.name}: {drawing.title}"
+    title = f"# Figure {work.name}: {drawing.title}"
     if drawn.stand_ins:
-        title += f"; on {', '.join(drawn.stand_ins)}, which stands in for the published data"
-    text = f"{title}\n\n![{drawing.title}]({work.name}.png)\n\n{drawn.words}\n"
-    path = work.directory / work.name
-    text_tables.replace(path.with_name(f"{work.name}.png"), drawn.save)
-    text_tables.replace(
-        path.with_name(f"{work.name}.csv"), lambda path: drawn.data.to_csv(path, index=False)
-    )
-    text_tables.replace(path.with_name(f"{work.name}.md"), lambda path: path.write_text(text))
+        words = f"stand-in data: {', '.join(drawn.stand_ins)}"
+        title += f"; {words}"
+        drawn.figure.suptitle(words, fontsize="medium")
+    stem = f"figure-{work.name}"
+    text = f"{title}\n\n![{drawing.title}]({stem}.png)\n\n{drawn.words}\n"
+    for suffix, save in (
+        ("png", drawn.save),
+        ("csv", lambda path: drawn.data.to_csv(path, index=False)),
+        ("md", lambda path: path.write_text(text)),
+    ):
+        text_tables.replace(work.directory / f"{stem}.{suffix}", save)
     return text

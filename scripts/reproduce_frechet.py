@@ -28,7 +28,7 @@ def write(
         features: Returns a model of features; None: `inception`.
     """
     own = [row for row in rows if row.config]
-    reasons, distances, notes = {}, {}, []
+    reasons, distances, replaced, notes = {}, {}, set(), []
     try:
         model = (features or inception)()
     except ValueError as error:
@@ -41,20 +41,23 @@ def write(
                 reasons[run.row.name] = failed[run.path]
             else:
                 distances.setdefault(run.row.name, []).append(_distance(run, model))
-                if is_stand_in(results_of(run)):
-                    notes.append(f"{run.row.name} is of data that stand in for the published.")
-    lines = [
-        {
-            "row": row.name,
-            "published FID": text_tables.number(*row.published["fid"]),
-            "ours": text_tables.number(pd.Series(distances[row.name]).mean())
-            if row.name in distances
-            else "",
-            "seeds": len(distances.get(row.name, ())) or "",
-            "reason": reasons.get(row.name, "" if row.config else "no flow, not made here"),
-        }
-        for row in rows
-    ]
+                if is_stand_in(results := results_of(run)):
+                    replaced.add(run.row.name)
+                    notes.append(f"Stand-in data: {results['dataset']} ({results['source']}).")
+    lines = []
+    for row in rows:
+        found = distances.get(row.name, [])
+        ours = text_tables.number(pd.Series(found).mean()) if found else ""
+        lines.append(
+            {
+                "row": row.name,
+                "published FID": text_tables.number(*row.published["fid"]),
+                "ours": "" if row.name in replaced else ours,
+                "ours on stand-in data": ours if row.name in replaced else "",
+                "seeds": len(found) or "",
+                "reason": reasons.get(row.name, "" if row.config else "no flow, not made here"),
+            }
+        )
     words = "\n\n".join(dict.fromkeys(notes))
     text = f"# {table}: Frechet distance, CIFAR-10\n\n{text_tables.markdown(lines)}\n\n{words}\n"
     text_tables.replace(directory / f"{table}.md", lambda path: path.write_text(text))

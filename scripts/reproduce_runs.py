@@ -183,8 +183,7 @@ def _is_done(run, budget):
 
     if not (run.path / "results.json").is_file():
         return False
-    needed = {"epochs": int(budget.amount), "paper": run.row.epochs or 0}.get(budget.kind, 1)
-    return read_results(run.path)["epochs"] >= needed
+    return read_results(run.path)["epochs"] >= _planned_epochs(run.row, budget)
 
 
 def _train(run, settings, seconds):

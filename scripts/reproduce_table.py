@@ -149,6 +149,8 @@ def write(
         if path not in failed
     }
     figure = curves.draw(histories, "bits_per_dim")
+    if stands_in:
+        figure.suptitle("in part on stand-in data", fontsize="medium")
     text_tables.replace(directory / f"{table}.png", lambda path: curves.save(figure, path))
     return text
 

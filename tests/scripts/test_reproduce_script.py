@@ -84,15 +84,15 @@ def test_every_table_in_smoke_mode(tmp_path, table):
 def test_a_figure_in_smoke_mode(tmp_path):
     done = call("--figure=rf.4", "--budget=smoke", f"--runs={tmp_path}")
     assert done.returncode == 0, done.stderr
-    lines = list(csv.DictReader((tmp_path / "rf.4.csv").open(newline="")))
+    lines = list(csv.DictReader((tmp_path / "figure-rf.4.csv").open(newline="")))
     steepest = [n for n in lines if n["activation"] == "LipSwish" and float(n["first"]) > 0.95]
     assert max(float(line["first"]) for line in steepest) <= 1.0
     assert max(abs(float(line["second"])) for line in steepest) > 0.05
     # The slope of softplus is the logistic function.
     line = next(n for n in lines if n["activation"] == "Softplus" and float(n["x"]) == 0)
     assert (float(line["first"]), float(line["second"])) == (0.5, 0.25)
-    assert (tmp_path / "rf.4.md").read_text().startswith("# rf.4: ")
-    assert (tmp_path / "rf.4.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "figure-rf.4.md").read_text().startswith("# Figure rf.4: ")
+    assert (tmp_path / "figure-rf.4.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_list_names_tables_and_figures():
@@ -111,7 +111,7 @@ def test_every_figure_in_smoke_mode(tmp_path, figure):
     done = call(f"--figure={figure}", "--budget=smoke", f"--runs={tmp_path}", "--parallel=2")
     assert done.returncode == 0, done.stderr
     for suffix in ("md", "csv", "png"):
-        assert (tmp_path / f"{figure}.{suffix}").stat().st_size > 0
+        assert (tmp_path / f"figure-{figure}.{suffix}").stat().st_size > 0
 
 
 @pytest.mark.slow

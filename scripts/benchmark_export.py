@@ -54,12 +54,11 @@ def flows():
     return {
         "plane": plane,
         "fc": models.fully_connected,
-        "fc_exact": lambda: models.fully_connected(linear="exact"),
         "conv": models.convolutional,
-        "conv_least_squares": lambda: models.convolutional(inverse_method="least_squares"),
-        "conv_exact": lambda: models.convolutional(linear="exact"),
         "glow": lambda: models.glow(**glow, reconstruction_weight=100.0),
+        "conv_least_squares": lambda: models.convolutional(inverse_method="least_squares"),
         "glow_conv1x1": lambda: models.glow(**glow, mixing="conv1x1"),
+        "fc_exact": lambda: models.fully_connected(linear="exact"),
     }
 
 

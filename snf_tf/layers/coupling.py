@@ -14,6 +14,7 @@ from snf_tf.layers.masks import MASKS, Channels, Mask
 from snf_tf.layers.options import deserialized, resolve
 from snf_tf.layers.transforms import TRANSFORMS, Affine, LogScale, Transform
 from snf_tf.networks import Conditioner, default_conditioner
+from snf_tf.ops.portable import is_portable
 
 
 @keras.saving.register_keras_serializable("snf_tf")
@@ -143,7 +144,7 @@ class Coupling(FlowLayer):
 
     def _shared_trace(self) -> SharedTrace | None:
         """Returns the trace that this coupling shares with others, in a graph."""
-        if not tf.inside_function() or self._waits_for_context:
+        if not tf.inside_function() or is_portable() or self._waits_for_context:
             return None
         # Kept, as nothing else keeps the trace; found again, as the network may be another one.
         facts = (self.transform, self.mask, self.context_shape, self.context_classes)

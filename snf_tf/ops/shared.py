@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from snf_tf.ops.portable import is_portable
+
 # Not inlined: TensorFlow then optimizes one graph for all calls.
 shared_function = functools.partial(
     tf.function,
@@ -17,13 +19,14 @@ shared_function = functools.partial(
 def shared_in_graphs(function: Callable) -> Callable:
     """Decorates a function of tensors: calls in graphs share a trace, where shapes are the same.
 
-    Eager calls run the function as it is.
+    Eager calls run the function as it is, and those in `portable_graphs`, which inline all.
     """
     # A trace of several shapes would know none.
     traced = shared_function(function, reduce_retracing=False)
 
     @functools.wraps(function)
     def call(*args):
-        return function(*args) if tf.executing_eagerly() else traced(*args)
+        is_shared = not tf.executing_eagerly() and not is_portable()
+        return traced(*args) if is_shared else function(*args)
 
     return call

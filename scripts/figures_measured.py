@@ -94,7 +94,7 @@ def timed(call, seconds: float, least: int = 3, most: int = 4000) -> list[float]
 
 def memories(work: Work) -> Drawn:
     """Draws the memory of a training step by the way its gradient is computed (RF Fig. 3)."""
-    size = dict(blocks=2, width=16, batch=4) if work.is_smoke else dict(blocks=16, batch=16)
+    size = dict(blocks=4, width=32, batch=16) if work.is_smoke else dict(blocks=16, batch=16)
     chosen = dict(list(_IMAGES.items())[:1]) if work.is_smoke else _IMAGES
     lines = [
         {"images": images, "gradient": words, "MiB": memory.peak(gradient, shape=shape, **size)}

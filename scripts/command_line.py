@@ -101,6 +101,20 @@ def data_of_saved_model(bindings):
     gin.parse_config(bindings)
 
 
+def _import_libraries():
+    """Imports what takes long, and returns the class of TensorFlow's errors."""
+    try:
+        import tensorflow as tf
+
+        import snf_tf.training  # noqa: F401
+    except ImportError as error:
+        # A Ctrl-C that reaches a library of C++ while it is loaded becomes its error.
+        if isinstance(error.__cause__ or error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
+        raise
+    return tf.errors.OpError
+
+
 def _guarded(main, takes_arguments, arguments):
     verbose = flags.FLAGS.verbosity > 0
     if arguments[1:] and not takes_arguments:
@@ -110,11 +124,11 @@ def _guarded(main, takes_arguments, arguments):
         # gin reports every directory in which it does not find a file.
         logging.set_verbosity(logging.FATAL)
         warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
+    errors = (ValueError, TypeError, OSError, ImportError, SyntaxError, RuntimeError)
+    errors += (FloatingPointError,)
     try:
         with contextlib.nullcontext() if verbose else _without_stderr():
-            import tensorflow as tf
-
-            import snf_tf.training  # noqa: F401
+            errors += (_import_libraries(),)
         main(arguments)
     except KeyboardInterrupt:
         print(
@@ -123,16 +137,7 @@ def _guarded(main, takes_arguments, arguments):
             file=sys.stderr,
         )
         sys.exit(130)
-    except (
-        ValueError,
-        TypeError,
-        OSError,
-        ImportError,
-        SyntaxError,
-        RuntimeError,
-        FloatingPointError,
-        tf.errors.OpError,
-    ) as error:
+    except errors as error:
         if verbose:
             raise
         lines = [message(error)]

@@ -65,7 +65,10 @@ def test_self_normalizing_tables_have_a_jacobian_penalty():
     assert flow.bijections[1].inverse_method.jacobian_penalty == 10.0
 
 
-@pytest.mark.parametrize("coupling", ["rational_quadratic", "autoregressive"])
+@pytest.mark.parametrize(
+    "coupling",
+    [pytest.param("rational_quadratic", marks=pytest.mark.slow), "autoregressive"],
+)
 def test_every_feature_is_changed_by_others_and_by_the_context(coupling):
     flow = models.tabular(
         (5,), 2, coupling, "permute", width=16, residual_blocks=1, context_shape=(3,)

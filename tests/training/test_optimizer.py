@@ -55,7 +55,9 @@ def test_accumulated_gradients_change_weights_at_every_second_step():
     assert moved == [False, True, False, True]
 
 
-@pytest.mark.parametrize(("warmup_steps", "rate"), [(0, 0.1), (4, 0.025)])
+@pytest.mark.parametrize(
+    ("warmup_steps", "rate"), [(0, 0.1), pytest.param(4, 0.025, marks=pytest.mark.slow)]
+)
 def test_weight_decay_is_decoupled_and_scaled_by_the_learning_rate(warmup_steps, rate):
     options = {"warmup_steps": warmup_steps, "clip_norm": 1.0}
     _, plain = trained(options, steps=1)

@@ -112,6 +112,7 @@ def test_a_run_of_an_older_version_is_refused(run, tmp_path):
         run("train.epochs = 2")
 
 
+@pytest.mark.slow
 def test_a_process_killed_between_history_and_checkpoint(run, tmp_path, monkeypatch):
     run("train.epochs = 3", run_dir=tmp_path / "reference")
     save = Checkpoints.save

@@ -136,7 +136,14 @@ def test_clipping_on_two_devices_is_that_of_one(name, clipping, batch_size, dtyp
 @pytest.mark.parametrize("run_eagerly", [True, False])
 @pytest.mark.parametrize(
     "options",
-    [{}, {"clipnorm": 1.0}, {"weight_decay": 0.1}, {"use_ema": True}, {"amsgrad": True}],
+    [
+        {},
+        {"clipnorm": 1.0},
+        *(
+            pytest.param(options, marks=pytest.mark.slow)
+            for options in ({"weight_decay": 0.1}, {"use_ema": True}, {"amsgrad": True})
+        ),
+    ],
 )
 def test_on_two_devices(options, run_eagerly):
     options = {"learning_rate": 0.05} | options

@@ -173,8 +173,8 @@ def test_a_flow_trains_saves_and_loads_it(name, tmp_path):
 @pytest.mark.parametrize(
     "name",
     [
-        "uniform",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("student_t", "gaussian_mixture")),
+        pytest.param(name, marks=pytest.mark.slow)
+        for name in ("uniform", "student_t", "gaussian_mixture")
     ],
 )
 def test_export_and_distribution(name, tmp_path):

@@ -142,6 +142,7 @@ def squares(images, stride):
 @pytest.mark.parametrize(
     ("flip", "shift", "count"), [(True, 1, 400), (True, 4, 4000), (False, 4, 2000)]
 )
+@pytest.mark.slow
 def test_flip_and_shift(flip, shift, count):
     images = np.random.RandomState(0).randint(0, 256, (count, 12, 11, 3)).astype(np.uint8)
     draw = lambda *seed: flip_and_shift(tf.constant(images), seed, flip, shift).numpy()  # noqa: E731

@@ -137,6 +137,7 @@ def write_celeba(directory, count=6):
     (directory / "list_eval_partition.txt").write_text("".join(lines))
 
 
+@pytest.mark.slow
 def test_celeba64(tmp_path):
     write_celeba(tmp_path)
     data = load("celeba64", tmp_path)

@@ -50,7 +50,9 @@ def made(make, devices):
     return flow
 
 
-@pytest.mark.parametrize("make", [learned, hybrid, estimated, bounded])
+@pytest.mark.parametrize(
+    "make", [learned, hybrid, pytest.param(estimated, marks=pytest.mark.slow), bounded]
+)
 def test_two_devices_evaluate_like_one(make):
     one, two = made(make, None), made(make, DEVICES)
     two.initialize(IMAGES)

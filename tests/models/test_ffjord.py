@@ -8,6 +8,7 @@ import tensorflow as tf
 from snf_tf import models
 
 
+@pytest.mark.slow
 def test_a_flow_of_two_equations(tmp_path):
     flow = models.ffjord((2,), blocks=2, widths=(8,), tolerance=1e-6)
     random = np.random.RandomState(0)

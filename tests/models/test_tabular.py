@@ -26,7 +26,7 @@ def log_prob(flow, x):
 @pytest.mark.parametrize(
     ("options", "mixing", "coupling"),
     [
-        ({}, layers.LULinear, layers.Coupling),
+        pytest.param({}, layers.LULinear, layers.Coupling, marks=pytest.mark.slow),
         ({"coupling": "affine", "mixing": "permute"}, layers.ActNorm, layers.Coupling),
         (
             {"coupling": "autoregressive", "mixing": "exact"},
@@ -105,7 +105,13 @@ def test_mistakes(options, message):
         models.tabular(**options)
 
 
-@pytest.mark.parametrize("coupling", ["affine", "autoregressive", "additive"])
+@pytest.mark.parametrize(
+    "coupling",
+    [
+        "affine",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("autoregressive", "additive")),
+    ],
+)
 def test_labels_are_one_hot_contexts(coupling):
     """A flow of labels equals a flow of one-hot vectors with the same weights."""
     small = {"blocks": 2, "width": 8, "residual_blocks": 1, "coupling": coupling}

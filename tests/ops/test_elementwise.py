@@ -210,6 +210,7 @@ def test_float32_splines_are_those_of_float64(function, has_rows):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("has_rows", [False, True])
 @pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.slow
 def test_splines_under_xla(function, has_rows, dtype):
     x, parameters = spline_case(dtype, has_rows=has_rows)
     expected = with_gradients(function, x, parameters)

@@ -66,6 +66,7 @@ def test_mistakes(tmp_path):
     assert "nowhere" in done.stderr
 
 
+@pytest.mark.slow
 def test_accuracies_are_shown_where_there_are_some(tmp_path):
     for name in ("a", "b"):
         write_run(tmp_path / name, 900.0)

@@ -179,9 +179,17 @@ def test_minutes_are_shared_among_runs(tmp_path):
     ("arguments", "words"),
     [
         (("--table=snf.9",), "--table must be one of snf.1"),
-        (("--table=snf.1", "--rows=nothing"), "--rows must match a row of snf.1"),
-        (("--figure=snf.1",), "--figure must be one of snf.2"),
-        (("--table=snf.1", "--budget=much"), "--budget must be smoke, paper"),
+        pytest.param(
+            ("--table=snf.1", "--rows=nothing"),
+            "--rows must match a row of snf.1",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(("--figure=snf.1",), "--figure must be one of snf.2", marks=pytest.mark.slow),
+        pytest.param(
+            ("--table=snf.1", "--budget=much"),
+            "--budget must be smoke, paper",
+            marks=pytest.mark.slow,
+        ),
         ((), "--table must be given"),
     ],
 )

@@ -83,6 +83,7 @@ def test_a_run_belongs_to_its_configuration(run, tmp_path):
         run("train.epochs = 1")
 
 
+@pytest.mark.slow
 def test_epochs_may_be_a_macro(run):
     for epochs in (1, 2):
         assert run("train.epochs = %length", f"length = {epochs}")["epochs"] == epochs
@@ -171,6 +172,7 @@ def with_bijector(event_shape, seed):
     )
 
 
+@pytest.mark.slow
 def test_a_run_with_a_tfp_bijector_goes_on(run, tmp_path, stop_at):
     run("train.epochs = 2", model="with_bijector", run_dir=tmp_path / "reference")
     stop_at(3, interrupt)

@@ -113,7 +113,7 @@ def write(docs: Path) -> str:
         parts.append(f"## {family}\n\n![curves of {family}]({picture})\n")
         if lines := _differences(own, _EXACT.get(family)):
             parts.append(
-                "Validation nll less that of the exact gradient after the same epochs: in the end, "
+                "Validation nll less that of the exact gradient after the same epochs: at the last, "
                 f"and where it is largest in size, from epoch {_FROM} on.\n\n"
                 f"{text_tables.markdown(lines)}\n"
             )
@@ -235,8 +235,8 @@ def _differences(groups: Sequence[Group], exact: str | None) -> list[dict[str, A
             {
                 "run": f"`{group.name}`",
                 "epochs": last,
-                "in the end, nats": f"{difference[last]:+.2f}",
-                "in the end, %": f"{100 * difference[last] / expected[last]:+.2f}",
+                "at the last common epoch, nats": f"{difference[last]:+.2f}",
+                "the same, %": f"{100 * difference[last] / expected[last]:+.2f}",
                 "largest, nats": "" if largest is None else f"{late[largest]:+.2f}",
                 "at epoch": "" if largest is None else largest,
             }

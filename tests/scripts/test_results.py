@@ -82,7 +82,7 @@ def test_differences_to_the_exact_gradient(results):
         for name, values in histories.items()
     ]
     (line,) = results._differences(groups, "mnist_fc_exact")
-    assert (line["in the end, nats"], line["in the end, %"]) == ("+1.00", "+50.00")
+    assert (line["at the last common epoch, nats"], line["the same, %"]) == ("+1.00", "+50.00")
     # The largest is that from epoch 10 on.
     assert (line["largest, nats"], line["at epoch"]) == ("+2.00", 11)
 

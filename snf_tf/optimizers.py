@@ -63,14 +63,6 @@ class Adam(keras.optimizers.Adam):
         super().__init__(learning_rate, beta_1, beta_2, epsilon, amsgrad, **kwargs)
         self._numbers: dict[Any, dict[str, tf.Tensor]] = {}
 
-    def add_variable_from_reference(
-        self, reference_variable: Any, name: str | None = None, initializer: Any = "zeros"
-    ) -> Any:
-        """Adds a variable of the shape of a weight; called by Keras."""
-        # Without the weight's name: for every new one TensorFlow compiles an operation.
-        shape, dtype = reference_variable.shape, reference_variable.dtype
-        return self.add_variable(shape, initializer, dtype, name=name)
-
     def apply(self, grads: Any, trainable_variables: Any = None) -> Any:
         """Updates weights; as in Keras."""
         # Numbers of a step before would be wrong.

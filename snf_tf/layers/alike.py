@@ -1,8 +1,12 @@
 """Layers that are alike share one trace: tracing is most of a deep flow's start-up."""
 
+import contextlib
+import functools
 import json
+import sys
+import types
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -22,15 +26,20 @@ def key_of_alike(network: keras.layers.Layer, *facts: Any) -> str | None:
         network: A built network.
         *facts: Of what uses the network: numbers, texts, options, and lists or dictionaries.
     """
-    # Activations may be anyone's functions.
-    held = [value for part in _parts(network) for value in (part, *vars(part).values())]
+    parts = _parts(network)
     described = list(map(_described, facts))
-    if not all(_is_known(value.__module__) for value in held if callable(value)):
+    if not all(_is_known(type(part).__module__) and _holds_known(part) for part in parts):
         return None
-    if not _knows(described):
+    try:
+        config = _without_names(keras.saving.serialize_keras_object(network))
+    except (NotImplementedError, TypeError, ValueError):
         return None
-    config = _without_names(keras.saving.serialize_keras_object(network))
-    return json.dumps([config, *described], default=str)
+    if not _knows([config, *described]):
+        return None
+    # Not in Keras' configuration.
+    dtypes = [(p.compute_dtype, p.variable_dtype, p.autocast) for p in parts]
+    shapes = [(tuple(v.shape), v.dtype) for v in network.variables]
+    return json.dumps([config, dtypes, shapes, *described], default=str)
 
 
 def shared_trace(layer: Any, network: keras.layers.Layer, *facts: Any) -> "SharedTrace | None":
@@ -46,15 +55,16 @@ def shared_trace(layer: Any, network: keras.layers.Layer, *facts: Any) -> "Share
     """
     adds_losses = any(getattr(part, "activity_regularizer", None) for part in _parts(network))
     keeps_state = len(network.trainable_variables) < len(network.variables)
-    is_half = layer.compute_dtype != layer.variable_dtype
+    narrow = (p.compute_dtype != p.variable_dtype for p in (layer, *_parts(network)))
+    is_half = any(narrow)
     if adds_losses or keeps_state or is_half or not _is_known(type(layer).__module__):
         return None
-    key = key_of_alike(network, layer.dtype_policy.name, layer.event_shape, *facts)
+    key = key_of_alike(network, layer.variable_dtype, layer.event_shape, *facts)
     if key is None:
         return None
     found = _TRACES.get(key)
     if found is None:
-        found = _TRACES[key] = SharedTrace(layer, network)
+        found = _TRACES[key] = SharedTrace()
     return found
 
 
@@ -64,36 +74,56 @@ _TRACES: "weakref.WeakValueDictionary[str, SharedTrace]" = weakref.WeakValueDict
 class SharedTrace:
     """What layers that are alike compute, as functions of the weights of their networks.
 
-    Args:
-        layer: Any one of these layers.
-        network: Its network.
+    A new signature is traced through the layer that calls: another one may have changed since.
     """
 
-    def __init__(self, layer: Any, network: keras.layers.Layer) -> None:
-        self._layer, self._network = layer, network
+    def __init__(self) -> None:
+        self._caller: tuple[Any, keras.layers.Layer] | None = None
 
-    @shared_function
     def forward(
         self,
+        layer: Any,
+        network: keras.layers.Layer,
         x: tf.Tensor,
         context: tf.Tensor | None,
-        weights: list[tf.Tensor],
         training: bool,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Computes `(z, log_det)`."""
-        with self._with_weights(weights):
-            return self._layer.transform_data(x, context, training)
+        """Computes `(z, log_det)` of a layer."""
+        with self._called_by(layer, network) as weights:
+            return self._forward(x, context, weights, training)
 
-    @shared_function
     def inverse(
+        self, layer: Any, network: keras.layers.Layer, z: tf.Tensor, context: tf.Tensor | None
+    ) -> tf.Tensor:
+        """Computes x of a layer."""
+        with self._called_by(layer, network) as weights:
+            return self._inverse(z, context, weights)
+
+    @contextlib.contextmanager
+    def _called_by(self, layer: Any, network: keras.layers.Layer) -> Iterator[list[tf.Tensor]]:
+        before, self._caller = self._caller, (layer, network)
+        try:
+            yield [tf.convert_to_tensor(variable) for variable in network.variables]
+        finally:
+            self._caller = before
+
+    @functools.partial(shared_function, reduce_retracing=False)
+    def _forward(
+        self, x: tf.Tensor, context: tf.Tensor | None, weights: list[tf.Tensor], training: bool
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        assert self._caller is not None
+        layer, network = self._caller
+        with keras.StatelessScope(zip(network.variables, weights, strict=True)):
+            return layer.transform_data(x, context, training)
+
+    @functools.partial(shared_function, reduce_retracing=False)
+    def _inverse(
         self, z: tf.Tensor, context: tf.Tensor | None, weights: list[tf.Tensor]
     ) -> tf.Tensor:
-        """Computes x."""
-        with self._with_weights(weights):
-            return self._layer.transform_latents(z, context)
-
-    def _with_weights(self, weights: list[tf.Tensor]) -> keras.StatelessScope:
-        return keras.StatelessScope(zip(self._network.variables, weights, strict=True))
+        assert self._caller is not None
+        layer, network = self._caller
+        with keras.StatelessScope(zip(network.variables, weights, strict=True)):
+            return layer.transform_latents(z, context)
 
 
 def _parts(network: keras.layers.Layer) -> list[keras.layers.Layer]:
@@ -104,13 +134,29 @@ def _is_known(module: str | None) -> bool:
     return (module or "").split(".")[0] in ("keras", "snf_tf")
 
 
+def _holds_known(part: keras.layers.Layer) -> bool:
+    """Returns whether all functions and objects to call that a layer holds are known."""
+    for value in vars(part).values():
+        if isinstance(value, types.FunctionType):
+            # Keras wraps methods of the layer itself.
+            of_part = getattr(getattr(value, "__wrapped__", None), "__self__", None) is part
+            module = sys.modules.get(value.__module__)
+            # A wrapped function bears the name of another one.
+            genuine = getattr(module, value.__qualname__, None) is value
+            if not of_part and not (genuine and _is_known(value.__module__)):
+                return False
+        elif callable(value) and not _is_known(getattr(value, "__module__", None)):
+            return False
+    return True
+
+
 def _knows(described: Any) -> bool:
     """Returns whether all objects are known, as they are written for Keras."""
     if isinstance(described, list):
         return all(map(_knows, described))
     if not isinstance(described, Mapping):
         return True
-    is_known = "class_name" not in described or _is_known(described["module"])
+    is_known = "module" not in described or _is_known(described["module"])
     return is_known and all(map(_knows, described.values()))
 
 

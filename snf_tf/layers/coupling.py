@@ -89,7 +89,7 @@ class Coupling(FlowLayer):
         self, x: tf.Tensor, context: tf.Tensor | None = None, training: bool = False
     ) -> tuple[tf.Tensor, tf.Tensor]:
         if trace := self._shared_trace():
-            return trace.forward(x, context, self._weights(), training)
+            return trace.forward(self, self.conditioner, x, context, training)
         return self.transform_data(x, context, training)
 
     def transform_data(
@@ -105,7 +105,7 @@ class Coupling(FlowLayer):
         self, z: tf.Tensor, context: tf.Tensor | None = None, exact: bool = True
     ) -> tf.Tensor:
         if trace := self._shared_trace():
-            return trace.inverse(z, context, self._weights())
+            return trace.inverse(self, self.conditioner, z, context)
         return self.transform_latents(z, context)
 
     def transform_latents(self, z: tf.Tensor, context: tf.Tensor | None) -> tf.Tensor:
@@ -146,13 +146,10 @@ class Coupling(FlowLayer):
         """Returns the trace that this coupling shares with others, in a graph."""
         if not tf.inside_function() or is_portable() or self._waits_for_context:
             return None
-        # Kept, as nothing else keeps the trace; found again, as the network may be another one.
+        # Kept, as nothing else keeps the trace; found again, as the layer may have changed.
         facts = (self.transform, self.mask, self.context_shape, self.context_classes)
         self._trace = shared_trace(self, self.conditioner, *facts)
         return self._trace
-
-    def _weights(self) -> list[tf.Tensor]:
-        return [tf.convert_to_tensor(variable) for variable in self.conditioner.variables]
 
     def _parameters(self, x1: tf.Tensor, context: tf.Tensor | None, training: bool) -> tf.Tensor:
         """Computes the parameters, which have the shape of x2 and one more axis, the last."""

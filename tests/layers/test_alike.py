@@ -1,5 +1,7 @@
 """Couplings that are alike share a trace, and each computes with its own weights."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -8,6 +10,11 @@ import tensorflow as tf
 from snf_tf import layers
 
 SHAPE = (4, 4, 6)
+
+
+@functools.wraps(keras.activations.tanh)
+def wrapped(x):
+    return 3.0 * keras.activations.tanh(x)
 
 
 class Twice(layers.Affine):
@@ -64,6 +71,7 @@ def test_couplings_that_are_alike_share():
     [
         {"conditioner": dense(named_alike(2.0))},
         {"conditioner": dense(lambda x: 3.0 * x)},
+        {"conditioner": dense(wrapped)},
         {"conditioner": dense(activity_regularizer="l2")},
         {"conditioner": keras.Sequential([dense(), keras.layers.Dropout(0.5)])},
         {"conditioner": keras.Sequential([dense(), keras.layers.BatchNormalization()])},
@@ -71,7 +79,17 @@ def test_couplings_that_are_alike_share():
         {"dtype": "mixed_bfloat16"},
         {"transform": Twice()},
     ],
-    ids=["function", "lambda", "losses", "random", "state", "Lambda", "half", "transform"],
+    ids=[
+        "function",
+        "lambda",
+        "wrapped",
+        "losses",
+        "random",
+        "state",
+        "Lambda",
+        "half",
+        "transform",
+    ],
 )
 def test_what_is_not_known_does_not_share(options):
     assert trace_of(coupling(**options)) is None
@@ -108,3 +126,20 @@ def test_each_has_its_own_values_and_gradients(context):
     for found, expected in zip(tf.function(results)(x), results(x), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(tf.function(results)(x)[2], x, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "width"),
+    [("transform", layers.Affine("exp"), 11), ("mask", layers.Channels(flip=True), 12)],
+)
+def test_a_layer_that_changes_changes_no_other(name, value, width):
+    # Widths of their own: a trace of another test would come from a layer that does not change.
+    changed, other = coupling(width=width), coupling(width=width)
+    trace = trace_of(changed)
+    assert trace_of(other) is trace
+    setattr(changed, name, value)
+    # A batch of another size is traced anew.
+    x = tf.random.stateless_normal((5, *SHAPE), (0, 1))
+    for layer in (other, changed):
+        for found, expected in zip(tf.function(layer)(x), layer(x), strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)

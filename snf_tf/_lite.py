@@ -36,6 +36,9 @@ def convert(portable: Portable, weights: str) -> bytes:
                 try:
                     _convert(directory, [name], weights)
                 except Exception as error:
+                    # Only the converter's own error has them.
+                    if getattr(error, "errors", None) is None:
+                        raise
                     refuse_method("LiteRT", portable, name, f"operation {_lacking(error)}")
             raise
 

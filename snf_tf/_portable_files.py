@@ -37,7 +37,7 @@ def export_litert(
         flow: A Flow in float32.
         path: The file to write, which must not exist yet.
         methods: What the file holds.
-        weights: "float32", or "float16", of half the size, with which arithmetic stays in float32.
+        weights: "float32"; or "float16", which takes half the space. Arithmetic stays in float32.
 
     Returns:
         By method the largest difference from the flow on 4 random rows.
@@ -134,6 +134,6 @@ def _require(form, *modules):
             importlib.import_module(module)
         except ImportError as error:
             raise ImportError(
-                f"{form} needs the packages of the extra export: pip install 'snf_tf[export]'. "
+                f"{form} needs the packages of the extra export: pip install '.[export]'. "
                 f"Received: {error}"
             ) from None

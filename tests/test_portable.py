@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import snf_tf
-from snf_tf import layers, serving
+from snf_tf import _lite, layers, serving
 from tests.flows import D, brute_force_log_prob, images, vector_flow
 
 EXPORTS = {
@@ -130,7 +130,7 @@ def test_refusals(form, tmp_path, monkeypatch):
         raise ImportError(f"No module named {name!r}")
 
     monkeypatch.setattr(importlib, "import_module", missing)
-    with pytest.raises(ImportError, match=r"pip install 'snf_tf\[export\]'"):
+    with pytest.raises(ImportError, match=r"pip install '\.\[export\]'"):
         write(flow, tmp_path / "flow")
     assert not list(tmp_path.iterdir())
 
@@ -155,3 +155,24 @@ def test_the_page():
         exec(block, names)
     assert names["z"].shape == (5, 2)
     assert names["request"].IsInitialized()
+
+
+def test_numbers_that_cannot_be_compared_are_refused(form, tmp_path):
+    flow = snf_tf.Flow([layers.SelfNormalizingDense()], event_shape=(2,))
+    flow.bijections[0].bias.assign([float("nan")] * 2)
+    with pytest.raises(RuntimeError, match="encode of the flow must be finite"):
+        EXPORTS[form][0](flow, tmp_path / "file", ["encode"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_error_is_no_lacking_operation(tmp_path, monkeypatch):
+    pytest.importorskip("ai_edge_litert")
+
+    def convert(*_):
+        raise MemoryError("full")
+
+    monkeypatch.setattr(_lite, "_convert", convert)
+    flow = snf_tf.Flow([layers.SelfNormalizingDense()], event_shape=(2,))
+    with pytest.raises(MemoryError, match="full"):
+        serving.export_litert(flow, tmp_path / "file", ["encode"])
+    assert not list(tmp_path.iterdir())

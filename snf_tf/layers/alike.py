@@ -53,10 +53,10 @@ def shared_trace(layer: Any, network: keras.layers.Layer, *facts: Any) -> "Share
         network: A built network.
         *facts: What else the functions depend on; see `key_of_alike`.
     """
-    adds_losses = any(getattr(part, "activity_regularizer", None) for part in _parts(network))
+    parts = _parts(network)
+    adds_losses = any(part.activity_regularizer for part in parts)
     keeps_state = len(network.trainable_variables) < len(network.variables)
-    narrow = (p.compute_dtype != p.variable_dtype for p in (layer, *_parts(network)))
-    is_half = any(narrow)
+    is_half = any(part.compute_dtype != part.variable_dtype for part in (layer, *parts))
     if adds_losses or keeps_state or is_half or not _is_known(type(layer).__module__):
         return None
     key = key_of_alike(network, layer.variable_dtype, layer.event_shape, *facts)

@@ -107,7 +107,6 @@ def self_normalizing_conv2d(
         the gradient means anything; and `(batch,)`, the squared reconstruction error summed over
         dimensions; the last two in the weights' dtype.
     """
-
     return _self_normalizing_conv2d(
         x,
         tf.convert_to_tensor(kernel),

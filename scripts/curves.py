@@ -37,14 +37,14 @@ def draw(
         style = {"color": f"C{index % 10}", "marker": "." if len(y) < 30 else None}
         style["linestyle"] = "-" if index < 10 else "--"
         axes[0].plot(history["epoch"], y, label=name, **style)
-        axes[1].plot(history["seconds"].cumsum(), y, **style)
+        axes[1].plot(training_seconds(history), y, **style)
         if angles:
             found = mean_angles(history)
             axes[2].semilogy(found.index, found, **style | {"marker": "."})
     _limit(axes[0], values)
     axes[0].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes[0].set(xlabel="epochs", ylabel=f"validation {_UNITS[metric]}")
-    axes[1].set(xlabel="seconds of training")
+    axes[1].set(xlabel="seconds of training steps")
     if angles:
         axes[2].axhline(1.0, color="0.6", linewidth=0.8)
         axes[2].set(
@@ -54,6 +54,23 @@ def draw(
         each.grid(alpha=0.3)
     figure.legend(loc="outside right upper", fontsize="small", frameon=False)
     return figure
+
+
+def training_seconds(history: pd.DataFrame, step_seconds: float | None = None) -> pd.Series:
+    """Returns the time of all steps up to every epoch: a machine that paused does not count.
+
+    Args:
+        history: Content of `history.csv`.
+        step_seconds: Of one step; None: the run's median.
+    """
+    return history["steps"].cumsum() * (step_seconds or history["step_seconds"].median())
+
+
+def under(angles: pd.Series, limit: float = 1.0) -> object | None:
+    """Returns the first place from which all angles are below a limit; None if the last is not."""
+    above = angles.index[angles >= limit]
+    below = angles.index if not len(above) else angles.index[angles.index > above[-1]]
+    return below[0] if len(below) else None
 
 
 def mean_angles(history: pd.DataFrame, of: str = "log|det|") -> pd.Series:

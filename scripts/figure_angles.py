@@ -1,8 +1,10 @@
 """SNF Figure 3: the angle between the approximate gradient and the exact one, at each step."""
 
 import time
+import zlib
 from pathlib import Path
 
+import curves
 import numpy as np
 import pandas as pd
 import text_tables
@@ -15,6 +17,7 @@ _SMOKE_STEPS = 20
 # Columns of a step: the mean over layers, and the deviation.
 _KINDS = ("log_det", "nll")
 _SHOWN = 1000
+_OPTIMIZER = ("clip_norm", "ema_momentum", "weight_decay", "beta_2")
 
 
 def angles(work: Work) -> Drawn:
@@ -24,6 +27,8 @@ def angles(work: Work) -> Drawn:
     parts, lines, stand_ins = [], [], set()
     for index, row in enumerate(work.rows):
         words = "-smoke" if work.is_smoke else ""
+        # Other settings are another measurement.
+        words += f"-{zlib.crc32(repr(work.bindings).encode()):08x}" if work.bindings else ""
         path = work.directory / f"figure-{work.name}-{row.settings_slug}{words}.csv"
         found, stand_in = _measure(row, work, path)
         stand_ins |= {stand_in} - {None}
@@ -36,6 +41,7 @@ def angles(work: Work) -> Drawn:
             axes.fill_between(
                 shown["step"], low, mean + deviation, color=f"C{index}", alpha=0.25, linewidth=0
             )
+            under = curves.under(found.set_index("step")[f"{kind}_mean"])
             lines.append(
                 {
                     "model": row.name,
@@ -44,7 +50,7 @@ def angles(work: Work) -> Drawn:
                     "first, degrees": f"{found[f'{kind}_mean'].iloc[0]:.3g}",
                     "largest": f"{found[f'{kind}_mean'].max():.3g}",
                     "last": f"{found[f'{kind}_mean'].iloc[-1]:.3g}",
-                    "under 1 degree from step": _under_one(found, kind),
+                    "under 1 degree from step": "not yet" if under is None else under,
                 }
             )
     for axes, title in zip(panels, ("log|det|", "nll, on the batch of the step"), strict=True):
@@ -96,7 +102,8 @@ def _measure(row: Row, work: Work, path: Path) -> tuple[pd.DataFrame, str | None
         return found, stand_in
     flow = build_flow(settings["model"], dataset.event_shape, seed)
     warmup = int(settings.get("warmup_epochs", 0) * epoch)
-    flow.compile(make_optimizer(settings["learning_rate"], warmup))
+    given = {name: settings[name] for name in _OPTIMIZER if name in settings}
+    flow.compile(make_optimizer(settings["learning_rate"], warmup, **given))
     flow.optimizer.build(flow.trainable_variables)
     data = training_batches(dataset.train, batch, seed, steps_per_epoch=epoch)
     step, lines = _make_step(flow), []
@@ -183,10 +190,3 @@ def _thinned(found):
     """Returns about a thousand steps at most, for the picture: means of neighbours."""
     width = -(-len(found) // _SHOWN)
     return found.groupby((found["step"] - 1) // width).mean()
-
-
-def _under_one(found, kind):
-    above = found["step"][found[f"{kind}_mean"] >= 1]
-    if not len(above):
-        return 1
-    return int(above.iloc[-1]) + 1 if above.iloc[-1] < len(found) else "not yet"

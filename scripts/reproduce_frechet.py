@@ -47,7 +47,8 @@ def write(
     lines = []
     for row in rows:
         found = distances.get(row.name, [])
-        ours = text_tables.number(pd.Series(found).mean()) if found else ""
+        mean, deviation = pd.Series(found, dtype=float).agg(["mean", "std"])
+        ours = text_tables.number(mean, deviation if len(found) > 1 else None, 2) if found else ""
         lines.append(
             {
                 "row": row.name,
@@ -59,7 +60,9 @@ def write(
             }
         )
     words = "\n\n".join(dict.fromkeys(notes))
-    text = f"# {table}: Frechet distance, CIFAR-10\n\n{text_tables.markdown(lines)}\n\n{words}\n"
+    title = f"# {table}: Frechet distance, CIFAR-10"
+    title += ", in part on data that stand in for the published" * bool(replaced)
+    text = f"{title}\n\n{text_tables.markdown(lines)}\n\n{words}\n"
     text_tables.replace(directory / f"{table}.md", lambda path: path.write_text(text))
     frame = pd.DataFrame(lines)
     text_tables.replace(directory / f"{table}.csv", lambda path: frame.to_csv(path, index=False))

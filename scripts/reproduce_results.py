@@ -37,6 +37,8 @@ the best validation, as in the papers. Each is one command:
 
 ```bash
 python scripts/train.py --gin_file=configs/mnist_fc.gin --gin_bindings=train.epochs=100 \\
+    --gin_bindings='load_dataset.source="files"' \\
+    --gin_bindings='load_dataset.data_dir="data/mnist"' \\
     --run_dir=runs/mnist_fc-seed0
 python scripts/reproduce.py --record=runs/mnist_fc-seed0   # keeps its history and its results
 python scripts/reproduce.py --results                      # writes this page
@@ -44,7 +46,9 @@ python scripts/reproduce.py --results                      # writes this page
 
 `docs/records` holds the history and the results of every run, without weights. The machine had two
 CPU cores, and did other work beside these runs: seconds and milliseconds are those of a busy
-machine. `python scripts/reproduce.py --table=snf.3` times the models on a quiet one.
+machine. `python scripts/reproduce.py --table=snf.3` times the models on a quiet one. In pictures
+they are steps times the median time of a step. A run with fewer epochs than its neighbours ended
+with the time that there was: compare at equal epochs.
 """
 
 
@@ -119,10 +123,11 @@ def write(docs: Path) -> str:
             )
         if lines := _angles(own):
             parts.append(
-                "Angle between the gradient of log|det| that the step used and the exact one, in "
-                "degrees, mean over layers, where it was measured; the first such epoch from which "
-                "it stays under 1; and the same of the whole loss, penalty included, against the "
-                f"exact nll.\n\n{text_tables.markdown(lines)}\n"
+                "Angle between the gradient of log|det| that the step used and the exact one. It "
+                "is in degrees, the mean over layers, in the epochs that measured it. The fifth "
+                "column is the first epoch from which it stays under 1. The last is the angle of "
+                "the whole loss, penalty included, to the exact gradient of the nll.\n\n"
+                f"{text_tables.markdown(lines)}\n"
             )
     page = "\n".join(parts)
     text_tables.replace(docs / "results.md", lambda path: path.write_text(page))
@@ -252,15 +257,14 @@ def _angles(groups: Sequence[Group]) -> list[dict[str, Any]]:
         if len(angles) < 2:
             continue
         of_loss = curves.mean_angles(group.histories[0], "the loss")
-        above = angles.index[angles >= 1]
-        below = angles.index if not len(above) else angles.index[angles.index > above[-1]]
+        under = curves.under(angles)
         lines.append(
             {
                 "run": f"`{group.name}`",
                 "first": f"{angles.iloc[0]:.3g}, epoch {angles.index[0]}",
                 "largest": f"{angles.max():.3g}, epoch {angles.idxmax()}",
                 "last": f"{angles.iloc[-1]:.3g}, epoch {angles.index[-1]}",
-                "under 1 from": below[0] if len(below) else "not yet",
+                "under 1 from": "not yet" if under is None else under,
                 "of the loss, last": f"{of_loss.iloc[-1]:.3g}, epoch {of_loss.index[-1]}",
             }
         )

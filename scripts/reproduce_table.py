@@ -174,7 +174,7 @@ def line(row: Row, metric: str, results: list[dict], reason: str = "") -> dict[s
     known = {
         "row": row.name,
         "unit": _UNITS[metric],
-        "published": text_tables.number(value, deviation, digits),
+        "published": text_tables.number(value, deviation),
     }
     if not results:
         return known | dict.fromkeys(_OURS, "") | {"failed": reason}

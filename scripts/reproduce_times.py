@@ -16,7 +16,7 @@ from reproduce_table import Row
 
 _ROOT = Path(__file__).parents[1]
 _SHAPES = {"mnist": (28, 28, 1), "cifar10": (32, 32, 3), "imagenet32": (32, 32, 3)}
-# What a step cannot avoid, of the models that `benchmark_cases.py` knows.
+# What a step cannot avoid, where `benchmark_cases.py` knows: others need other work.
 _FLOORS = {"mnist_fc": ("fc_products", "fc_adam_bytes"), "mnist_conv": ("conv_convolutions",)}
 # One dense layer of 512 dimensions, by this library and by others.
 _PEERS = "^dense_512_(self_normalizing|exact|nflows|normflows|zuko)"
@@ -42,14 +42,13 @@ def write(directory: Path, table: str, rows: list[Row], budget: Budget) -> str:
             "ms_a_batch": timed(benchmark_work.training_step(flow, batch), seconds),
             "ms_a_sample": timed(lambda flow=flow: flow.sample(1, seed=0).numpy(), seconds),
         }
-        family = next((name for name in _FLOORS if row.config.startswith(name)), None)
         cases = benchmark_cases.cases(batch)
-        floor = [timed(cases[name].make(), seconds / 4) for name in _FLOORS.get(family, ())]
+        floor = [timed(cases[name].make(), seconds / 4) for name in _FLOORS.get(row.config, ())]
         for metric, published in row.published.items():
             lines.append(
                 _line(row.name, metric, measured[metric])
                 | {
-                    "published, on a GPU": text_tables.number(*published, digits=1),
+                    "published, on a GPU": text_tables.number(*published),
                     "floor": f"{sum(map(np.median, floor)):.1f}"
                     if floor and metric == "ms_a_batch"
                     else "",
@@ -63,8 +62,9 @@ def write(directory: Path, table: str, rows: list[Row], budget: Budget) -> str:
         f"# {table}: times on {benchmark_cases.device()}{small}\n\n"
         "The published times are those of a GeForce 1080Ti (MNIST) and a Titan X (CIFAR-10, "
         "ImageNet), and cannot be set against ours. A sample is one image, by the inverse that "
-        "the layers keep, where they keep one. The floor is the work that a step cannot avoid, "
-        "timed in the same run. The last rows are one dense layer of 512 dimensions, at batch "
+        "the layers keep, where they keep one. The floor, where it is known, is the work that a "
+        "step cannot avoid, timed in the same run. The last rows are one dense layer of 512 "
+        "dimensions, at batch "
         f"{benchmark_cases.DENSE_BATCH}, by this library and by those that are installed.\n\n"
         f"{text_tables.markdown(lines)}\n"
     )

@@ -5,11 +5,18 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 
-def number(value: float | None, deviation: float | None = None, digits: int = 2) -> str:
-    """Writes a number, with its deviation where there is one; None as nothing."""
+def number(value: float | None, deviation: float | None = None, digits: int | None = None) -> str:
+    """Writes a number, with its deviation where there is one; None as nothing.
+
+    Args:
+        value: The number.
+        deviation: Its standard deviation.
+        digits: After the point; None: as many as were published.
+    """
     if value is None:
         return ""
-    return f"{value:.{digits}f}" + ("" if deviation is None else f" +- {deviation:.{digits}f}")
+    form = "g" if digits is None else f".{digits}f"
+    return f"{value:{form}}" + ("" if deviation is None else f" +- {deviation:{form}}")
 
 
 def markdown(lines: Sequence[Mapping[str, object]], drop_empty: bool = False) -> str:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import command_line
+import curves
 import matplotlib.image
 import pandas as pd
 from absl import flags
@@ -26,14 +27,14 @@ def main(arguments) -> None:
     if not runs:
         sys.exit("why.py: give the directories of the runs, such as runs/A runs/B.")
     figure = Figure(figsize=(9, 3.4), dpi=100, layout="tight")
-    curves, digits = figure.subplots(1, 2, width_ratios=(1.3, 1))
+    lines, digits = figure.subplots(1, 2, width_ratios=(1.3, 1))
     given = _STEP_MS.value or [None] * len(runs)
     for run, milliseconds in zip(runs, given, strict=True):
         history = pd.read_csv(run / "history.csv")
-        seconds = float(milliseconds) / 1000 if milliseconds else history["step_seconds"].median()
-        curves.plot(seconds * history["steps"].cumsum(), history["val_nll"], ".-", label=run.name)
-    curves.set(xlabel="seconds of training steps", ylabel="exact validation nll (nats)")
-    curves.legend()
+        seconds = curves.training_seconds(history, milliseconds and float(milliseconds) / 1000)
+        lines.plot(seconds, history["val_nll"], ".-", label=run.name)
+    lines.set(xlabel="seconds of training steps", ylabel="exact validation nll (nats)")
+    lines.legend()
     digits.imshow(matplotlib.image.imread(Path(_SAMPLES.value, "samples/samples.png")))
     digits.set_title(f"samples of {Path(_SAMPLES.value).name}")
     digits.axis("off")

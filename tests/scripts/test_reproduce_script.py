@@ -58,7 +58,7 @@ def test_a_table_in_smoke_mode(tmp_path):
     assert "1 of 1 runs, 1 of 1 epochs" in done.stdout
     assert "min left" in done.stdout
     # Digits that come with a package are not the published data.
-    assert (line["published"], line["ours"]) == ("1096.50 +- 0.50", "")
+    assert (line["published"], line["ours"]) == ("1096.5 +- 0.5", "")
     assert float(line["ours on stand-in data"]) > 0
     assert line["epochs"] == "1 of 6000"
     assert "stand in" in (tmp_path / "snf.1.md").read_text().splitlines()[0]

@@ -17,7 +17,7 @@ from snf_tf.layers.log_det_estimators import (
     NotTrained,
 )
 from snf_tf.layers.options import deserialized, resolve
-from snf_tf.layers.residual_map import PROBES, residual_map
+from snf_tf.layers.residual_map import PROBES, ResidualMap, residual_map
 
 # Up to so many dimensions the log-determinant in evaluation is exact, by brute force.
 _SMALL = 64
@@ -97,7 +97,7 @@ class ResidualBlock(FlowLayer):
                 "The network of a residual block must keep the shape of x. "
                 f"Received: {shape} is mapped to {tuple(output.shape)}"
             )
-        options = {
+        self._options = {
             "log_det": self.log_det,
             "evaluation": self._evaluation(),
             "probe": self.probe,
@@ -106,7 +106,7 @@ class ResidualBlock(FlowLayer):
             "dtype": self.log_det_dtype,
             "lipschitz_bound": self.lipschitz_bound,
         }
-        self._map = residual_map(self.network, self.event_shape, options)
+        self._map = residual_map(self.network, self.event_shape, self._options)
         self.bound = self.add_weight(
             name="bound",
             shape=(),
@@ -142,19 +142,21 @@ class ResidualBlock(FlowLayer):
             z, log_det = self.call(tf.zeros((1, *self.event_shape), x.dtype), context, training, 0)
             return z[:0], log_det[:0]
         if training:
-            values, constants = self._map.values(self.network)
-            found, loss = self._map.update(values, constants)
-            constants = self._map.assign(self.network, found)
+            shared = self._shared_map()
+            values, constants = shared.values(self.network)
+            found, loss = shared.update(values, constants)
+            constants = shared.assign(self.network, found)
             self.add_loss(self.widen(loss))
             if seed is None and self.takes_seed:
                 seed = self.next_seed()
-            z, log_det = self._map.train(x, values, constants, ops.row_seed(seed))
+            z, log_det = shared.train(x, values, constants, ops.row_seed(seed))
         else:
             self.prepare()
-            values, constants = self._map.values(self.network)
+            shared = self._shared_map()
+            values, constants = shared.values(self.network)
             bound = self._certified_bound()
             seed = ops.row_seed(seed)
-            z, log_det, converged = self._map.evaluate(x, values, constants, seed, bound)
+            z, log_det, converged = shared.evaluate(x, values, constants, seed, bound)
             if self.monotone:
                 z = self._require_converged(converged, z)
         return z, self.widen(log_det)
@@ -165,9 +167,16 @@ class ResidualBlock(FlowLayer):
         if z.shape[0] == 0:
             return self.call_inverse(tf.zeros((1, *self.latent_shape), z.dtype))[:0]
         self.prepare()
-        values, constants = self._map.values(self.network)
-        x, converged = self._map.inverse(z, values, constants, self._certified_bound())
+        shared = self._shared_map()
+        values, constants = shared.values(self.network)
+        x, converged = shared.inverse(z, values, constants, self._certified_bound())
         return self._require_converged(converged, x)
+
+    def _shared_map(self) -> ResidualMap:
+        """Returns the computations that this block shares with others."""
+        # Kept, as nothing else keeps them; found again, as the network may have changed.
+        self._map = residual_map(self.network, self.event_shape, self._options, self._map)
+        return self._map
 
     @tf.autograph.experimental.do_not_convert
     def prepare(self) -> None:

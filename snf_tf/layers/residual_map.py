@@ -19,7 +19,10 @@ Tensors = Sequence[tf.Tensor]
 
 
 def residual_map(
-    network: keras.layers.Layer, event_shape: tuple[int, ...], options: Mapping[str, Any]
+    network: keras.layers.Layer,
+    event_shape: tuple[int, ...],
+    options: Mapping[str, Any],
+    before: "ResidualMap | None" = None,
 ) -> "ResidualMap":
     """Returns the computations of a block, shared with every living block that is alike.
 
@@ -30,10 +33,11 @@ def residual_map(
         network: A built network.
         event_shape: Shape of one x.
         options: Arguments of `ResidualMap`.
+        before: What the block had before, and keeps if its network is not known.
     """
     key = key_of_alike(network, event_shape, list(options.values()))
     if key is None:
-        return ResidualMap(network, **options)
+        return before or ResidualMap(network, **options)
     found = _MAPS.get(key)
     if found is None:
         found = _MAPS[key] = ResidualMap(network, **options)
@@ -45,6 +49,8 @@ _MAPS: "weakref.WeakValueDictionary[str, ResidualMap]" = weakref.WeakValueDictio
 
 class ResidualMap:
     """What a block computes, as functions of the values of its network's variables.
+
+    A new signature is traced through the network of the block that calls.
 
     Args:
         network: g; of its variables only the number and shapes matter.
@@ -89,6 +95,8 @@ class ResidualMap:
 
     def values(self, network: keras.layers.Layer) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
         """Returns the values of a network's variables: with gradients, and without."""
+        # Another network may have changed since this map was made.
+        self._network, self._parts = network, networks.lipschitz_parts(network)
         variables = network.variables
         trained, constant = (
             [tf.convert_to_tensor(variables[i]) for i in chosen]

@@ -199,6 +199,31 @@ def test_blocks_that_are_alike_share_one_trace():
     assert np.abs(made[0](x)[0] - made[1](x)[0]).max() > 1e-3
 
 
+def test_a_changed_network_changes_its_block_alone():
+    def made():
+        network = keras.Sequential([keras.layers.Dense(8, "sigmoid"), keras.layers.Dense(D)])
+        layer = layers.ResidualBlock(network, lipschitz_bound=0.9)
+        layer.build((None, D))
+        for part in network.layers:
+            part.kernel.assign(0.5 * part.kernel / tf.norm(part.kernel))
+        return layer
+
+    def expected(layer, x):
+        return x + layer.network(x)
+
+    first, second = made(), made()
+    x = tf.constant(np.random.randn(4, D), "float32")
+    assert first._map is second._map
+    np.testing.assert_allclose(first(x)[0], expected(first, x), rtol=1e-5)
+    first.network.layers[0].activation = keras.activations.tanh
+    # A new signature is traced after the change.
+    for rows in (x, tf.concat([x, x], 0), x[:1]):
+        for layer in (second, first):
+            np.testing.assert_allclose(layer(rows)[0], expected(layer, rows), rtol=1e-5)
+            np.testing.assert_allclose(layer.inverse(expected(layer, rows)), rows, atol=1e-4)
+    assert first._map is not second._map
+
+
 def test_probes_are_a_function_of_seed_and_row():
     made = block()
     x = tf.random.normal((6, D))

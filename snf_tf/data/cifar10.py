@@ -1,5 +1,6 @@
 """CIFAR-10: 32 x 32 colour images, split 40000/10000/10000 (SNF A.3)."""
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +73,7 @@ CIFAR10 = Sources(
     download_host="www.cs.toronto.edu",
     files=("cifar-10-python.tar.gz|cifar-10-binary.tar.gz",),
     from_files=_from_files,
-    embedded=natural_patches,
+    embedded=functools.partial(natural_patches, labels=True),
     embedded_name="natural_patches",
     classes=_CLASSES,
 )

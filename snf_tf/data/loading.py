@@ -72,7 +72,8 @@ def load_dataset(
     - "celeba_hq256": 256 x 256 x 3, 24000/3000/3000, of 5 bits as well. Files: PNG or JPEG images
       in `data256x256.tar`, in `data256x256.zip`, or in a folder `data256x256`; by their names the
       last tenth is for the test, and the tenth before for validation. TFDS does not download it.
-    - "natural_patches": patches of two photographs, 32 x 32 x 3, 6100/500/500.
+    - "natural_patches": patches of two photographs, 32 x 32 x 3, 6100/500/500, 2 classes: the
+      number of the photograph. As "cifar10" or "svhn" they count as 10 classes.
     - "toy2d/NAME": a density on the plane, 10000/2000/5000. NAME is gaussian, banana, funnel,
       swissroll, circles, rings, moons, 8gaussians, pinwheel, 2spirals, checkerboard, line or cos;
       or conditional, a normal whose moments depend on a context `(1,)`.

@@ -1,5 +1,7 @@
 """Cuts square patches from the two photographs that come with scikit-learn."""
 
+import functools
+
 import numpy as np
 
 from snf_tf.data.sources import Sources
@@ -15,7 +17,7 @@ _HALVES = (((0, 0, 640),), ((1, 0, 320),), ((1, 320, 640),))
 _WIDEST_IN_STRIPS = 64
 
 
-def natural_patches(size: int = 32, bits: int = 8) -> Splits:
+def natural_patches(size: int = 32, bits: int = 8, labels: bool = False) -> Splits:
     """Cuts the patches of each split from its areas of the photographs: 6100/500/500 of size 32.
 
     The corners of the patches are multiples of a quarter of the size. The areas are strips of both
@@ -25,20 +27,20 @@ def natural_patches(size: int = 32, bits: int = 8) -> Splits:
     Args:
         size: Width and height in pixels, 320 at most.
         bits: Of a value: the values are integers in `0..2**bits - 1`.
+        labels: Whether there are labels: the number of a patch's photograph, 0 or 1.
     """
     from sklearn.datasets import load_sample_images
 
     photographs = load_sample_images().images
-    train, validation, test = (
-        Split(
-            np.concatenate(
-                [_patches(photographs[number][:, first:end], size) for number, first, end in areas]
-            )
-            // 2 ** (8 - bits)
-        )
-        for areas in (_STRIPS if size <= _WIDEST_IN_STRIPS else _HALVES)
-    )
-    return train, validation, test
+
+    def split(areas: tuple[tuple[int, int, int], ...]) -> Split:
+        parts = [_patches(photographs[number][:, first:end], size) for number, first, end in areas]
+        numbers = np.repeat([number for number, _, _ in areas], [len(part) for part in parts])
+        examples = np.concatenate(parts) // 2 ** (8 - bits)
+        return Split(examples, numbers.astype(np.int32) if labels else None)
+
+    train, validation, test = _STRIPS if size <= _WIDEST_IN_STRIPS else _HALVES
+    return split(train), split(validation), split(test)
 
 
 def _patches(image: np.ndarray, size: int) -> np.ndarray:
@@ -51,4 +53,4 @@ def _patches(image: np.ndarray, size: int) -> np.ndarray:
     )
 
 
-NATURAL_PATCHES = Sources(embedded=natural_patches)
+NATURAL_PATCHES = Sources(embedded=functools.partial(natural_patches, labels=True), classes=2)

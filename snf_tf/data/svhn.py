@@ -1,5 +1,6 @@
 """SVHN: 32 x 32 colour images of house numbers, split 63257/10000/26032."""
 
+import functools
 import io
 import struct
 import zlib
@@ -81,6 +82,6 @@ SVHN = Sources(
     files=_FILES,
     from_files=_from_files,
     classes=10,
-    embedded=natural_patches,
+    embedded=functools.partial(natural_patches, labels=True),
     embedded_name="natural_patches",
 )

@@ -114,6 +114,8 @@ def _make_table(name, budget):
 def _make_figure(name, budget):
     rows = reproduce_table.rows(name, _ROWS.value, reproduce_table.FIGURES)
     trains = reproduce_figures.FIGURES[name].trains
+    if not trains and _SEEDS.value > 1:
+        print(f"{name} is measured with the seed of its configs alone: --seeds does not change it.")
     runs, failed = _train(name, rows, budget) if trains else ([], {})
     done = [run for run in runs if run.path not in failed]
     if runs and not done:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pandas as pd
+import pytest
 import tensorflow as tf
 
 from snf_tf import Flow, layers
@@ -20,7 +22,7 @@ def angle(one, other):
 
 def test_angles_of_a_step(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "scripts")
-    make_step = importlib.import_module("figure_angles")._make_step
+    make_step = importlib.import_module("measure_angles")._make_step
     flow = Flow(
         [
             layers.SelfNormalizingDense(),
@@ -55,3 +57,46 @@ def test_angles_of_a_step(monkeypatch):
         np.testing.assert_allclose(found["nll"][index], angle(used, exact[index]), rtol=1e-3)
         # The step has trained.
         assert np.abs(dense[index].kernel.numpy() - kernel).max() > 0
+
+
+class Killed(BaseException):
+    """As a signal that no handler sees."""
+
+
+def test_a_killed_measurement_goes_on(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    module = importlib.import_module("measure_angles")
+    work = importlib.import_module("figure_work").Work
+    budget = importlib.import_module("reproduce_runs").Budget("smoke", 0)
+    row = importlib.import_module("reproduce_table").Row("FC", "mnist_fc", [], [], None, {})
+    monkeypatch.setattr(module, "_SMOKE_STEPS", 6)
+    given = work("snf.3", [row], [], budget, [], tmp_path)
+    whole, stand_in = module.measure(row, given, tmp_path / "whole.csv")
+    assert (len(whole), stand_in) == (6, "mnist (embedded)")
+    # Kept after each step; killed in the fifth, with a table one step longer than the state.
+    monkeypatch.setattr(module, "_SAVED_EVERY", -1.0)
+    make_step = module._make_step
+
+    def killed(flow):
+        step = make_step(flow)
+
+        def one(x, index):
+            if index == 4:
+                raise Killed
+            return step(x, index)
+
+        return one
+
+    monkeypatch.setattr(module, "_make_step", killed)
+    path = tmp_path / "killed.csv"
+    with pytest.raises(Killed):
+        module.measure(row, given, path)
+    with path.open("a") as file:
+        file.write("5,1.0,90.0,90.0,0.0,0.0\n")
+    monkeypatch.setattr(module, "_make_step", make_step)
+    found, _ = module.measure(row, given, path)
+    names = [name for name in whole if name != "seconds"]
+    np.testing.assert_allclose(found[names], whole[names], rtol=1e-4)
+    # What is done is not repeated.
+    monkeypatch.setattr(module, "_make_step", None)
+    pd.testing.assert_frame_equal(module.measure(row, given, path)[0], found)

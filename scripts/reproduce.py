@@ -85,7 +85,8 @@ def _names(given, known, flag):
 
 
 def _train(name, rows, budget):
-    runs = reproduce_runs.runs_of(rows, _SEEDS.value, Path(_RUNS.value))
+    trained = [row for row in rows if row.config]
+    runs = reproduce_runs.runs_of(trained, _SEEDS.value, Path(_RUNS.value))
     print(f"{name}: {len(runs)} runs.", flush=True)
     return runs, reproduce_runs.train(runs, budget, _PARALLEL.value, _BINDINGS.value)
 
@@ -107,7 +108,7 @@ def _make_table(name, budget):
         print(reproduce_frechet.write(directory, name, rows, train))
     else:
         runs, failed = _train(name, rows, budget)
-        print(reproduce_table.write(directory, name, runs, failed))
+        print(reproduce_table.write(directory, name, rows, runs, failed))
     return [f"{path.name}: {reason}" for path, reason in failed.items()]
 
 

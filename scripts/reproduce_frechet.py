@@ -52,7 +52,7 @@ def write(
         lines.append(
             {
                 "row": row.name,
-                "published FID": text_tables.number(*row.published["fid"]),
+                "published FID": row.published["fid"],
                 "ours": "" if row.name in replaced else ours,
                 "ours on stand-in data": ours if row.name in replaced else "",
                 "seeds": len(found) or "",

@@ -187,7 +187,7 @@ def _line(group: Group) -> dict[str, object]:
     row = reproduce_table.row_of(group.config)
     metric = next(iter(row.published), "nll")
     line = reproduce_table.line(row, metric, group.results)
-    del line["row"], line["failed"]
+    del line["row"], line["not run"]
     return {"config": f"`{group.config}`", "settings": group.settings} | line
 
 

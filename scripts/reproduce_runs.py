@@ -81,7 +81,7 @@ def train(
         Why a run has failed, by its directory.
     """
     failed: dict[Path, str] = {}
-    share = 60 * budget.amount * parallel / len(runs) if budget.kind == "minutes" else None
+    share = 60 * budget.amount * parallel / max(len(runs), 1) if budget.kind == "minutes" else None
     progress = _Progress(runs, budget)
 
     def one(run):

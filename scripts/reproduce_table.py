@@ -1,6 +1,7 @@
 """The rows of the papers' tables, and the tables that `reproduce.py` writes of their runs."""
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +26,7 @@ class Row(NamedTuple):
         bindings: Settings beside the config's.
         smoke_bindings: Settings beside those of the smallest budget.
         epochs: As published, or None where the paper does not say.
-        published: metric -> (value, deviation or None).
+        published: metric -> what is printed, with its deviation: a number, a range, or "diverged".
     """
 
     name: str
@@ -33,7 +34,7 @@ class Row(NamedTuple):
     bindings: list[str]
     smoke_bindings: list[str]
     epochs: int | None
-    published: dict[str, tuple[float, float | None]]
+    published: dict[str, str]
 
     @property
     def settings_slug(self) -> str:
@@ -74,10 +75,7 @@ def _row(name, lines):
         _parts(first.get("smoke", "")),
         int(first["epochs"]) if first["epochs"] else None,
         {
-            line["metric"]: (
-                float(line["value"]),
-                float(line["deviation"]) if line["deviation"] else None,
-            )
+            line["metric"]: " +- ".join(filter(None, (line["value"], line["deviation"])))
             for _, line in lines.iterrows()
             if "metric" in line
         },
@@ -106,35 +104,38 @@ def listing() -> str:
     """Returns all tables, and the rows of each, as text."""
     lines = []
     for name in tables():
-        lines += [f"table {name}", *(f"  {row.name} ({row.config})" for row in rows(name))]
+        lines += [f"table {name}", *(f"  {r.name} ({r.config or 'of others'})" for r in rows(name))]
     return "\n".join(lines)
 
 
 def write(
-    directory: Path, table: str, runs: list[tuple[Row, int, Path]], failed: dict[Path, str]
+    directory: Path,
+    table: str,
+    rows: Sequence[Row],
+    runs: Sequence[tuple[Row, int, Path]],
+    failed: Mapping[Path, str],
 ) -> str:
     """Writes `TABLE.md`, `.csv` and `.png`, and returns the first as text.
 
     Args:
         directory: Where to write them.
         table: Its name.
+        rows: Those of the table; some have no config, and no run.
         runs: Row, seed and directory of every run.
         failed: Why a run has failed, by its directory.
     """
     from snf_tf.training.finished_run import read_results
 
-    results: dict[str, list] = {}
-    reasons: dict[str, str] = {}
+    results: dict[str, list] = {row.name: [] for row in rows}
+    reasons = {row.name: "others' model, not made here" for row in rows if not row.config}
     for row, _, path in runs:
-        results.setdefault(row.name, [])
         if path in failed:
             reasons[row.name] = failed[path]
         else:
             results[row.name].append(read_results(path, "history.csv"))
-    unique = {row.name: row for row, _, _ in runs}
     lines = [
-        line(row, metric, results[name], reasons.get(name, ""))
-        for name, row in unique.items()
+        line(row, metric, results[row.name], reasons.get(row.name, ""))
+        for row in rows
         for metric in row.published
     ]
     stands_in = any(line["stand-in data"] for line in lines)
@@ -148,10 +149,11 @@ def write(
         for row, seed, path in runs
         if path not in failed
     }
-    figure = curves.draw(histories, "bits_per_dim")
-    if stands_in:
-        figure.suptitle("in part on stand-in data", fontsize="medium")
-    text_tables.replace(directory / f"{table}.png", lambda path: curves.save(figure, path))
+    if histories:
+        figure = curves.draw(histories, "bits_per_dim")
+        if stands_in:
+            figure.suptitle("in part on stand-in data", fontsize="medium")
+        text_tables.replace(directory / f"{table}.png", lambda path: curves.save(figure, path))
     return text
 
 
@@ -166,18 +168,17 @@ def line(row: Row, metric: str, results: list[dict], reason: str = "") -> dict[s
         row: The row.
         metric: "nll", "bits_per_dim" or "accuracy".
         results: The content of `results.json` of every run of the row.
-        reason: Why a run has failed.
+        reason: Why there is no run, or one has failed.
     """
     digits = _DIGITS[metric]
-    value, deviation = row.published.get(metric, (None, None))
     name = f"test_{metric}"
     known = {
         "row": row.name,
         "unit": _UNITS[metric],
-        "published": text_tables.number(value, deviation),
+        "published": row.published.get(metric, ""),
     }
     if not results:
-        return known | dict.fromkeys(_OURS, "") | {"failed": reason}
+        return known | dict.fromkeys(_OURS, "") | {"not run": reason}
     kind = "" if metric == "accuracy" else command_line.likelihood_kind(results[0], name)
     ours = pd.Series([result[f"{name}{kind}"] for result in results])
     number = text_tables.number(ours.mean(), ours.std() if len(ours) > 1 else None, digits)
@@ -193,5 +194,5 @@ def line(row: Row, metric: str, results: list[dict], reason: str = "") -> dict[s
         "seeds": len(results),
         "epochs": ", ".join(map(str, epochs)) + published_epochs,
         "ms a step": f"{1e3 * pd.Series([r['seconds_per_step'] for r in results]).median():.0f}",
-        "failed": reason,
+        "not run": reason,
     }

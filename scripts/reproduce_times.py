@@ -48,7 +48,7 @@ def write(directory: Path, table: str, rows: list[Row], budget: Budget) -> str:
             lines.append(
                 _line(row.name, metric, measured[metric])
                 | {
-                    "published, on a GPU": text_tables.number(*published),
+                    "published, on a GPU": published,
                     "floor": f"{sum(map(np.median, floor)):.1f}"
                     if floor and metric == "ms_a_batch"
                     else "",

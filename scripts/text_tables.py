@@ -5,18 +5,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 
-def number(value: float | None, deviation: float | None = None, digits: int | None = None) -> str:
-    """Writes a number, with its deviation where there is one; None as nothing.
+def number(value: float, deviation: float | None, digits: int) -> str:
+    """Writes a number, with its deviation where there is one.
 
     Args:
         value: The number.
         deviation: Its standard deviation.
-        digits: After the point; None: as many as were published.
+        digits: After the point.
     """
-    if value is None:
-        return ""
-    form = "g" if digits is None else f".{digits}f"
-    return f"{value:{form}}" + ("" if deviation is None else f" +- {deviation:{form}}")
+    return f"{value:.{digits}f}" + ("" if deviation is None else f" +- {deviation:.{digits}f}")
 
 
 def markdown(lines: Sequence[Mapping[str, object]], drop_empty: bool = False) -> str:

@@ -43,7 +43,9 @@ _SEEDS = flags.DEFINE_integer("seeds", 1, "Runs of every row, of seeds 0, 1, ...
 _BUDGET = flags.DEFINE_string(
     "budget", "paper", "smoke, paper, epochs=N a run, or minutes=M for all runs together."
 )
-_PARALLEL = flags.DEFINE_integer("parallel", 1, "Runs at a time.", lower_bound=1)
+_PARALLEL = flags.DEFINE_integer(
+    "parallel", 1, "Runs at a time, which divide the GPUs.", lower_bound=1
+)
 _RUNS = flags.DEFINE_string("runs", "runs/tables", "Directory of the runs, tables and figures.")
 _BINDINGS = flags.DEFINE_multi_string(
     "gin_bindings", [], "A setting of all runs, such as load_dataset.data_dir."

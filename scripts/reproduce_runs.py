@@ -3,6 +3,8 @@
 import contextlib
 import ctypes
 import fcntl
+import os
+import queue
 import re
 import signal
 import subprocess
@@ -74,7 +76,7 @@ def train(
     Args:
         runs: Rows, seeds and directories.
         budget: Minutes are shared by all runs alike.
-        parallel: Runs at a time.
+        parallel: Runs at a time, which divide the GPUs among them.
         bindings: Settings of all runs.
 
     Returns:
@@ -83,19 +85,44 @@ def train(
     failed: dict[Path, str] = {}
     share = 60 * budget.amount * parallel / max(len(runs), 1) if budget.kind == "minutes" else None
     progress = _Progress(runs, budget)
+    free: queue.Queue[dict[str, str]] = queue.Queue()
+    for devices in _divided_devices(parallel):
+        free.put(devices)
 
     def one(run):
         settings = [*_settings(run, budget), *bindings]
         if not _is_done(run, budget):
+            devices = free.get()
             try:
-                _train(run, settings, share)
+                _train(run, settings, share, devices)
             except RuntimeError as error:
                 failed[run.path] = str(error)
+            finally:
+                free.put(devices)
         progress.ended(run)
 
     with progress, ThreadPoolExecutor(parallel) as pool:
         list(pool.map(one, runs))
     return failed
+
+
+def _divided_devices(parallel: int) -> list[dict[str, str]]:
+    """Returns the GPUs of each run at a time, as variables of its environment."""
+    if parallel == 1:
+        return [{}]
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is None:
+        import tensorflow as tf
+
+        found = list(map(str, range(len(tf.config.list_physical_devices("GPU")))))
+    else:
+        found = [name for name in given.split(",") if name]
+    if not found:
+        return [{}] * parallel
+    # More runs than GPUs share them, and none may take all memory.
+    shared = {"TF_FORCE_GPU_ALLOW_GROWTH": "true"} if parallel > len(found) else {}
+    own = [found[i::parallel] or [found[i % len(found)]] for i in range(parallel)]
+    return [{"CUDA_VISIBLE_DEVICES": ",".join(names)} | shared for names in own]
 
 
 class _Progress(contextlib.AbstractContextManager):
@@ -186,13 +213,14 @@ def _is_done(run, budget):
     return read_results(run.path)["epochs"] >= _planned_epochs(run.row, budget)
 
 
-def _train(run, settings, seconds):
+def _train(run, settings, seconds, devices):
     """Trains a run; where seconds are given, as many epochs as come to their end in that time."""
-    if _call(run, settings, seconds):
-        _call(run, [*settings, f"train.epochs = {max(_epochs(run.path), 1)}"], None)
+    if _call(run, settings, seconds, devices):
+        last = f"train.epochs = {max(_epochs(run.path), 1)}"
+        _call(run, [*settings, last], None, devices)
 
 
-def _call(run, settings, seconds):
+def _call(run, settings, seconds, devices):
     """Calls train.py, and stops it after some seconds; returns whether it was stopped."""
     log = run.path.with_name(f"{run.path.name}.log")
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -206,7 +234,11 @@ def _call(run, settings, seconds):
     ]
     with open(log, "w") as output:
         process = subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, preexec_fn=_end_with_parent
+            command,
+            env=os.environ | devices,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            preexec_fn=_end_with_parent,
         )
         try:
             process.wait(seconds)

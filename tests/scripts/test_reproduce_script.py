@@ -1,6 +1,7 @@
 """`scripts/reproduce.py`: tables and figures of the papers, beside what is published."""
 
 import csv
+import importlib
 import os
 import random
 import re
@@ -72,6 +73,23 @@ def test_a_table_in_smoke_mode(tmp_path):
     shutil.copy(tmp_path / "snf.1.md", tmp_path / "before.md")
     assert call(*arguments).returncode == 0
     assert (tmp_path / "snf.1.md").read_text() == (tmp_path / "before.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("given", "parallel", "expected"),
+    [
+        ("0,1,2,3", 1, [None]),
+        ("", 2, [None, None]),
+        ("4,5,6", 2, ["4,6", "5"]),
+        ("4,5", 3, ["4", "5", "4"]),
+    ],
+)
+def test_runs_at_a_time_divide_the_gpus(monkeypatch, given, parallel, expected):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+    found = importlib.import_module("reproduce_runs")._divided_devices(parallel)
+    assert [devices.get("CUDA_VISIBLE_DEVICES") for devices in found] == expected
+    assert ("TF_FORCE_GPU_ALLOW_GROWTH" in found[0]) == (expected[0] == expected[-1] == "4")
 
 
 @pytest.mark.slow

@@ -1,8 +1,9 @@
 """The page of results, made of the records of runs that are kept with the library.
 
 A record is a directory `CONFIG-seedN` of `docs/records`, or `CONFIG-WORDS-seedN` where settings
-differ from the config's. It holds `history.csv` and `results.json` of a finished run. Whoever adds
-a record, or changes one, calls `reproduce.py --results` once more.
+differ from the config's. It holds `history.csv` and `results.json` of a finished run. What there is
+to say of a family of runs stands in `FAMILY.md` beside them. Whoever adds a record, or changes one,
+calls `reproduce.py --results` once more.
 """
 
 import functools
@@ -99,8 +100,8 @@ def write(docs: Path) -> str:
     """Writes `results.md` and its curves, and quotes its table in a README; returns the page.
 
     Args:
-        docs: Directory of the page, with the records in `records`. The README lies beside it, if
-            there is one, and has two marks around what is quoted.
+        docs: Directory of the page, with records and remarks in `records`. The README lies beside
+            it, if there is one, and has two marks around what is quoted.
 
     Raises:
         ValueError: If a record is damaged, or the README has no marks.
@@ -129,6 +130,9 @@ def write(docs: Path) -> str:
                 "the whole loss, penalty included, to the exact gradient of the nll.\n\n"
                 f"{text_tables.markdown(lines)}\n"
             )
+        remarks = docs / f"records/{family}.md"
+        if remarks.is_file():
+            parts.append(remarks.read_text())
     page = "\n".join(parts)
     text_tables.replace(docs / "results.md", lambda path: path.write_text(page))
     readme = docs.parent / "README.md"

@@ -227,15 +227,15 @@ def _bindings(text) -> Mapping[str, str]:
 
 def _differences(groups: Sequence[Group], exact: str | None) -> list[dict[str, Any]]:
     """Compares validation with that of the exact gradient, over the epochs that both have."""
-    reference = next((g for g in groups if g.config == exact and not g.settings), None)
-    if reference is None:
-        return []
+    # By their settings: a model of another size has an exact run of its own.
+    references = {group.settings: group for group in groups if group.config == exact}
     lines = []
-    expected = reference.histories[0].set_index("epoch")["val_nll"]
     for group in groups:
         history = group.histories[0].set_index("epoch")
-        if group is reference or "val_nll" not in history:
+        reference = references.get(group.settings, references.get(""))
+        if reference is None or reference is group or "val_nll" not in history:
             continue
+        expected = reference.histories[0].set_index("epoch")["val_nll"]
         difference = (history["val_nll"] - expected).dropna()
         late = difference[difference.index >= _FROM]
         last = difference.index[-1]

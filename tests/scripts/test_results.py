@@ -71,20 +71,25 @@ def test_settings_that_differ_are_told(results):
 
 
 def test_differences_to_the_exact_gradient(results):
-    histories = {
-        "mnist_fc": [9.0, *[5.0] * 10, 3.0],
-        "mnist_fc_exact": [8.0, *[4.5] * 9, 3.0, 2.0],
-    }
+    def group(name, config, settings, values):
+        history = pd.DataFrame({"epoch": range(1, 13), "val_nll": values})
+        return results.Group(name, config, settings, [], [history])
+
     groups = [
-        results.Group(
-            name, name, "", [], [pd.DataFrame({"epoch": range(1, 13), "val_nll": values})]
-        )
-        for name, values in histories.items()
+        group("mnist_fc", "mnist_fc", "", [9.0, *[5.0] * 10, 3.0]),
+        group("mnist_fc, lambda", "mnist_fc", "lambda = 2", [6.0] * 12),
+        group("mnist_fc, wide", "mnist_fc", "width = 2", [7.0] * 12),
+        group("mnist_fc_exact", "mnist_fc_exact", "", [8.0, *[4.5] * 9, 3.0, 2.0]),
+        group("mnist_fc_exact, wide", "mnist_fc_exact", "width = 2", [6.5] * 12),
     ]
-    (line,) = results._differences(groups, "mnist_fc_exact")
-    assert (line["at the last common epoch, nats"], line["the same, %"]) == ("+1.00", "+50.00")
+    learned, weighted, wide = results._differences(groups, "mnist_fc_exact")
+    assert learned["at the last common epoch, nats"] == "+1.00"
+    assert learned["the same, %"] == "+50.00"
     # The largest is that from epoch 10 on.
-    assert (line["largest, nats"], line["at epoch"]) == ("+2.00", 11)
+    assert (learned["largest, nats"], learned["at epoch"]) == ("+2.00", 11)
+    # Without an exact run of the same settings, that of the config's own.
+    assert weighted["at the last common epoch, nats"] == "+4.00"
+    assert wide["at the last common epoch, nats"] == "+0.50"
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.name)

@@ -13,8 +13,8 @@ Rows and published numbers are those of `configs/expected.csv`, what figures tra
 tells of runs that failed. It is `RUNS/TABLE.md`, `.csv` and, with curves, `.png`; a figure is
 `RUNS/figure-FIGURE.png`, its numbers `.csv`, and what there is to say of it `.md`.
 
---record keeps the history and the results of a run in `docs/records`, and --results makes
-`docs/results.md` of all that is kept there.
+--record keeps the history and the results of a run in `docs/records`, or a table or figure that was
+measured, and --results makes `docs/results.md` of all that is kept there.
 """
 
 import sys
@@ -33,7 +33,9 @@ from figure_work import Work
 _TABLE = flags.DEFINE_string("table", None, "Name of the table, such as snf.1, or all.")
 _FIGURE = flags.DEFINE_string("figure", None, "Name of the figure, such as snf.3, or all.")
 _LIST = flags.DEFINE_bool("list", False, "Print tables, figures and their rows.")
-_RECORD = flags.DEFINE_multi_string("record", [], "Directory of a finished run to keep.")
+_RECORD = flags.DEFINE_multi_string(
+    "record", [], "Directory of a finished run to keep, or TABLE.md or figure-NAME.md."
+)
 _RESULTS = flags.DEFINE_bool("results", False, "Write docs/results.md of what is kept.")
 _DOCS = flags.DEFINE_string(
     "docs", str(Path(__file__).parents[1] / "docs"), "Directory of that page and of records."

@@ -2,8 +2,9 @@
 
 A record is a directory `CONFIG-seedN` of `docs/records`, or `CONFIG-WORDS-seedN` where settings
 differ from the config's. It holds `history.csv` and `results.json` of a finished run. What there is
-to say of a family of runs stands in `FAMILY.md` beside them. Whoever adds a record, or changes one,
-calls `reproduce.py --results` once more.
+to say of a family of runs stands in `FAMILY.md` beside them. Tables and figures that are measured,
+not trained, are kept as `reproduce.py` writes them. Whoever adds a record, or changes one, calls
+`reproduce.py --results` once more.
 """
 
 import functools
@@ -28,6 +29,8 @@ _EXACT["mnist_glow"] = "mnist_glow_conv1x1"
 _FROM = 10
 # Settings that change neither the model nor the way that it is trained.
 _OTHER = re.compile(r"load_dataset\.|train\.(epochs|seed|verbose|checkpoint_seconds)$")
+# Names of pages that are kept as they were written.
+_PAGE = re.compile(r"(figure-)?(snf|rf)\.\d+\.md")
 _INTRODUCTION = """# Results
 
 <!-- Written by `python scripts/reproduce.py --results`; edit the records, not this page. -->
@@ -71,17 +74,29 @@ class Group(NamedTuple):
     histories: list[pd.DataFrame]
 
 
-def record(run_dir: Path, docs: Path) -> Path:
-    """Keeps the history and the results of a finished run, without paths of the machine.
+def record(path: Path, docs: Path) -> Path:
+    """Keeps a finished run, without paths of the machine, or a table or figure that is measured.
 
     Args:
-        run_dir: Its directory, whose name becomes the record's.
+        path: Directory of the run, whose name becomes the record's; `TABLE.md`; `figure-NAME.md`.
         docs: Directory of the page, which has the directory of the records.
 
     Raises:
-        FileNotFoundError: If the run has not come to its end.
+        FileNotFoundError: If the run has not come to its end, or there is no such file.
         ValueError: If the name does not begin with that of a config, or a file is damaged.
     """
+    return _record_page(path, docs / "records") if path.suffix == ".md" else _record_run(path, docs)
+
+
+def _record_page(page, records):
+    if not _PAGE.fullmatch(page.name):
+        raise ValueError(f"A page must be TABLE.md, or figure-NAME.md. Received: {page}")
+    for suffix in (".md", ".png") if page.name.startswith("figure-") else (".md",):
+        shutil.copyfile(page.with_suffix(suffix), records / f"{page.stem}{suffix}")
+    return records / page.name
+
+
+def _record_run(run_dir, docs):
     from snf_tf.training.finished_run import read_results, with_digests
 
     _config(run_dir.name)
@@ -133,6 +148,9 @@ def write(docs: Path) -> str:
         remarks = docs / f"records/{family}.md"
         if remarks.is_file():
             parts.append(remarks.read_text())
+    for path in sorted((docs / "records").glob("*.md")):
+        if _PAGE.fullmatch(path.name):
+            parts.append(f"#{path.read_text().replace('](figure-', '](records/figure-')}")
     page = "\n".join(parts)
     text_tables.replace(docs / "results.md", lambda path: path.write_text(page))
     readme = docs.parent / "README.md"

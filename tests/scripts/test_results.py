@@ -64,6 +64,20 @@ def test_a_new_record_needs_no_other_change(docs, results):
         results.record(run_dir.rename(run_dir.with_name("something-seed0")), docs)
 
 
+def test_a_measured_page_is_kept(docs, results):
+    page = docs.parent / "figure-snf.9.md"
+    page.write_text("# Figure snf.9: angles\n\n![angles](figure-snf.9.png)\n")
+    with pytest.raises(FileNotFoundError):
+        results.record(page.with_name("figure-snf.8.md"), docs)
+    page.with_suffix(".png").write_bytes(b"picture")
+    results.record(page, docs)
+    found = results.write(docs)
+    assert "## Figure snf.9: angles\n\n![angles](records/figure-snf.9.png)\n" in found
+    assert (docs / "records/figure-snf.9.png").read_bytes() == b"picture"
+    with pytest.raises(ValueError, match=r"must be TABLE\.md"):
+        results.record(docs.parent / "README.md", docs)
+
+
 def test_settings_that_differ_are_told(results):
     operative = "glow.levels = 2\nglow.steps = 4\nglow.coupling_width = 64\ntrain.epochs = 20\n"
     told = results._settings(operative, "mnist_glow")

@@ -1,7 +1,7 @@
 """Draws the picture of the README: exact nll against seconds of several runs, and digits.
 
-    python scripts/why.py runs/mnist_fc runs/mnist_fc_exact --samples=runs/mnist_glow \\
-        --output=docs/why.png
+    python scripts/why.py docs/records/mnist_fc-seed0 docs/records/mnist_fc_exact-seed0 \\
+        --samples=runs/mnist_glow --output=docs/why.png
 
 Seconds are steps times the median time of a step: that of the runs, or --step_ms=13.8,51.2, what
 scripts/benchmark.py has measured on a quiet machine.
@@ -32,8 +32,12 @@ def main(arguments) -> None:
     for run, milliseconds in zip(runs, given, strict=True):
         history = pd.read_csv(run / "history.csv")
         seconds = curves.training_seconds(history, milliseconds and float(milliseconds) / 1000)
-        lines.plot(seconds, history["val_nll"], ".-", label=run.name)
+        lines.plot(seconds, history["val_nll"], label=run.name.removesuffix("-seed0"))
     lines.set(xlabel="seconds of training steps", ylabel="exact validation nll (nats)")
+    # The first epochs would take most of the height.
+    late = [line.get_ydata()[2:] for line in lines.lines if len(line.get_ydata()) > 5]
+    if late:
+        lines.set_ylim(min(map(min, late)) - 10, max(map(max, late)))
     lines.legend()
     digits.imshow(matplotlib.image.imread(Path(_SAMPLES.value, "samples/samples.png")))
     digits.set_title(f"samples of {Path(_SAMPLES.value).name}")

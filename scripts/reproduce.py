@@ -23,6 +23,7 @@ from pathlib import Path
 import command_line
 import reproduce_figures
 import reproduce_frechet
+import reproduce_records
 import reproduce_results
 import reproduce_runs
 import reproduce_table
@@ -60,7 +61,7 @@ def main(_) -> None:
         return
     docs = Path(_DOCS.value)
     for run_dir in _RECORD.value:
-        print(f"Record: {reproduce_results.record(Path(run_dir), docs)}")
+        print(f"Record: {reproduce_records.record(Path(run_dir), docs)}")
     if _RESULTS.value:
         reproduce_results.write(docs)
         print(f"Page: {docs / 'results.md'}")

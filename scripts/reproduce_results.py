@@ -1,36 +1,21 @@
-"""The page of results, made of the records of runs that are kept with the library.
-
-A record is a directory `CONFIG-seedN` of `docs/records`, or `CONFIG-WORDS-seedN` where settings
-differ from the config's. It holds `history.csv` and `results.json` of a finished run. What there is
-to say of a family of runs stands in `FAMILY.md` beside them. Tables and figures that are measured,
-not trained, are kept as `reproduce.py` writes them. Whoever adds a record, or changes one, calls
-`reproduce.py --results` once more.
-"""
+"""The page of results, made of the records that `reproduce_records.py` keeps."""
 
 import functools
-import json
-import re
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import curves
-import pandas as pd
 import reproduce_table
 import text_tables
+from reproduce_records import PAGE, Group, records
 
-_ROOT = Path(__file__).parents[1]
 _BEGIN, _END = "<!-- results: begin -->", "<!-- results: end -->"
 # The exact gradient that the runs of a family are compared with.
 _EXACT = {"mnist_fc": "mnist_fc_exact", "mnist_conv": "mnist_conv_exact"}
 _EXACT["mnist_glow"] = "mnist_glow_conv1x1"
 # From here on closed forms of the inverse are compared.
 _FROM = 10
-# Settings that change neither the model nor the way that it is trained.
-_OTHER = re.compile(r"load_dataset\.|train\.(epochs|seed|verbose|checkpoint_seconds)$")
-# Names of pages that are kept as they were written.
-_PAGE = re.compile(r"(figure-)?(snf|rf)\.\d+\.md")
 _INTRODUCTION = """# Results
 
 <!-- Written by `python scripts/reproduce.py --results`; edit the records, not this page. -->
@@ -56,61 +41,6 @@ with the time that there was: compare at equal epochs.
 """
 
 
-class Group(NamedTuple):
-    """The records of one experiment, over seeds.
-
-    Attributes:
-        name: As on the page.
-        config: Name of the config.
-        settings: Those that differ from the config's.
-        results: Content of `results.json`, by seed.
-        histories: Content of `history.csv`, by seed.
-    """
-
-    name: str
-    config: str
-    settings: str
-    results: list[dict]
-    histories: list[pd.DataFrame]
-
-
-def record(path: Path, docs: Path) -> Path:
-    """Keeps a finished run, without paths of the machine, or a table or figure that is measured.
-
-    Args:
-        path: Directory of the run, whose name becomes the record's; `TABLE.md`; `figure-NAME.md`.
-        docs: Directory of the page, which has the directory of the records.
-
-    Raises:
-        FileNotFoundError: If the run has not come to its end, or there is no such file.
-        ValueError: If the name does not begin with that of a config, or a file is damaged.
-    """
-    return _record_page(path, docs / "records") if path.suffix == ".md" else _record_run(path, docs)
-
-
-def _record_page(page, records):
-    if not _PAGE.fullmatch(page.name):
-        raise ValueError(f"A page must be TABLE.md, or figure-NAME.md. Received: {page}")
-    for suffix in (".md", ".png") if page.name.startswith("figure-") else (".md",):
-        shutil.copyfile(page.with_suffix(suffix), records / f"{page.stem}{suffix}")
-    return records / page.name
-
-
-def _record_run(run_dir, docs):
-    from snf_tf.training.finished_run import read_results, with_digests
-
-    _config(run_dir.name)
-    results = read_results(run_dir, "history.csv")
-    results.pop("sha256", None)
-    results["config"] = re.sub(r"(?m)^\S+\.(data|cache)_dir = .*\n", "", results["config"])
-    directory = docs / "records" / run_dir.name
-    directory.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(run_dir / "history.csv", directory / "history.csv")
-    text = json.dumps(with_digests(results, directory), indent=2) + "\n"
-    text_tables.replace(directory / "results.json", lambda path: path.write_text(text))
-    return directory
-
-
 def write(docs: Path) -> str:
     """Writes `results.md` and its curves, and quotes its table in a README; returns the page.
 
@@ -121,7 +51,9 @@ def write(docs: Path) -> str:
     Raises:
         ValueError: If a record is damaged, or the README has no marks.
     """
-    groups = _groups(docs / "records")
+    groups = records(docs / "records")
+    families = [*_EXACT, *sorted({_family(group) for group in groups} - set(_EXACT))]
+    groups.sort(key=lambda group: (families.index(_family(group)), group.name))
     table = text_tables.markdown([_line(group) for group in groups], drop_empty=True)
     parts = [_INTRODUCTION, f"{table}\n"]
     for family in dict.fromkeys(map(_family, groups)):
@@ -149,7 +81,7 @@ def write(docs: Path) -> str:
         if remarks.is_file():
             parts.append(remarks.read_text())
     for path in sorted((docs / "records").glob("*.md")):
-        if _PAGE.fullmatch(path.name):
+        if PAGE.fullmatch(path.name):
             parts.append(f"#{path.read_text().replace('](figure-', '](records/figure-')}")
     page = "\n".join(parts)
     text_tables.replace(docs / "results.md", lambda path: path.write_text(page))
@@ -169,38 +101,6 @@ def _quoted(text, table, name):
     return f"{before}{begin}\n{table}\n{end}{after}"
 
 
-def _groups(records):
-    """Reads all records, in the order of the configs."""
-    from snf_tf.training.finished_run import read_results
-
-    found: dict[str, Group] = {}
-    for path in sorted(records.glob("*-seed*")):
-        results = read_results(path, "history.csv")
-        config = _config(path.name)
-        words = re.sub(r"-seed\d+$", "", path.name).removeprefix(config).strip("-")
-        name = f"{config}, {words}" if words else config
-        empty = Group(name, config, _settings(results["config"], config), [], [])
-        group = found.setdefault(name, empty)
-        group.results.append(results)
-        group.histories.append(pd.read_csv(path / "history.csv"))
-    if not found:
-        raise ValueError(f"There must be a record at least. Received: {records}")
-    families = [*_EXACT, *sorted({_family(group) for group in found.values()} - set(_EXACT))]
-    return sorted(found.values(), key=lambda group: (families.index(_family(group)), group.name))
-
-
-def _config(name):
-    """Returns the config of a record, the longest one whose name its name begins with."""
-    configs = sorted((path.stem for path in (_ROOT / "configs").glob("*.gin")), key=len)
-    fitting = [config for config in configs if re.match(rf"{config}(-.+)?-seed\d+$", name)]
-    if not fitting:
-        raise ValueError(
-            "A record must be named CONFIG-seedN, or CONFIG-WORDS-seedN, with a config of configs. "
-            f"Received: {name}"
-        )
-    return fitting[-1]
-
-
 def _family(group):
     return next((family for family in _EXACT if group.config.startswith(family)), group.config)
 
@@ -208,39 +108,12 @@ def _family(group):
 def _line(group: Group) -> dict[str, object]:
     row = reproduce_table.row_of(group.config)
     metric = next(iter(row.published), "nll")
+    if group.settings:
+        # What is published is of other settings.
+        row = row._replace(published={}, epochs=None)
     line = reproduce_table.line(row, metric, group.results)
     del line["row"], line["not run"]
     return {"config": f"`{group.config}`", "settings": group.settings} | line
-
-
-def _settings(operative: str, config: str) -> str:
-    """Returns the settings of a run that are others than its config's, as text."""
-    given, used = _bindings(_config_text(config)), _bindings(operative)
-    return ", ".join(
-        f"`{name} = {used[name]}`"
-        for name, value in given.items()
-        if name in used and not _OTHER.match(name) and not _same(used[name], value)
-    )
-
-
-def _same(one, other):
-    """Returns whether two values of gin are the same, numbers by their value."""
-    try:
-        return float(one) == float(other)
-    except ValueError:
-        return one.replace("'", '"') == other.replace("'", '"')
-
-
-def _config_text(config):
-    """Returns the text of a config, what it includes in its place."""
-    text = (_ROOT / f"configs/{config}.gin").read_text()
-    return re.sub(r'(?m)^include "(\w+)\.gin"$', lambda found: _config_text(found.group(1)), text)
-
-
-def _bindings(text) -> Mapping[str, str]:
-    """Returns name -> value of the bindings of gin's text; the last one counts."""
-    joined = re.sub(r"\\\n\s*", "", text)
-    return dict(re.findall(r"(?m)^([\w.]+) = (.*?)$", joined))
 
 
 def _differences(groups: Sequence[Group], exact: str | None) -> list[dict[str, Any]]:

@@ -29,6 +29,12 @@ def results(monkeypatch):
     return importlib.import_module("reproduce_results")
 
 
+@pytest.fixture
+def records(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    return importlib.import_module("reproduce_records")
+
+
 def test_the_pages_are_those_of_the_records(docs):
     command = [sys.executable, ROOT / "scripts/reproduce.py", f"--docs={docs}", "--results"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -54,40 +60,57 @@ def test_a_changed_record_changes_the_pages(docs, results):
     assert "1234.57" in (docs.parent / "README.md").read_text()
 
 
-def test_a_new_record_needs_no_other_change(docs, results):
+def test_a_new_record_needs_no_other_change(docs, records, results):
     run_dir = docs.parent / "runs/mnist_fc-small-seed0"
     shutil.copytree(RECORDS[0], run_dir)
-    results.record(run_dir, docs)
+    records.record(run_dir, docs)
     results.write(docs)
     assert "mnist_fc, small" in (docs / "results.md").read_text()
     with pytest.raises(ValueError, match="must be named CONFIG-seedN"):
-        results.record(run_dir.rename(run_dir.with_name("something-seed0")), docs)
+        records.record(run_dir.rename(run_dir.with_name("something-seed0")), docs)
 
 
-def test_a_measured_page_is_kept(docs, results):
+def test_a_measured_page_is_kept(docs, records, results):
     page = docs.parent / "figure-snf.9.md"
     page.write_text("# Figure snf.9: angles\n\n![angles](figure-snf.9.png)\n")
     with pytest.raises(FileNotFoundError):
-        results.record(page.with_name("figure-snf.8.md"), docs)
+        records.record(page.with_name("figure-snf.8.md"), docs)
     page.with_suffix(".png").write_bytes(b"picture")
-    results.record(page, docs)
+    records.record(page, docs)
     found = results.write(docs)
     assert "## Figure snf.9: angles\n\n![angles](records/figure-snf.9.png)\n" in found
     assert (docs / "records/figure-snf.9.png").read_bytes() == b"picture"
     with pytest.raises(ValueError, match=r"must be TABLE\.md"):
-        results.record(docs.parent / "README.md", docs)
+        records.record(docs.parent / "README.md", docs)
 
 
-def test_settings_that_differ_are_told(results):
+def test_settings_that_differ_are_told(records):
     operative = "glow.levels = 2\nglow.steps = 4\nglow.coupling_width = 64\ntrain.epochs = 20\n"
-    told = results._settings(operative, "mnist_glow")
+    told = records._settings(operative, "mnist_glow")
     assert told == "`glow.steps = 4`, `glow.coupling_width = 64`"
+    # Of settings that the config does not name, those that are not defaults.
+    operative = "train.devices = None\nfully_connected.depth = 2\nFixedPenalty.weight = 0.1\n"
+    operative += "fully_connected.inverse_method = @LearnedInverse()\n"
+    told = records._settings(operative, "mnist_fc")
+    assert (
+        told == "`FixedPenalty.weight = 0.1`, `fully_connected.inverse_method = @LearnedInverse()`"
+    )
 
 
-def test_differences_to_the_exact_gradient(results):
+def test_published_numbers_are_those_of_the_same_settings(records, results):
+    result = read_results(ROOT / "docs/records/mnist_fc-seed0")
+    same, other = (
+        results._line(records.Group("mnist_fc", "mnist_fc", settings, [result], []))
+        for settings in ("", "`fully_connected.depth = 3`")
+    )
+    assert (same["published"], same["epochs"]) == ("947.1 +- 0.2", "100 of 6000")
+    assert (other["published"], other["epochs"], other["ours"]) == ("", "100", same["ours"])
+
+
+def test_differences_to_the_exact_gradient(records, results):
     def group(name, config, settings, values):
         history = pd.DataFrame({"epoch": range(1, 13), "val_nll": values})
-        return results.Group(name, config, settings, [], [history])
+        return records.Group(name, config, settings, [], [history])
 
     groups = [
         group("mnist_fc", "mnist_fc", "", [9.0, *[5.0] * 10, 3.0]),

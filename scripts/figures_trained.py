@@ -96,7 +96,8 @@ def bias(work: Work) -> Drawn:
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
     words = (
-        "The estimate is the mean of an epoch, the exact numbers are those of its end. A biased "
+        "Data are the checkerboard of the plane: the paper names none. The estimate is the mean of "
+        "an epoch, the exact numbers are those of its end. A biased "
         f"estimate falls below the exact number.\n\n{text_tables.markdown(lines)}"
     )
     return Drawn(figure, _long(series, "nll"), words, stand_ins(work.runs))

@@ -54,7 +54,7 @@ def measure(row: Row, work: Work, path: Path) -> tuple[pd.DataFrame, str | None]
     if work.budget.kind == "minutes":
         end = 60 * work.budget.amount / len(work.rows)
     stand_in = f"{dataset.name} ({dataset.source})" if dataset.source == "embedded" else None
-    found = pd.read_csv(path) if path.is_file() else pd.DataFrame({"seconds": []})
+    found = _kept(path)
     if len(found) >= count or found["seconds"].max() >= end:
         return found, stand_in
     keras.utils.set_random_seed(seed)
@@ -84,6 +84,16 @@ def measure(row: Row, work: Work, path: Path) -> tuple[pd.DataFrame, str | None]
     return pd.DataFrame(lines), stand_in
 
 
+def _kept(path):
+    """Returns the table that was kept; an empty one if there is none."""
+    if not path.is_file():
+        return pd.DataFrame({"seconds": []})
+    try:
+        return pd.read_csv(path)
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: remove it to measure anew. ({error})") from None
+
+
 def _state(path):
     return path.with_suffix(".npz")
 
@@ -104,11 +114,17 @@ def _restore(flow, found, path):
     """Returns the lines of the steps that were kept, and restores the state after them."""
     if not _state(path).is_file():
         return []
-    with np.load(_state(path)) as kept:
-        variables = (*flow.variables, *flow.optimizer.variables)
-        for index, variable in enumerate(variables):
-            variable.assign(kept[f"arr_{index}"])
-        return found[: int(kept["steps"])].to_dict("records")
+    variables = (*flow.variables, *flow.optimizer.variables)
+    try:
+        with np.load(_state(path)) as kept:
+            for index, variable in enumerate(variables):
+                variable.assign(kept[f"arr_{index}"])
+            return found[: int(kept["steps"])].to_dict("records")
+    # NumPy and zipfile raise errors of many kinds.
+    except Exception as error:
+        raise ValueError(
+            f"{_state(path)} is damaged: remove it to measure anew. ({error})"
+        ) from None
 
 
 def _make_step(flow):

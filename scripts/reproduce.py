@@ -17,6 +17,8 @@ tells of runs that failed. It is `RUNS/TABLE.md`, `.csv` and, with curves, `.png
 measured, and --results makes `docs/results.md` of all that is kept there.
 """
 
+import contextlib
+import fcntl
 import sys
 from pathlib import Path
 
@@ -70,13 +72,43 @@ def main(_) -> None:
     budget = reproduce_runs.Budget.read(_BUDGET.value)
     tables = _names(_TABLE.value, reproduce_table.tables(), "table")
     figures = _names(_FIGURE.value, tuple(reproduce_figures.FIGURES), "figure")
-    failures = []
-    for name in tables:
-        failures += _make_table(name, budget)
+    # Before anything is trained.
+    rows = {("table", name): reproduce_table.rows(name, _ROWS.value) for name in tables}
     for name in figures:
-        failures += _make_figure(name, budget)
+        found = reproduce_table.rows(name, _ROWS.value, reproduce_table.FIGURES)
+        if found or _ROWS.value == ".":
+            rows["figure", name] = found
+    if not any(rows.values()) and _ROWS.value != ".":
+        raise ValueError(
+            "--rows must match a row of what is made; --list prints them. "
+            f"Received: --rows={_ROWS.value}"
+        )
+    failures = []
+    with _alone(Path(_RUNS.value)) if rows else contextlib.nullcontext():
+        for (kind, name), own in rows.items():
+            if kind == "figure":
+                failures += _make_figure(name, own, budget)
+            elif own:
+                failures += _make_table(name, own, budget)
     if failures:
         sys.exit(f"reproduce.py: {len(failures)} runs failed:\n" + "\n".join(failures))
+
+
+@contextlib.contextmanager
+def _alone(directory):
+    """Keeps other calls out of a directory of runs."""
+    if directory.exists() and not directory.is_dir():
+        raise ValueError(f"--runs must be a directory. Received: --runs={directory}")
+    directory.mkdir(parents=True, exist_ok=True)
+    with open(directory / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                "Another reproduce.py is at work there: wait for its end, or name another "
+                f"directory. Received: --runs={directory}"
+            ) from None
+        yield
 
 
 def _names(given, known, flag):
@@ -91,16 +123,16 @@ def _names(given, known, flag):
 
 def _train(name, rows, budget):
     trained = [row for row in rows if row.config]
-    runs = reproduce_runs.runs_of(trained, _SEEDS.value, Path(_RUNS.value))
+    bindings = _BINDINGS.value
+    runs = reproduce_runs.runs_of(trained, _SEEDS.value, Path(_RUNS.value), budget, bindings)
     print(f"{name}: {len(runs)} runs.", flush=True)
-    return runs, reproduce_runs.train(runs, budget, _PARALLEL.value, _BINDINGS.value)
+    return runs, reproduce_runs.train(runs, budget, _PARALLEL.value, bindings)
 
 
-def _make_table(name, budget):
+def _make_table(name, rows, budget):
     directory = Path(_RUNS.value)
-    rows = reproduce_table.rows(name, _ROWS.value)
     if name == "snf.3":
-        print(reproduce_times.write(directory, name, rows, budget))
+        print(reproduce_times.write(directory, name, rows, budget, _BINDINGS.value))
         return []
     if name == "rf.2":
         failed: dict[Path, str] = {}
@@ -113,12 +145,13 @@ def _make_table(name, budget):
         print(reproduce_frechet.write(directory, name, rows, train))
     else:
         runs, failed = _train(name, rows, budget)
-        print(reproduce_table.write(directory, name, rows, runs, failed))
+        words = "; ".join([str(budget), *_BINDINGS.value])
+        is_smoke = budget.kind == "smoke"
+        print(reproduce_table.write(directory, name, rows, runs, failed, words, is_smoke))
     return [f"{path.name}: {reason}" for path, reason in failed.items()]
 
 
-def _make_figure(name, budget):
-    rows = reproduce_table.rows(name, _ROWS.value, reproduce_table.FIGURES)
+def _make_figure(name, rows, budget):
     trains = reproduce_figures.FIGURES[name].trains
     if not trains and _SEEDS.value > 1:
         print(f"{name} is measured with the seed of its configs alone: --seeds does not change it.")

@@ -38,7 +38,7 @@ class Group(NamedTuple):
 
     name: str
     config: str
-    settings: str
+    settings: list[str]
     results: list[dict]
     histories: list[pd.DataFrame]
 
@@ -118,14 +118,14 @@ def _config(name):
     return fitting[-1]
 
 
-def _settings(operative: str, config: str) -> str:
-    """Returns the settings of a run that are others than its config's, as text."""
+def _settings(operative: str, config: str) -> list[str]:
+    """Returns the settings of a run that are others than its config's."""
     given, used = _bindings(_config_text(config)), _bindings(operative)
-    return ", ".join(
-        f"`{name} = {value}`"
+    return [
+        f"{name} = {value}"
         for name, value in used.items()
         if not _OTHER.match(name) and not _same(value, given.get(name, _default(name)))
-    )
+    ]
 
 
 def _default(name):

@@ -106,24 +106,24 @@ def _family(group):
 
 
 def _line(group: Group) -> dict[str, object]:
-    row = reproduce_table.row_of(group.config)
+    row = reproduce_table.row_of(group.config, group.settings)
     metric = next(iter(row.published), "nll")
-    if group.settings:
-        # What is published is of other settings.
-        row = row._replace(published={}, epochs=None)
     line = reproduce_table.line(row, metric, group.results)
     del line["row"], line["not run"]
-    return {"config": f"`{group.config}`", "settings": group.settings} | line
+    return {
+        "config": f"`{group.config}`",
+        "settings": ", ".join(f"`{setting}`" for setting in group.settings),
+    } | line
 
 
 def _differences(groups: Sequence[Group], exact: str | None) -> list[dict[str, Any]]:
     """Compares validation with that of the exact gradient, over the epochs that both have."""
     # By their settings: a model of another size has an exact run of its own.
-    references = {group.settings: group for group in groups if group.config == exact}
+    references = {tuple(group.settings): group for group in groups if group.config == exact}
     lines = []
     for group in groups:
         history = group.histories[0].set_index("epoch")
-        reference = references.get(group.settings, references.get(""))
+        reference = references.get(tuple(group.settings), references.get(()))
         if reference is None or reference is group or "val_nll" not in history:
             continue
         expected = reference.histories[0].set_index("epoch")["val_nll"]

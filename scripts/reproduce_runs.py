@@ -1,28 +1,22 @@
 """Trains many runs at one budget, each in a directory of its own, and says how far they are."""
 
 import contextlib
-import ctypes
-import fcntl
-import os
-import queue
 import re
-import signal
-import subprocess
-import sys
 import threading
 import time
+import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import pandas as pd
+from reproduce_calls import Calls
 from reproduce_table import Row
 
 _ROOT = Path(__file__).parents[1]
 _SAID_EVERY = 60.0
-_LONGEST_WAIT = 60.0
-# Of Linux' prctl: the signal that a process gets when its parent has died.
-_PR_SET_PDEATHSIG = 1
 
 
 class Budget(NamedTuple):
@@ -41,14 +35,21 @@ class Budget(NamedTuple):
         """Reads the flag.
 
         Raises:
-            ValueError: If it is none of the four kinds.
+            ValueError: If it is none of the four kinds, or nothing.
         """
-        if match := re.fullmatch(r"(smoke|paper)|(epochs)=(\d+)|(minutes)=(\d+(?:\.\d+)?)", text):
-            plain, epochs, count, minutes, amount = match.groups()
+        match = re.fullmatch(r"(smoke|paper)|(epochs)=(\d+)|(minutes)=(\d+(?:\.\d+)?)", text)
+        plain, epochs, count, minutes, amount = match.groups() if match else [None] * 5
+        if match and (plain or float(count or amount) > 0):
             return cls(plain or epochs or minutes, float(count or amount or 0))
         raise ValueError(
-            f"--budget must be smoke, paper, epochs=N or minutes=M. Received: --budget={text}"
+            "--budget must be smoke, paper, epochs=N or minutes=M, with N and M above 0. "
+            f"Received: --budget={text}"
         )
+
+    def __str__(self) -> str:
+        if self.kind == "smoke":
+            return "smoke: a few steps of small models"
+        return f"{self.kind}={self.amount:g}" if self.amount else "as published"
 
 
 class Run(NamedTuple):
@@ -59,10 +60,22 @@ class Run(NamedTuple):
     path: Path
 
 
-def runs_of(rows: Sequence[Row], seeds: int, directory: Path) -> list[Run]:
-    """Returns the runs of rows. Rows with the same settings share their runs."""
+def runs_of(
+    rows: Sequence[Row], seeds: int, directory: Path, budget: Budget, bindings: Sequence[str] = ()
+) -> list[Run]:
+    """Returns the runs of rows. Rows with the same settings share their runs.
+
+    Args:
+        rows: What is trained.
+        seeds: How many seeds.
+        directory: Of all runs.
+        budget: Runs of the smallest are runs of other models.
+        bindings: Settings of all runs.
+    """
+    words = "-smoke" if budget.kind == "smoke" else ""
+    words += f"-{zlib.crc32(repr(list(bindings)).encode()):08x}" if bindings else ""
     return [
-        Run(row, seed, directory / "runs" / f"{row.settings_slug}-seed{seed}")
+        Run(row, seed, directory / "runs" / f"{row.settings_slug}{words}-seed{seed}")
         for row in rows
         for seed in range(seeds)
     ]
@@ -75,7 +88,7 @@ def train(
 
     Args:
         runs: Rows, seeds and directories.
-        budget: Minutes are shared by all runs alike.
+        budget: Minutes are shared by all runs alike; runs have whole epochs.
         parallel: Runs at a time, which divide the GPUs among them.
         bindings: Settings of all runs.
 
@@ -85,44 +98,24 @@ def train(
     failed: dict[Path, str] = {}
     share = 60 * budget.amount * parallel / max(len(runs), 1) if budget.kind == "minutes" else None
     progress = _Progress(runs, budget)
-    free: queue.Queue[dict[str, str]] = queue.Queue()
-    for devices in _divided_devices(parallel):
-        free.put(devices)
+    calls = Calls(parallel)
 
     def one(run):
         settings = [*_settings(run, budget), *bindings]
-        if not _is_done(run, budget):
-            devices = free.get()
+        if not _is_done(run, budget, share):
             try:
-                _train(run, settings, share, devices)
+                _train(run, settings, share, calls)
             except RuntimeError as error:
                 failed[run.path] = str(error)
-            finally:
-                free.put(devices)
-        progress.ended(run)
+        progress.ended(run, run.path in failed)
 
     with progress, ThreadPoolExecutor(parallel) as pool:
-        list(pool.map(one, runs))
+        try:
+            list(pool.map(one, runs))
+        except BaseException:
+            calls.stop()
+            raise
     return failed
-
-
-def _divided_devices(parallel: int) -> list[dict[str, str]]:
-    """Returns the GPUs of each run at a time, as variables of its environment."""
-    if parallel == 1:
-        return [{}]
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if given is None:
-        import tensorflow as tf
-
-        found = list(map(str, range(len(tf.config.list_physical_devices("GPU")))))
-    else:
-        found = [name for name in given.split(",") if name]
-    if not found:
-        return [{}] * parallel
-    # More runs than GPUs share them, and none may take all memory.
-    shared = {"TF_FORCE_GPU_ALLOW_GROWTH": "true"} if parallel > len(found) else {}
-    own = [found[i::parallel] or [found[i % len(found)]] for i in range(parallel)]
-    return [{"CUDA_VISIBLE_DEVICES": ",".join(names)} | shared for names in own]
 
 
 class _Progress(contextlib.AbstractContextManager):
@@ -141,9 +134,10 @@ class _Progress(contextlib.AbstractContextManager):
     def __exit__(self, *_):
         self._stop.set()
 
-    def ended(self, run):
+    def ended(self, run, has_failed):
         self._ended.add(run.path)
-        print(f"{self._words()}; {run.row.name}, seed {run.seed}, has ended.", flush=True)
+        how = "has failed" if has_failed else "has ended"
+        print(f"{self._words()}; {run.row.name}, seed {run.seed}, {how}.", flush=True)
 
     def _watch(self):
         while not self._stop.wait(_SAID_EVERY):
@@ -201,76 +195,41 @@ def _settings(run, budget):
     if budget.kind == "smoke":
         settings += run.row.smoke_bindings
     if budget.kind == "epochs":
-        settings.append(f"train.epochs = {int(budget.amount)}")
+        # A run that is further ends where it is.
+        settings.append(f"train.epochs = {max(int(budget.amount), _epochs(run.path))}")
     return settings
 
 
-def _is_done(run, budget):
+def _is_done(run, budget, seconds):
     from snf_tf.training.finished_run import read_results
 
-    if not (run.path / "results.json").is_file():
+    try:
+        epochs = read_results(run.path, "history.csv")["epochs"]
+    # What is damaged, or goes on, is left to train.py.
+    except (OSError, ValueError):
         return False
-    return read_results(run.path)["epochs"] >= _planned_epochs(run.row, budget)
+    if seconds is None:
+        return epochs >= _planned_epochs(run.row, budget)
+    spent = _seconds(run.path)
+    return spent.sum() + spent[-1] > seconds
 
 
-def _train(run, settings, seconds, devices):
+def _seconds(run_dir):
+    """Returns the seconds of each epoch of a run."""
+    history = run_dir / "history.csv"
+    return pd.read_csv(history)["seconds"].to_numpy() if _epochs(run_dir) else np.zeros(1)
+
+
+def _train(run, settings, seconds, calls):
     """Trains a run; where seconds are given, as many epochs as come to their end in that time."""
-    if _call(run, settings, seconds, devices):
-        last = f"train.epochs = {max(_epochs(run.path), 1)}"
-        _call(run, [*settings, last], None, devices)
-
-
-def _call(run, settings, seconds, devices):
-    """Calls train.py, and stops it after some seconds; returns whether it was stopped."""
-    log = run.path.with_name(f"{run.path.name}.log")
-    log.parent.mkdir(parents=True, exist_ok=True)
-    _wait_until_free(run.path / ".lock")
-    command = [
-        sys.executable,
-        _ROOT / "scripts/train.py",
-        f"--gin_file={_ROOT / f'configs/{run.row.config}.gin'}",
-        f"--run_dir={run.path}",
-        *(f"--gin_bindings={setting}" for setting in settings),
-    ]
-    with open(log, "w") as output:
-        process = subprocess.Popen(
-            command,
-            env=os.environ | devices,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            preexec_fn=_end_with_parent,
-        )
-        try:
-            process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGINT)
-            process.wait()
-        except BaseException:
-            # Ctrl-C reaches the run, too: it saves its state.
-            process.wait()
-            raise
-    if process.returncode == 130 and seconds is not None:
-        return True
-    if process.returncode:
-        said = [line for line in log.read_text().splitlines() if line.startswith("train.py: ")]
-        raise RuntimeError(said[-1] if said else f"exit code {process.returncode}, see {log}")
-    return False
-
-
-def _end_with_parent():
-    """Asks for SIGTERM when the parent is killed: nobody would wait for the run any more."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def _wait_until_free(lock):
-    """Waits for a run whose parent was killed: it saves its state first."""
-    end = time.monotonic() + _LONGEST_WAIT
-    while lock.is_file() and time.monotonic() < end:
-        with open(lock) as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                time.sleep(0.5)
-            else:
-                return
+    if seconds is None:
+        calls.train(run.row.config, run.path, settings)
+        return
+    left = seconds - _seconds(run.path).sum()
+    if left <= 0 or calls.train(run.row.config, run.path, settings, left):
+        epochs = _epochs(run.path)
+        if not epochs:
+            raise RuntimeError(
+                f"No epoch came to its end in {seconds:.0f} s. With more minutes the run goes on."
+            )
+        calls.train(run.row.config, run.path, [*settings, f"train.epochs = {epochs}"])

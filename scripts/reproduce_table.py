@@ -12,9 +12,9 @@ import text_tables
 
 EXPECTED = Path(__file__).parents[1] / "configs/expected.csv"
 FIGURES = EXPECTED.with_name("figures.csv")
-_UNITS = {"nll": "nats", "bits_per_dim": "bits/dim", "accuracy": "accuracy"}
+_UNITS = {"nll": "nats", "bits_per_dim": "bits/dim", "accuracy": "% accuracy"}
 _OURS = ("ours", "ours on stand-in data", "stand-in data", "kind", "seeds", "epochs", "ms a step")
-_DIGITS = {"nll": 2, "bits_per_dim": 4, "accuracy": 4}
+_DIGITS = {"nll": 2, "bits_per_dim": 4, "accuracy": 2}
 
 
 class Row(NamedTuple):
@@ -44,7 +44,7 @@ class Row(NamedTuple):
 
 
 def rows(name: str, pattern: str = ".", file: Path = EXPECTED) -> list[Row]:
-    """Returns the rows of a table whose names match.
+    """Returns the rows of a table whose names match; none may match.
 
     Args:
         name: Of the table, or of the figure.
@@ -52,18 +52,19 @@ def rows(name: str, pattern: str = ".", file: Path = EXPECTED) -> list[Row]:
         file: `EXPECTED` for tables, `FIGURES` for figures.
 
     Raises:
-        ValueError: If no row matches.
+        ValueError: If the pattern is no regular expression.
     """
+    try:
+        is_match = re.compile(pattern).search
+    except re.error as error:
+        raise ValueError(
+            f"--rows must be a regular expression: {error}. Received: --rows={pattern}"
+        ) from None
     lines = _read(file)
     lines = lines[lines["table"] == name]
-    found = [
-        _row(str(row), own)
-        for row, own in lines.groupby("row", sort=False)
-        if re.search(pattern, str(row))
+    return [
+        _row(str(row), own) for row, own in lines.groupby("row", sort=False) if is_match(str(row))
     ]
-    if len(lines) and not found:
-        raise ValueError(f"--rows must match a row of {name}. Received: --rows={pattern}")
-    return found
 
 
 def _row(name, lines):
@@ -86,13 +87,14 @@ def _parts(bindings):
     return [part.strip() for part in bindings.split(";") if part]
 
 
-def row_of(config: str) -> Row:
-    """Returns the row whose settings are those of a config alone; without numbers if none is."""
+def row_of(config: str, bindings: Sequence[str] = ()) -> Row:
+    """Returns the row of a config with these settings beside it; without numbers if none is."""
     for name in tables():
         for row in rows(name):
-            if row.config == config and not row.bindings and set(row.published) <= set(_UNITS):
+            is_same = row.config == config and sorted(row.bindings) == sorted(bindings)
+            if is_same and set(row.published) <= set(_UNITS):
                 return row
-    return Row(config, config, [], [], None, {})
+    return Row(config, config, list(bindings), [], None, {})
 
 
 def tables(file: Path = EXPECTED) -> tuple[str, ...]:
@@ -114,6 +116,8 @@ def write(
     rows: Sequence[Row],
     runs: Sequence[tuple[Row, int, Path]],
     failed: Mapping[Path, str],
+    words: str,
+    is_smoke: bool,
 ) -> str:
     """Writes `TABLE.md`, `.csv` and `.png`, and returns the first as text.
 
@@ -123,24 +127,30 @@ def write(
         rows: Those of the table; some have no config, and no run.
         runs: Row, seed and directory of every run.
         failed: Why a run has failed, by its directory.
+        words: How long was trained, and with which other settings.
+        is_smoke: Whether models are small: their numbers stand in, too.
     """
     from snf_tf.training.finished_run import read_results
 
     results: dict[str, list] = {row.name: [] for row in rows}
     reasons = {row.name: "others' model, not made here" for row in rows if not row.config}
     for row, _, path in runs:
+        try:
+            if path not in failed:
+                results[row.name].append(read_results(path, "history.csv"))
+        except (OSError, ValueError) as error:
+            failed = {**failed, path: str(error)}
         if path in failed:
             reasons[row.name] = failed[path]
-        else:
-            results[row.name].append(read_results(path, "history.csv"))
     lines = [
-        line(row, metric, results[row.name], reasons.get(row.name, ""))
+        line(row, metric, results[row.name], reasons.get(row.name, ""), is_smoke)
         for row in rows
         for metric in row.published
     ]
     stands_in = any(line["stand-in data"] for line in lines)
     title = f"# {table}" + ", in part on data that stand in for the published" * stands_in
-    text = f"{title}\n\n{text_tables.markdown(lines)}\n"
+    title += ", with small models" * is_smoke
+    text = f"{title}\n\nBudget: {words}.\n\n{text_tables.markdown(lines)}\n"
     text_tables.replace(directory / f"{table}.md", lambda path: path.write_text(text))
     frame = pd.DataFrame(lines)
     text_tables.replace(directory / f"{table}.csv", lambda path: frame.to_csv(path, index=False))
@@ -150,7 +160,8 @@ def write(
         if path not in failed
     }
     if histories:
-        figure = curves.draw(histories, "bits_per_dim")
+        metrics = [metric for row in rows for metric in row.published]
+        figure = curves.draw(histories, "nll" if "nll" in metrics else "bits_per_dim")
         if stands_in:
             figure.suptitle("in part on stand-in data", fontsize="medium")
         text_tables.replace(directory / f"{table}.png", lambda path: curves.save(figure, path))
@@ -161,7 +172,9 @@ def _read(file):
     return pd.read_csv(file, dtype=str, keep_default_na=False)
 
 
-def line(row: Row, metric: str, results: list[dict], reason: str = "") -> dict[str, object]:
+def line(
+    row: Row, metric: str, results: Sequence[dict], reason: str = "", is_smoke: bool = False
+) -> dict[str, object]:
     """Returns a line of a table: column -> cell, of one row and metric, over seeds.
 
     Args:
@@ -169,6 +182,7 @@ def line(row: Row, metric: str, results: list[dict], reason: str = "") -> dict[s
         metric: "nll", "bits_per_dim" or "accuracy".
         results: The content of `results.json` of every run of the row.
         reason: Why there is no run, or one has failed.
+        is_smoke: Whether the models are smaller than the published ones.
     """
     digits = _DIGITS[metric]
     name = f"test_{metric}"
@@ -177,22 +191,29 @@ def line(row: Row, metric: str, results: list[dict], reason: str = "") -> dict[s
         "unit": _UNITS[metric],
         "published": row.published.get(metric, ""),
     }
-    if not results:
+    data = sorted({f"{result['dataset']} ({result['source']})" for result in results})
+    if len(data) > 1:
+        reason = reason or f"seeds have other data: {', '.join(data)}"
+    if len(data) != 1:
         return known | dict.fromkeys(_OURS, "") | {"not run": reason}
     kind = "" if metric == "accuracy" else command_line.likelihood_kind(results[0], name)
-    ours = pd.Series([result[f"{name}{kind}"] for result in results])
+    scale = 100 if metric == "accuracy" else 1
+    ours = scale * pd.Series([result[f"{name}{kind}"] for result in results])
     number = text_tables.number(ours.mean(), ours.std() if len(ours) > 1 else None, digits)
     # Images that come with a package are few, or others.
-    replaced = {f"{r['dataset']} ({r['source']})" for r in results if r["source"] == "embedded"}
+    stands_in = is_smoke or results[0]["source"] == "embedded"
     epochs = sorted({result["epochs"] for result in results})
     published_epochs = f" of {row.epochs or 'unknown'}" if row.published else ""
+    milliseconds = 1e3 * pd.Series([result["seconds_per_step"] for result in results]).median()
+    exact = "" if metric == "accuracy" else "exact"
     return known | {
-        "ours": "" if replaced else number,
-        "ours on stand-in data": number if replaced else "",
-        "stand-in data": ", ".join(sorted(replaced)),
-        "kind": f"{kind[1:]}, 1 draw" if kind else "exact",
+        "ours": "" if stands_in else number,
+        "ours on stand-in data": number if stands_in else "",
+        "stand-in data": data[0] if stands_in else "",
+        "kind": f"{kind[1:]}, 1 draw" if kind else exact,
         "seeds": len(results),
         "epochs": ", ".join(map(str, epochs)) + published_epochs,
-        "ms a step": f"{1e3 * pd.Series([r['seconds_per_step'] for r in results]).median():.0f}",
+        # Most of a few steps is tracing.
+        "ms a step": "" if is_smoke else f"{milliseconds:.0f}",
         "not run": reason,
     }

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import benchmark_cases
@@ -25,7 +26,9 @@ _COLUMNS = ("row", "metric", "published, on a GPU", "here, median", "deviation",
 _SECONDS = {"smoke": 0.3, "paper": 60.0, "epochs": 60.0}
 
 
-def write(directory: Path, table: str, rows: list[Row], budget: Budget) -> str:
+def write(
+    directory: Path, table: str, rows: Sequence[Row], budget: Budget, bindings: Sequence[str] = ()
+) -> str:
     """Times the models of the rows, writes `TABLE.md` and `.csv`, and returns the first as text.
 
     Args:
@@ -33,11 +36,12 @@ def write(directory: Path, table: str, rows: list[Row], budget: Budget) -> str:
         table: Its name.
         rows: With what was published, in ms.
         budget: At the smallest, models are small, too.
+        bindings: Settings of all models.
     """
     seconds = _SECONDS.get(budget.kind) or 60 * budget.amount / (2 * len(rows) + _PEER_COUNT)
     lines = []
     for row in rows:
-        flow, batch = _flow(row, budget)
+        flow, batch = _flow(row, budget, bindings)
         measured = {
             "ms_a_batch": timed(benchmark_work.training_step(flow, batch), seconds),
             "ms_a_sample": timed(lambda flow=flow: flow.sample(1, seed=0).numpy(), seconds),
@@ -58,8 +62,9 @@ def write(directory: Path, table: str, rows: list[Row], budget: Budget) -> str:
     lines += _peers(seconds)
     lines = [{name: line[name] for name in _COLUMNS} for line in lines]
     small = "; most models are small, and batches of 10" if budget.kind == "smoke" else ""
+    settings = f"Settings: {'; '.join(bindings)}.\n\n" if bindings else ""
     text = (
-        f"# {table}: times on {benchmark_cases.device()}{small}\n\n"
+        f"# {table}: times on {benchmark_cases.device()}{small}\n\n{settings}"
         "The published times are those of a GeForce 1080Ti (MNIST) and a Titan X (CIFAR-10, "
         "ImageNet), and cannot be set against ours. A sample is one image, by the inverse that "
         "the layers keep, where they keep one. The floor, where it is known, is the work that a "
@@ -110,7 +115,7 @@ def _peers(seconds):
     ]
 
 
-def _flow(row, budget):
+def _flow(row, budget, bindings):
     """Builds the flow of a row's config, initialized, and says its batch size."""
     import gin
 
@@ -119,7 +124,9 @@ def _flow(row, budget):
     gin.clear_config()
     gin.add_config_file_search_path(str(_ROOT / "configs"))
     smoke = ["include 'smoke.gin'"] if budget.kind == "smoke" else []
-    gin.parse_config_files_and_bindings([str(_ROOT / f"configs/{row.config}.gin")], smoke)
+    gin.parse_config_files_and_bindings(
+        [str(_ROOT / f"configs/{row.config}.gin")], [*smoke, *row.bindings, *bindings]
+    )
     settings = gin.get_bindings("train")
     shape = _SHAPES[row.config.split("_")[0]]
     flow = build_flow(settings["model"], shape)

@@ -36,7 +36,7 @@ def test_without_features_nothing_is_trained(tmp_path, table):
     text = frechet.write(tmp_path, "rf.2", table.rows("rf.2"), train=None, features=refused)
     assert "The weights cannot be loaded." in text
     found = {line["row"]: line for line in read(tmp_path)}
-    assert found["Glow"]["published FID"] == "46.9"
+    assert found["Glow"]["published FID"] == "46.90"
     assert (found["Glow"]["ours"], found["Glow"]["reason"]) == ("", "no features")
 
 

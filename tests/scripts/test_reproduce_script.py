@@ -1,7 +1,9 @@
 """`scripts/reproduce.py`: tables and figures of the papers, beside what is published."""
 
 import csv
+import fcntl
 import importlib
+import json
 import os
 import random
 import re
@@ -13,6 +15,8 @@ import time
 from pathlib import Path
 
 import pytest
+from absl import flags
+from absl.testing import flagsaver
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,8 +51,7 @@ def test_published_numbers_are_those_of_the_configs(line):
         return
     values = [float(text) for text in line["value"].split("~")]
     numbers = {round(float(number), 4) for number in re.findall(r"\d+\.\d+", header)}
-    scale = 100 if line["metric"] == "accuracy" else 1
-    assert all(round(scale * value, 4) in numbers for value in values)
+    assert all(round(value, 4) in numbers for value in values)
 
 
 def header_of(config):
@@ -87,7 +90,7 @@ def test_a_table_in_smoke_mode(tmp_path):
 def test_runs_at_a_time_divide_the_gpus(monkeypatch, given, parallel, expected):
     monkeypatch.syspath_prepend(ROOT / "scripts")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
-    found = importlib.import_module("reproduce_runs")._divided_devices(parallel)
+    found = importlib.import_module("reproduce_calls").divided_devices(parallel)
     assert [devices.get("CUDA_VISIBLE_DEVICES") for devices in found] == expected
     assert ("TF_FORCE_GPU_ALLOW_GROWTH" in found[0]) == (expected[0] == expected[-1] == "4")
 
@@ -110,6 +113,145 @@ def test_rows_of_others_are_not_run(tmp_path):
     lines = list(csv.DictReader((tmp_path / "rf.1.csv").open(newline="")))
     assert [line["published"] for line in lines] == ["0.99", "3.40"]
     assert {line["not run"] for line in lines} == {"others' model, not made here"}
+
+
+@pytest.fixture
+def scripts(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    return importlib.import_module
+
+
+def finished(path, **results):
+    """Writes the files of a finished run."""
+    from snf_tf.training.finished_run import with_digests
+
+    path.mkdir(parents=True)
+    (path / "history.csv").write_text("epoch,val_nll,val_bits_per_dim,seconds\n1,9.0,3.0,2.0\n")
+    results = {
+        "config": "",
+        "dataset": "mnist",
+        "source": "files",
+        "epochs": 1,
+        "seconds_per_step": 0.01,
+        "test_nll": 7.0,
+    } | results
+    (path / "results.json").write_text(json.dumps(with_digests(results, path)))
+
+
+def test_runs_of_other_budgets_and_settings_are_other_runs(scripts, tmp_path):
+    runs, table = scripts("reproduce_runs"), scripts("reproduce_table")
+    rows = table.rows("snf.1", "^SNF FC")
+    budget = runs.Budget.read
+    paths = [
+        runs.runs_of(rows, 1, tmp_path, budget(text), bindings)[0].path
+        for text, bindings in (
+            ("smoke", []),
+            ("epochs=1", []),
+            ("epochs=1", ["train.learning_rate = 0.5"]),
+            ("epochs=1", ["train.learning_rate = 0.6"]),
+        )
+    ]
+    assert len(set(paths)) == 4
+    # A longer run of the same settings goes on from a shorter one.
+    for text in ("epochs=5", "minutes=3", "paper"):
+        assert runs.runs_of(rows, 1, tmp_path, budget(text))[0].path == paths[1]
+
+
+def test_one_run_that_fails_leaves_the_others(scripts, tmp_path, monkeypatch):
+    runs, table = scripts("reproduce_runs"), scripts("reproduce_table")
+    rows = table.rows("snf.1", "FC 2-Layer")
+    budget = runs.Budget.read("epochs=1")
+    planned = runs.runs_of(rows, 1, tmp_path, budget)
+    finished(planned[1].path)
+    (planned[1].path / "results.json").write_text("{")
+    called = []
+
+    def train(self, config, run_dir, settings, seconds=None):
+        called.append(config)
+        if config == "mnist_fc":
+            raise RuntimeError("train.py: no memory")
+        if config == "mnist_fc_relative":
+            finished(run_dir)
+
+    monkeypatch.setattr(scripts("reproduce_calls").Calls, "train", train)
+    failed = runs.train(planned, budget)
+    # What is damaged is left to train.py, which has not mended it here.
+    assert called == [run.row.config for run in planned]
+    assert failed == {planned[0].path: "train.py: no memory"}
+    text = table.write(tmp_path, "snf.1", rows, planned, failed, "epochs=1", False)
+    learned, exact, relative = csv.DictReader((tmp_path / "snf.1.csv").open(newline=""))
+    assert learned["not run"] == "train.py: no memory"
+    assert "results.json" in exact["not run"]
+    assert (relative["ours"], relative["not run"]) == ("7.00", "")
+    assert "Budget: epochs=1." in text
+    # What is done is not repeated.
+    called.clear()
+    runs.train(planned[2:], budget)
+    assert called == []
+
+
+def test_small_models_and_other_data_are_no_results(scripts, tmp_path):
+    table = scripts("reproduce_table")
+    (row,) = table.rows("snf.1", "^SNF FC")
+    result = {
+        "dataset": "mnist",
+        "source": "files",
+        "epochs": 1,
+        "seconds_per_step": 0.01,
+        "test_nll": 7.0,
+    }
+    line = table.line(row, "nll", [result, result | {"test_nll": 9.0}])
+    assert (line["ours"], line["stand-in data"], line["kind"]) == ("8.00 +- 1.41", "", "exact")
+    line = table.line(row, "nll", [result], is_smoke=True)
+    assert (line["ours"], line["ours on stand-in data"], line["ms a step"]) == ("", "7.00", "")
+    line = table.line(row, "nll", [result, result | {"source": "embedded"}])
+    assert (line["ours"], line["ours on stand-in data"]) == ("", "")
+    assert "mnist (embedded), mnist (files)" in line["not run"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--table=snf.1", "--rows=("], "--rows must be a regular expression"),
+        (["--table=snf.1", "--rows=nothing"], "--rows must match a row"),
+        (["--table=all", "--figure=rf.4", "--rows=nothing"], "--rows must match a row"),
+        (["--table=snf.1", "--budget=epochs=0"], "with N and M above 0"),
+        (["--table=snf.9"], "--table must be one of"),
+        (["--table=snf.1", "--runs={file}"], "--runs must be a directory"),
+        (["--table=snf.1", "--runs={locked}"], "Another reproduce.py is at work"),
+    ],
+)
+def test_wrong_flags_are_refused_before_anything_runs(
+    scripts, tmp_path, arguments, words, monkeypatch
+):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "locked").mkdir()
+    script = scripts("reproduce")
+    monkeypatch.setattr(scripts("reproduce_calls").Calls, "train", None)
+    given = [one.format(file=tmp_path / "file", locked=tmp_path / "locked") for one in arguments]
+    if not any("--runs" in one for one in given):
+        given.append(f"--runs={tmp_path}")
+    with flagsaver.flagsaver(), open(tmp_path / "locked/.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        flags.FLAGS(["reproduce.py", *given])
+        with pytest.raises(ValueError, match=words):
+            script.main(None)
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_all_and_saves(tmp_path):
+    command = [sys.executable, ROOT / "scripts/reproduce.py", "--table=snf.1", "--rows=^SNF FC"]
+    command += ["--budget=minutes=9", "--gin_bindings=load_dataset.source = 'embedded'"]
+    process = subprocess.Popen([*command, f"--runs={tmp_path}"], stderr=subprocess.PIPE, text=True)
+    end = time.monotonic() + 200
+    while not list(tmp_path.glob("runs/*/history.csv")) and time.monotonic() < end:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, "stopped by Ctrl-C" in said) == (130, True)
+    (log,) = tmp_path.glob("runs/*.log")
+    assert "All is saved" in log.read_text()
+    assert not list(tmp_path.glob("runs/*/results.json"))
 
 
 def test_a_figure_in_smoke_mode(tmp_path):

@@ -87,22 +87,26 @@ def test_a_measured_page_is_kept(docs, records, results):
 def test_settings_that_differ_are_told(records):
     operative = "glow.levels = 2\nglow.steps = 4\nglow.coupling_width = 64\ntrain.epochs = 20\n"
     told = records._settings(operative, "mnist_glow")
-    assert told == "`glow.steps = 4`, `glow.coupling_width = 64`"
+    assert told == ["glow.steps = 4", "glow.coupling_width = 64"]
     # Of settings that the config does not name, those that are not defaults.
     operative = "train.devices = None\nfully_connected.depth = 2\nFixedPenalty.weight = 0.1\n"
     operative += "fully_connected.inverse_method = @LearnedInverse()\n"
     told = records._settings(operative, "mnist_fc")
-    assert (
-        told == "`FixedPenalty.weight = 0.1`, `fully_connected.inverse_method = @LearnedInverse()`"
-    )
+    assert told == [
+        "FixedPenalty.weight = 0.1",
+        "fully_connected.inverse_method = @LearnedInverse()",
+    ]
 
 
 def test_published_numbers_are_those_of_the_same_settings(records, results):
     result = read_results(ROOT / "docs/records/mnist_fc-seed0")
     same, other = (
         results._line(records.Group("mnist_fc", "mnist_fc", settings, [result], []))
-        for settings in ("", "`fully_connected.depth = 3`")
+        for settings in ([], ["fully_connected.depth = 3"])
     )
+    weight = "fully_connected.reconstruction_weight = 0.1"
+    small = results._line(records.Group("mnist_fc", "mnist_fc", [weight], [result], []))
+    assert (small["published"], small["settings"]) == ("diverged", f"`{weight}`")
     assert (same["published"], same["epochs"]) == ("947.1 +- 0.2", "100 of 6000")
     assert (other["published"], other["epochs"], other["ours"]) == ("", "100", same["ours"])
 
@@ -113,11 +117,11 @@ def test_differences_to_the_exact_gradient(records, results):
         return records.Group(name, config, settings, [], [history])
 
     groups = [
-        group("mnist_fc", "mnist_fc", "", [9.0, *[5.0] * 10, 3.0]),
-        group("mnist_fc, lambda", "mnist_fc", "lambda = 2", [6.0] * 12),
-        group("mnist_fc, wide", "mnist_fc", "width = 2", [7.0] * 12),
-        group("mnist_fc_exact", "mnist_fc_exact", "", [8.0, *[4.5] * 9, 3.0, 2.0]),
-        group("mnist_fc_exact, wide", "mnist_fc_exact", "width = 2", [6.5] * 12),
+        group("mnist_fc", "mnist_fc", [], [9.0, *[5.0] * 10, 3.0]),
+        group("mnist_fc, lambda", "mnist_fc", ["lambda = 2"], [6.0] * 12),
+        group("mnist_fc, wide", "mnist_fc", ["width = 2"], [7.0] * 12),
+        group("mnist_fc_exact", "mnist_fc_exact", [], [8.0, *[4.5] * 9, 3.0, 2.0]),
+        group("mnist_fc_exact, wide", "mnist_fc_exact", ["width = 2"], [6.5] * 12),
     ]
     learned, weighted, wide = results._differences(groups, "mnist_fc_exact")
     assert learned["at the last common epoch, nats"] == "+1.00"

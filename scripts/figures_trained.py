@@ -59,7 +59,7 @@ def likelihoods(work: Work) -> Drawn:
     histories = {label(run, count): history_of(run) for run in work.runs}
     lines = [_last(run, metric) for run in work.runs]
     data = _long({name: likelihood(h, f"val_{metric}") for name, h in histories.items()}, metric)
-    seconds = [history["seconds"].cumsum() for history in histories.values()]
+    seconds = [curves.training_seconds(history) for history in histories.values()]
     data["seconds"] = np.concatenate(seconds)
     return Drawn(
         curves.draw(histories, metric), data, text_tables.markdown(lines), stand_ins(work.runs)
@@ -231,7 +231,7 @@ def _last(run, metric):
         "model": run.row.name,
         "seed": run.seed,
         "epochs": f"{len(values)} of {run.row.epochs or 'unknown'}",
-        "seconds of training": f"{history['seconds'].sum():.1f}",
+        "seconds of training steps": f"{curves.training_seconds(history).iloc[-1]:.1f}",
         f"best validation {metric}": f"{values.min():.4f}",
         "ms a step": f"{1e3 * results['seconds_per_step']:.1f}",
     }

@@ -7,6 +7,7 @@ import csv
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from statistics import median
 
 _HEAD = (
     "| flow | method | SavedModel, ms | LiteRT, ms | ONNX, ms | LiteRT, float32 | LiteRT, float16 "
@@ -25,12 +26,12 @@ def table(rows: Iterable[Mapping[str, str]]) -> str:
         lite, half, onnx = (
             kinds[kind] for kind in ("litert float32", "litert float16", "onnx float32")
         )
-        saved = next((row for row in kinds.values() if row["ms_1"]), None)
+        saved = [row for row in kinds.values() if row["ms_1"]]
         cells = [
             flow,
             method,
-            _times(saved, "saved_model_") if saved else "-",
-            *(_times(row) if row["ms_1"] else "-" for row in (lite, onnx)),
+            _times(saved, "saved_model_"),
+            *(_times([row] if row["ms_1"] else []) for row in (lite, onnx)),
             *(row["largest_difference"] or f"no {row['lacks']}" for row in (lite, half, onnx)),
         ]
         lines.append(f"| {' | '.join(cells)} |")
@@ -49,8 +50,12 @@ def sizes(rows: Iterable[Mapping[str, str]]) -> str:
     return "\n".join([*lines, *(f"| {' | '.join(cells)} |" for cells in found.values())])
 
 
-def _times(row, prefix=""):
-    return f"{row[f'{prefix}ms_1']}, {row[f'{prefix}ms_32']}"
+def _times(rows, prefix=""):
+    """Returns the medians for one row and for 32: a SavedModel is timed beside every file."""
+    if not rows:
+        return "-"
+    columns = (f"{prefix}ms_1", f"{prefix}ms_32")
+    return ", ".join(f"{median(float(row[column]) for row in rows):.2f}" for column in columns)
 
 
 if __name__ == "__main__":

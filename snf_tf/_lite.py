@@ -36,10 +36,9 @@ def convert(portable: Portable, weights: str) -> bytes:
                 try:
                     _convert(directory, [name], weights)
                 except Exception as error:
-                    # Only the converter's own error has them.
-                    if getattr(error, "errors", None) is None:
+                    if not (lacking := _lacking(error)):
                         raise
-                    refuse_method("LiteRT", portable, name, f"operation {_lacking(error)}")
+                    refuse_method("LiteRT", portable, name, f"operation {', '.join(lacking)}")
             raise
 
 
@@ -59,14 +58,17 @@ def _convert(directory, names, weights):
     return converter.convert()
 
 
-def _lacking(error):
-    """Returns the names of the operations that an error of the converter is about."""
-    errors = getattr(error, "errors", [])
+def _lacking(error: Exception) -> list[str]:
+    """Returns the names of the operations that LiteRT lacks, by an error of the converter."""
+    # Only the converter's own error has them. Some of its errors are no operation's.
+    errors = [
+        found
+        for found in getattr(error, "errors", [])
+        if found.operator.name and found.operator.name in found.error_message
+    ]
     # Code 2 is of operations that LiteRT has for no dtype, code 1 of the others.
     errors = [found for found in errors if found.error_code == 2] or errors
-    names = {found.operator.name.removeprefix("tf.") for found in errors} - {""}
-    lines = str(error).splitlines() or [type(error).__name__]
-    return ", ".join(sorted(names)) or lines[0]
+    return sorted({found.operator.name.removeprefix("tf.") for found in errors})
 
 
 def _method(interpreter, name) -> Callable[..., np.ndarray]:

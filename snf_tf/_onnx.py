@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from snf_tf._portable import Loaded, Portable, refuse_method
 
@@ -30,10 +31,15 @@ def convert(portable: Portable) -> dict[str, bytes]:
             model, _ = tf2onnx.convert.from_function(
                 function, function.input_signature, opset=_OPSET
             )
-        except Exception as error:
-            refuse_method("ONNX", portable, name, f"operations for a part ({error})")
-        if lacking := sorted(set(_unknown(model.graph))):
-            refuse_method("ONNX", portable, name, f"operation {', '.join(lacking)}")
+        except Exception:
+            # Some errors of tf2onnx name no operation, as where a branch holds one that it lacks.
+            lacking = _unconvertible(function)
+            if not lacking:
+                raise
+        else:
+            lacking = set(_unknown(model.graph))
+        if lacking:
+            refuse_method("ONNX", portable, name, f"operation {', '.join(sorted(lacking))}")
         files[name] = model.SerializeToString()
     return files
 
@@ -64,6 +70,20 @@ def _unknown(graph: Any) -> Iterator[str]:
         for attribute in node.attribute:
             if attribute.HasField("g"):
                 yield from _unknown(attribute.g)
+
+
+def _unconvertible(function: Any) -> set[str]:
+    """Returns the operations of a function that tf2onnx cannot convert."""
+    from tf2onnx import tf_loader
+    from tf2onnx.handler import tf_op
+
+    graph = function.get_concrete_function()
+    tensors = ([t for t in graph.inputs if t.dtype != tf.resource], graph.outputs)
+    frozen = tf_loader.from_function(graph, *([t.name for t in some] for some in tensors))
+    bodies = (body.node_def for body in frozen.library.function)
+    found = {node.op for nodes in (frozen.node, *bodies) for node in nodes}
+    # Assertions are left out of ONNX graphs.
+    return found - {"Assert", *tf_op.create_mapping(_OPSET, [])}
 
 
 def _method(session) -> Callable[..., np.ndarray]:

@@ -3,13 +3,15 @@
 import importlib
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import snf_tf
-from snf_tf import _lite, layers, serving
+from snf_tf import _lite, _onnx, layers, networks, serving
 from tests.flows import D, brute_force_log_prob, images, vector_flow
 
 EXPORTS = {
@@ -113,6 +115,36 @@ def test_the_lacking_operation_is_named(form, tmp_path):
     assert sorted(load(tmp_path / "flow")) == ["encode", "log_prob"]
 
 
+def test_an_error_without_names_is_explained(tmp_path):
+    """Of two solves, each in a branch, tf2onnx only says that it finds no node."""
+    pytest.importorskip("tf2onnx")
+    flow = moved(snf_tf.Flow([layers.EmergingConv2D(3)], event_shape=(4, 4, 2)))
+    with pytest.raises(ValueError, match=r"no operation [\w, ]*\bMatrixSolve, which sample of"):
+        serving.export_onnx(flow, tmp_path / "flow", ["encode", "sample"])
+    assert not list(tmp_path.iterdir())
+
+    def solve(x):
+        return tf.cond(tf.reduce_sum(x) > 0.0, lambda: tf.linalg.solve(x, x), lambda: x)
+
+    function = tf.function(solve, input_signature=[tf.TensorSpec((2, 2))])
+    assert _onnx._unconvertible(function) == {"MatrixSolve"}
+
+
+def test_residual_flows(form, tmp_path):
+    """Their loops are converted; their log-determinants are not."""
+    write, load = EXPORTS[form]
+    parts = [networks.SpectralDense(8), networks.CLipSwish(), networks.SpectralDense(2)]
+    network = keras.Sequential(parts)
+    flow = moved(snf_tf.Flow([layers.ResidualBlock(network)], event_shape=(2,)))
+    with pytest.raises(ValueError, match=r"has no operation \w+.*, which log_prob of this flow"):
+        write(flow, tmp_path / "flow", ["log_prob"])
+    write(flow, tmp_path / "flow", ["sample", "encode"])
+    model, x = load(tmp_path / "flow"), noise(5, 2)
+    z = x + network(x).numpy()
+    np.testing.assert_allclose(model["encode"](x=x), z, atol=1e-5)
+    np.testing.assert_allclose(model["sample"](noise=z), x, atol=1e-4)
+
+
 def test_refusals(form, tmp_path, monkeypatch):
     write, _ = EXPORTS[form]
     flow = vector_flow()
@@ -165,14 +197,28 @@ def test_numbers_that_cannot_be_compared_are_refused(form, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_another_error_is_no_lacking_operation(tmp_path, monkeypatch):
-    pytest.importorskip("ai_edge_litert")
-
-    def convert(*_):
+def test_another_error_is_no_lacking_operation(form, tmp_path, monkeypatch):
+    def convert(*_, **__):
         raise MemoryError("full")
 
-    monkeypatch.setattr(_lite, "_convert", convert)
+    converter = {"litert": "snf_tf._lite._convert", "onnx": "tf2onnx.convert.from_function"}
+    monkeypatch.setattr(converter[form], convert)
     flow = snf_tf.Flow([layers.SelfNormalizingDense()], event_shape=(2,))
     with pytest.raises(MemoryError, match="full"):
-        serving.export_litert(flow, tmp_path / "file", ["encode"])
+        EXPORTS[form][0](flow, tmp_path / "file", ["encode"])
     assert not list(tmp_path.iterdir())
+
+
+def test_litert_names_only_what_an_error_says_it_lacks():
+    """Its converter also tells which operation it was at."""
+
+    def found(name, message):
+        return SimpleNamespace(
+            operator=SimpleNamespace(name=name), error_message=message, error_code=0
+        )
+
+    error = RuntimeError("no conversion")
+    error.errors = [found("tf.Const", "Lowering failed"), found("", "no legal graph")]
+    assert _lite._lacking(error) == []
+    error.errors += [found("tf.TensorListReserve", "'tf.TensorListReserve' op is illegal")]
+    assert _lite._lacking(error) == ["TensorListReserve"]

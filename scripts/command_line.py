@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Mapping
@@ -103,15 +104,27 @@ def data_of_saved_model(bindings):
 
 def _import_libraries():
     """Imports what takes long, and returns the class of TensorFlow's errors."""
+    received = []
+
+    def note(number, frame):
+        received.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, note)
     try:
         import tensorflow as tf
 
         import snf_tf.training  # noqa: F401
     except ImportError as error:
         # A Ctrl-C that reaches a library of C++ while it is loaded becomes its error.
-        if isinstance(error.__cause__ or error.__context__, KeyboardInterrupt):
+        if received:
             raise KeyboardInterrupt from error
         raise
+    finally:
+        signal.signal(signal.SIGINT, before)
+    # Python drops what is raised in a destructor.
+    if received:
+        raise KeyboardInterrupt
     return tf.errors.OpError
 
 

@@ -91,7 +91,7 @@ def mean_angles(history: pd.DataFrame, of: str = "log|det|") -> pd.Series:
 
 def save(figure: Figure, path: Path) -> None:
     """Writes a figure as PNG, in a size that pages show well."""
-    figure.savefig(path, dpi=90, format="png")
+    figure.savefig(path, dpi=80, format="png", pil_kwargs={"optimize": True})
 
 
 def _limit(axes, values):

@@ -122,6 +122,7 @@ def test_evaluate_names_and_standard_error(estimating, exact):
     assert sorted(exact.evaluate(x)) == ["bits_per_dim", "nll"]
 
 
+@pytest.mark.slow
 def test_fit_and_callbacks():
     made = flow()
     x = images(40, SHAPE)
@@ -157,9 +158,8 @@ def test_served(estimating, exact, tmp_path):
     assert not hasattr(endpoints, "estimate_log_prob")
 
 
-@pytest.mark.parametrize(
-    "log_det", ["russian_roulette", pytest.param(layers.Krylov(3), marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("log_det", ["russian_roulette", layers.Krylov(3)])
 def test_two_devices_train_as_one(log_det):
     """The same probes, terms and norms: 10 SGD steps with the same global batch."""
     x = np.random.RandomState(0).randn(120, 5).astype("float32")

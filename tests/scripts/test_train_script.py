@@ -23,7 +23,7 @@ RESIDUAL_CONFIGS = [c for c in CONFIGS if RESIDUAL.search(c) and "hybrid" not in
 PUBLISHED_TABLES = [
     f"tabular_{name}" for name in ("power", "gas", "hepmass", "miniboone", "bsds300")
 ]
-QUICK = ("cifar10_glow",)
+QUICK = ("mnist_nice",)
 EVENT_SHAPES = {
     "mnist": (28, 28, 1),
     "cifar10": (32, 32, 3),

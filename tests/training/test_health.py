@@ -45,7 +45,7 @@ def test_a_loss_that_is_not_finite_is_found_under_xla(run, tmp_path, stop_at):
         assert value.dtype.kind != "f" or np.isfinite(value).all()
 
 
-@pytest.mark.parametrize("bad_step", [7, 9])
+@pytest.mark.parametrize("bad_step", [7, pytest.param(9, marks=pytest.mark.slow)])
 def test_xla_finds_the_loss_at_the_end_of_the_epoch(run, tmp_path, stop_at, bad_step):
     """Before the likelihoods of weights that are lost; in its last step, too."""
     stop_at(bad_step, lambda flow: flow.bijections[6].bias.assign(np.full(784, np.inf)))

@@ -52,6 +52,7 @@ def run(tmp_path):
     gin.clear_config()
 
 
+@pytest.mark.slow
 def test_a_streamed_run_is_the_run_in_memory(run, tmp_path):
     loaded, streamed = run("loaded"), run("streamed", STREAMED)
     assert isinstance(load_dataset().train, StoredArray)

@@ -34,11 +34,12 @@ PAGES ?= docs/own_layer.md docs/faq.md docs/inverses.md $(wildcard docs/tutorial
 pages: $(VENV)/.installed
 	$(BIN)/python scripts/run_pages.py $(PAGES)
 
-# The picture of the README, from the runs of `make inverses` and a run with good samples.
-SAMPLES ?= runs/mnist_glow_conv1x1
+# The picture of the README, from records and a run with good samples.
+SAMPLES ?= runs/mnist_glow
+RECORDS = $(foreach run,mnist_fc mnist_fc_projected mnist_fc_newton_schulz mnist_fc_exact,\
+    docs/records/$(run)-seed0)
 picture: $(VENV)/.installed
-	$(BIN)/python scripts/why.py $(addprefix runs/,$(RUNS)) --samples=$(SAMPLES) \
-	    --output=docs/why.png $(FLAGS)
+	$(BIN)/python scripts/why.py $(RECORDS) --samples=$(SAMPLES) --output=docs/why.png $(FLAGS)
 
 $(VENV)/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)

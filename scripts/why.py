@@ -26,7 +26,7 @@ def main(arguments) -> None:
     runs = [Path(name) for name in arguments[1:]]
     if not runs:
         sys.exit("why.py: give the directories of the runs, such as runs/A runs/B.")
-    figure = Figure(figsize=(9, 3.4), dpi=100, layout="tight")
+    figure = Figure(figsize=(9, 3.4), dpi=95, layout="tight")
     lines, digits = figure.subplots(1, 2, width_ratios=(1.3, 1))
     given = _STEP_MS.value or [None] * len(runs)
     for run, milliseconds in zip(runs, given, strict=True):
@@ -40,9 +40,10 @@ def main(arguments) -> None:
         lines.set_ylim(min(map(min, late)) - 10, max(map(max, late)))
     lines.legend()
     digits.imshow(matplotlib.image.imread(Path(_SAMPLES.value, "samples/samples.png")))
-    digits.set_title(f"samples of {Path(_SAMPLES.value).name}")
+    digits.set_title(f"samples of {Path(_SAMPLES.value).name.partition('-')[0]}")
     digits.axis("off")
-    figure.savefig(command_line.require_file("--output", _OUTPUT.value))
+    path = command_line.require_file("--output", _OUTPUT.value)
+    figure.savefig(path, format="png", pil_kwargs={"optimize": True})
     print(f"Picture: {_OUTPUT.value}")
 
 

@@ -53,4 +53,4 @@ def test_the_picture_of_the_readme(tmp_path):
         (tmp_path / name / "history.csv").write_text(history)
         imsave(tmp_path / name / "samples/samples.png", np.zeros((8, 8)))
     call("why.py", "a", "b", "--samples=a", "--step_ms=1.5,2", "--output=why.png", cwd=tmp_path)
-    assert imread(tmp_path / "why.png").shape[:2] == (340, 900)
+    assert imread(tmp_path / "why.png").shape[:2] == (323, 855)

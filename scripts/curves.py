@@ -14,7 +14,10 @@ ANGLES = {"log|det|": "/log_det_gradient_angle", "the loss": "/gradient_angle"}
 
 
 def draw(
-    histories: Mapping[str, pd.DataFrame], metric: str = "nll", angles: bool = False
+    histories: Mapping[str, pd.DataFrame],
+    metric: str = "nll",
+    angles: bool = False,
+    step_seconds: Mapping[str, float] | None = None,
 ) -> Figure:
     """Draws validation against epochs and seconds, a line for each run.
 
@@ -22,6 +25,8 @@ def draw(
         histories: Label -> content of `history.csv`.
         metric: "nll" or "bits_per_dim".
         angles: Whether a third panel shows the angles of layers that keep an inverse.
+        step_seconds: Label -> seconds of a step; others are not drawn against seconds. None: those
+            of the runs.
     """
     panels = 3 if angles else 2
     figure = Figure(figsize=(5 * panels + 2, 4.5), layout="constrained")
@@ -37,7 +42,8 @@ def draw(
         style = {"color": f"C{index % 10}", "marker": "." if len(y) < 30 else None}
         style["linestyle"] = "-" if index < 10 else "--"
         axes[0].plot(history["epoch"], y, label=name, **style)
-        axes[1].plot(training_seconds(history), y, **style)
+        if step_seconds is None or label in step_seconds:
+            axes[1].plot(training_seconds(history, (step_seconds or {}).get(label)), y, **style)
         if angles:
             found = mean_angles(history)
             axes[2].semilogy(found.index, found, **style | {"marker": "."})

@@ -1,11 +1,12 @@
 """The page of results, made of the records that `reproduce_records.py` keeps."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import curves
+import pandas as pd
 import reproduce_table
 import text_tables
 from reproduce_records import PAGE, Group, records
@@ -34,10 +35,11 @@ python scripts/reproduce.py --results                      # writes this page
 ```
 
 `docs/records` holds the history and the results of every run, without weights. The machine had two
-CPU cores, and did other work beside these runs: seconds and milliseconds are those of a busy
-machine. `python scripts/reproduce.py --table=snf.3` times the models on a quiet one. In pictures
-they are steps times the median time of a step. A run with fewer epochs than its neighbours ended
-with the time that there was: compare at equal epochs.
+CPU cores. Other work ran beside these runs, and not the same beside each: their own times are in
+the records, and say nothing. Milliseconds of a step are those of `docs/records/step_ms.csv`, which
+`scripts/benchmark.py` measured on the quiet machine. Curves against seconds are steps times these.
+A run with fewer epochs than its neighbours ended with the time that there was: compare at equal
+epochs.
 """
 
 
@@ -51,16 +53,21 @@ def write(docs: Path) -> str:
     Raises:
         ValueError: If a record is damaged, or the README has no marks.
     """
-    groups = records(docs / "records")
+    groups, milliseconds = records(docs / "records"), _step_milliseconds(docs / "records")
     families = [*_EXACT, *sorted({_family(group) for group in groups} - set(_EXACT))]
     groups.sort(key=lambda group: (families.index(_family(group)), group.name))
-    table = text_tables.markdown([_line(group) for group in groups], drop_empty=True)
+    table = text_tables.markdown([_line(group, milliseconds) for group in groups], drop_empty=True)
     parts = [_INTRODUCTION, f"{table}\n"]
     for family in dict.fromkeys(map(_family, groups)):
         own = [group for group in groups if _family(group) == family]
         picture = f"results_{family}.png"
         histories = {group.name: group.histories[0] for group in own}
-        figure = curves.draw(histories, angles=True)
+        seconds = {
+            group.name: float(milliseconds[group.config]) / 1000
+            for group in own
+            if group.config in milliseconds and not group.settings
+        }
+        figure = curves.draw(histories, angles=True, step_seconds=seconds)
         text_tables.replace(docs / picture, functools.partial(curves.save, figure))
         parts.append(f"## {family}\n\n![curves of {family}]({picture})\n")
         if lines := _differences(own, _EXACT.get(family)):
@@ -105,11 +112,21 @@ def _family(group):
     return next((family for family in _EXACT if group.config.startswith(family)), group.config)
 
 
-def _line(group: Group) -> dict[str, object]:
+def _step_milliseconds(directory: Path) -> dict[str, str]:
+    """Returns config -> milliseconds of a step on a quiet machine, as `benchmark.py` found them."""
+    file = directory / "step_ms.csv"
+    return (
+        pd.read_csv(file, dtype=str).set_index("config")["ms"].to_dict() if file.is_file() else {}
+    )
+
+
+def _line(group: Group, milliseconds: Mapping[str, str]) -> dict[str, object]:
     row = reproduce_table.row_of(group.config, group.settings)
     metric = next(iter(row.published), "nll")
     line = reproduce_table.line(row, metric, group.results)
     del line["row"], line["not run"]
+    # Other work ran beside the runs.
+    line["ms a step"] = "" if group.settings else milliseconds.get(group.config, "")
     return {
         "config": f"`{group.config}`",
         "settings": ", ".join(f"`{setting}`" for setting in group.settings),

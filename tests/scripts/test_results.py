@@ -101,11 +101,15 @@ def test_settings_that_differ_are_told(records):
 def test_published_numbers_are_those_of_the_same_settings(records, results):
     result = read_results(ROOT / "docs/records/mnist_fc-seed0")
     same, other = (
-        results._line(records.Group("mnist_fc", "mnist_fc", settings, [result], []))
+        results._line(
+            records.Group("mnist_fc", "mnist_fc", settings, [result], []), {"mnist_fc": "5.5"}
+        )
         for settings in ([], ["fully_connected.depth = 3"])
     )
+    # Times of a busy machine are not shown.
+    assert (same["ms a step"], other["ms a step"]) == ("5.5", "")
     weight = "fully_connected.reconstruction_weight = 0.1"
-    small = results._line(records.Group("mnist_fc", "mnist_fc", [weight], [result], []))
+    small = results._line(records.Group("mnist_fc", "mnist_fc", [weight], [result], []), {})
     assert (small["published"], small["settings"]) == ("diverged", f"`{weight}`")
     assert (same["published"], same["epochs"]) == ("947.1 +- 0.2", "100 of 6000")
     assert (other["published"], other["epochs"], other["ours"]) == ("", "100", same["ours"])

@@ -72,8 +72,8 @@ def write(docs: Path) -> str:
         parts.append(f"## {family}\n\n![curves of {family}]({picture})\n")
         if lines := _differences(own, _EXACT.get(family)):
             parts.append(
-                "Validation nll less that of the exact gradient, after the same epochs. The largest "
-                f"difference is that from epoch {_FROM} on.\n\n"
+                "Validation nll less that of the exact gradient, after the same epochs. The "
+                f"largest difference is that from epoch {_FROM} on.\n\n"
                 f"{text_tables.markdown(lines)}\n"
             )
         if lines := _angles(own):

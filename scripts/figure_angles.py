@@ -1,7 +1,5 @@
 """SNF Figure 3: the angle between the approximate gradient and the exact one, at each step."""
 
-import zlib
-
 import curves
 import numpy as np
 import pandas as pd
@@ -9,6 +7,7 @@ import text_tables
 from figure_work import Drawn, Work
 from matplotlib.figure import Figure
 from measure_angles import KINDS, measure
+from reproduce_runs import suffix
 
 _SHOWN = 1000
 
@@ -19,9 +18,7 @@ def angles(work: Work) -> Drawn:
     panels = figure.subplots(1, 2, sharey=True)
     parts, lines, stand_ins = [], [], set()
     for index, row in enumerate(work.rows):
-        words = "-smoke" if work.is_smoke else ""
-        # Other settings are another measurement.
-        words += f"-{zlib.crc32(repr(work.bindings).encode()):08x}" if work.bindings else ""
+        words = suffix(work.budget, work.bindings)
         path = work.directory / f"figure-{work.name}-{row.settings_slug}{words}.csv"
         found, stand_in = measure(row, work, path)
         stand_ins |= {stand_in} - {None}

@@ -72,13 +72,18 @@ def runs_of(
         budget: Runs of the smallest are runs of other models.
         bindings: Settings of all runs.
     """
-    words = "-smoke" if budget.kind == "smoke" else ""
-    words += f"-{zlib.crc32(repr(list(bindings)).encode()):08x}" if bindings else ""
+    words = suffix(budget, bindings)
     return [
         Run(row, seed, directory / "runs" / f"{row.settings_slug}{words}-seed{seed}")
         for row in rows
         for seed in range(seeds)
     ]
+
+
+def suffix(budget: Budget, bindings: Sequence[str]) -> str:
+    """Returns what the names of runs end in: other models or settings are other runs."""
+    words = "-smoke" if budget.kind == "smoke" else ""
+    return words + (f"-{zlib.crc32(repr(list(bindings)).encode()):08x}" if bindings else "")
 
 
 def train(

@@ -148,13 +148,21 @@ class _LossesOfThread:
         return _LossesOfThread()
 
 
+def layers_within(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """Returns a layer and all layers that it holds, at any depth.
+
+    Seen with keras 3.15.1: `_flatten_layers`.
+    """
+    return layer._flatten_layers()
+
+
 def separate_losses(model: keras.Model) -> None:
     """Gives every thread its own losses of `add_loss`, in a model and all its layers.
 
     Replicas of a MirroredStrategy are threads that take turns: with one list, the second would
-    count the losses of the first. Seen with keras 3.15.1: `_losses`, `_flatten_layers`.
+    count the losses of the first. Seen with keras 3.15.1: `_losses`.
     """
-    for layer in model._flatten_layers():
+    for layer in layers_within(model):
         if not isinstance(layer._losses, _LossesOfThread):
             layer._losses = _LossesOfThread()
 
@@ -208,7 +216,7 @@ def no_narrower_than(dtype: tf.DType, network: keras.layers.Layer) -> Iterator[N
     """
     half = [
         layer
-        for layer in network._flatten_layers()
+        for layer in layers_within(network)
         if tf.as_dtype(layer.compute_dtype).size < min(dtype.size, 4)
     ]
     kept = [{n: layer.__dict__[n] for n in _PRECISION if n in layer.__dict__} for layer in half]

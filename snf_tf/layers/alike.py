@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from snf_tf._compat import layers_within
 from snf_tf.layers.options import Option
 from snf_tf.ops.shared import shared_function
 
@@ -26,7 +27,7 @@ def key_of_alike(network: keras.layers.Layer, *facts: Any) -> str | None:
         network: A built network.
         *facts: Of what uses the network: numbers, texts, options, and lists or dictionaries.
     """
-    parts = _parts(network)
+    parts = layers_within(network)
     described = list(map(_described, facts))
     if not all(_is_known(type(part).__module__) and _holds_known(part) for part in parts):
         return None
@@ -53,7 +54,7 @@ def shared_trace(layer: Any, network: keras.layers.Layer, *facts: Any) -> "Share
         network: A built network.
         *facts: What else the functions depend on; see `key_of_alike`.
     """
-    parts = _parts(network)
+    parts = layers_within(network)
     adds_losses = any(part.activity_regularizer for part in parts)
     keeps_state = len(network.trainable_variables) < len(network.variables)
     is_half = any(part.compute_dtype != part.variable_dtype for part in (layer, *parts))
@@ -124,10 +125,6 @@ class SharedTrace:
         layer, network = self._caller
         with keras.StatelessScope(zip(network.variables, weights, strict=True)):
             return layer.transform_latents(z, context)
-
-
-def _parts(network: keras.layers.Layer) -> list[keras.layers.Layer]:
-    return [network, *network._flatten_layers()]
 
 
 def _is_known(module: str | None) -> bool:

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from snf_tf._checks import check_integer, check_network
+from snf_tf._compat import layers_within
 from snf_tf.layers.alike import SharedTrace, shared_trace
 from snf_tf.layers.context import checked_context, context_vector, network_context
 from snf_tf.layers.flow_layer import FlowLayer, sum_event
@@ -230,7 +231,7 @@ class AffineCoupling(Coupling):
 
 
 def _is_built(network: Any) -> bool:
-    return network.built and all(layer.built for layer in network._flatten_layers())
+    return network.built and all(layer.built for layer in layers_within(network))
 
 
 def _build(network: Any, x1: keras.KerasTensor) -> bool:

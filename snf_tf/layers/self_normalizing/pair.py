@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from snf_tf import ops
 from snf_tf._checks import check_choice, check_flag, check_network
+from snf_tf._compat import layers_within
 from snf_tf.layers.flow_layer import FlowLayer
 from snf_tf.layers.log_det_estimators import (
     LOG_DET_ESTIMATORS,
@@ -103,8 +104,7 @@ class SelfNormalizingPair(FlowLayer):
         super().__init__(**kwargs)
         check_network("forward", forward)
         check_network("inverse", inverse)
-        layers = ([n, *n._flatten_layers()] for n in (forward, inverse))
-        if not set(map(id, next(layers))).isdisjoint(map(id, next(layers))):
+        if not set(map(id, layers_within(forward))).isdisjoint(map(id, layers_within(inverse))):
             raise ValueError("forward and inverse must be two networks. Received: common layers")
         numbers = dict(jacobian_penalty=jacobian_penalty, noise=noise, prior_weight=prior_weight)
         for name, value in numbers.items():

@@ -50,6 +50,7 @@ _WARM_UP = 3
 
 def main(_) -> None:
     start = time.perf_counter()
+    command_line.import_libraries()
     from tqdm import tqdm
 
     batch = _BATCH.value

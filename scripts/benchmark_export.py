@@ -185,10 +185,11 @@ def write(path, rows):
 
 
 def main(_) -> None:
-    import tensorflow as tf
-
     if _OUTPUT.value:
         command_line.require_file("--output", _OUTPUT.value)
+    command_line.import_libraries()
+    import tensorflow as tf
+
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     found = []

@@ -36,6 +36,7 @@ def main(_) -> None:
 
 
 def _times(name):
+    command_line.import_libraries()
     import numpy as np
     import tensorflow as tf
 

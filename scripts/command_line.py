@@ -14,17 +14,54 @@ from absl import app, flags, logging
 # What names of likelihoods end in: exact ones in nothing.
 LIKELIHOOD_KINDS = ("", "_estimate", "_bound")
 
+# What becomes one message; `import_libraries` adds TensorFlow's errors.
+_ERRORS = [ValueError, TypeError, OSError, ImportError, SyntaxError, RuntimeError]
+_ERRORS += [FloatingPointError]
+
 
 def run(main: Callable[[list[str]], None], takes_arguments: bool = False) -> None:
     """Runs a script.
 
-    Without --verbosity=1 tracebacks are hidden, and so is what TensorFlow prints at its start.
+    Without --verbosity=1 tracebacks are hidden.
 
     Args:
         main: Called with the arguments, the script's name first.
         takes_arguments: Whether there may be arguments beside flags.
     """
     app.run(functools.partial(_guarded, main, takes_arguments))
+
+
+def import_libraries() -> None:
+    """Imports TensorFlow and snf_tf, which takes seconds: call it after the flags are checked.
+
+    Without --verbosity=1 what TensorFlow prints at its start is hidden.
+
+    Raises:
+        KeyboardInterrupt: At Ctrl-C, which libraries may drop while they are loaded.
+    """
+    received = []
+
+    def note(number, frame):
+        received.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        with contextlib.nullcontext() if flags.FLAGS.verbosity > 0 else _without_stderr():
+            import tensorflow as tf
+
+            import snf_tf.training  # noqa: F401
+    except ImportError as error:
+        # A Ctrl-C that reaches a library of C++ while it is loaded becomes its error.
+        if received:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
+    # Python drops what is raised in a destructor.
+    if received:
+        raise KeyboardInterrupt
+    _ERRORS.append(tf.errors.OpError)
 
 
 def one_of(**values):
@@ -102,32 +139,6 @@ def data_of_saved_model(bindings):
     gin.parse_config(bindings)
 
 
-def _import_libraries():
-    """Imports what takes long, and returns the class of TensorFlow's errors."""
-    received = []
-
-    def note(number, frame):
-        received.append(number)
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        import tensorflow as tf
-
-        import snf_tf.training  # noqa: F401
-    except ImportError as error:
-        # A Ctrl-C that reaches a library of C++ while it is loaded becomes its error.
-        if received:
-            raise KeyboardInterrupt from error
-        raise
-    finally:
-        signal.signal(signal.SIGINT, before)
-    # Python drops what is raised in a destructor.
-    if received:
-        raise KeyboardInterrupt
-    return tf.errors.OpError
-
-
 def _guarded(main, takes_arguments, arguments):
     verbose = flags.FLAGS.verbosity > 0
     if arguments[1:] and not takes_arguments:
@@ -137,11 +148,7 @@ def _guarded(main, takes_arguments, arguments):
         # gin reports every directory in which it does not find a file.
         logging.set_verbosity(logging.FATAL)
         warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
-    errors = (ValueError, TypeError, OSError, ImportError, SyntaxError, RuntimeError)
-    errors += (FloatingPointError,)
     try:
-        with contextlib.nullcontext() if verbose else _without_stderr():
-            errors += (_import_libraries(),)
         main(arguments)
     except KeyboardInterrupt:
         print(
@@ -150,7 +157,7 @@ def _guarded(main, takes_arguments, arguments):
             file=sys.stderr,
         )
         sys.exit(130)
-    except errors as error:
+    except tuple(_ERRORS) as error:
         if verbose:
             raise
         lines = [message(error)]

@@ -20,12 +20,13 @@ _OPTIONAL = ("test_reconstruction_error", "test_accuracy")
 
 
 def main(arguments) -> None:
-    from snf_tf.training.finished_run import read_results
-
     directories = [Path(name) for name in arguments[1:]]
     if not directories:
         sys.exit("compare.py: give the directories of the runs, such as runs/A runs/B.")
     output = command_line.require_file("--output", _OUTPUT.value)
+    command_line.import_libraries()
+    from snf_tf.training.finished_run import read_results
+
     results = [read_results(directory, "history.csv") for directory in directories]
     for directory, result in zip(directories, results, strict=True):
         _check_results(directory / "results.json", result)

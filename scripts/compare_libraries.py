@@ -55,6 +55,7 @@ class Rows(NamedTuple):
 
 
 def main(_) -> None:
+    command_line.import_libraries()
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(1)

@@ -25,6 +25,7 @@ _COUNTS = (4, 6)
 
 
 def main(_) -> None:
+    command_line.import_libraries()
     if _MEMORY.value:
         print("| gradient of 16 blocks, 10 terms | MiB above the start |\n|---|---|")
         for name in memory.GRADIENTS:

@@ -48,6 +48,14 @@ _EXAMPLES = 100
 
 def main(_) -> None:
     start = time.perf_counter()
+    if flags.FLAGS["group_size"].present and not _REFERENCE.value:
+        sys.exit("evaluate.py: --group_size needs --reference.")
+    if _REFERENCE.value and _RUN_DIR.value is None:
+        sys.exit("evaluate.py: --reference needs --run_dir.")
+    if _GRADIENT_ANGLE.value and _RUN_DIR.value is None:
+        sys.exit("evaluate.py: --gradient_angle needs --run_dir; a SavedModel keeps no inverse.")
+    source = command_line.one_of(run_dir=_RUN_DIR.value, saved_model=_SAVED_MODEL.value)
+    command_line.import_libraries()
     import numpy as np
     import tensorflow as tf
     from tqdm import tqdm
@@ -57,13 +65,7 @@ def main(_) -> None:
     from snf_tf.flow.classification import bayes_scores, class_scores
     from snf_tf.training import load_data, load_run
 
-    if flags.FLAGS["group_size"].present and not _REFERENCE.value:
-        sys.exit("evaluate.py: --group_size needs --reference.")
-    if _REFERENCE.value and _RUN_DIR.value is None:
-        sys.exit("evaluate.py: --reference needs --run_dir.")
-    if _GRADIENT_ANGLE.value and _RUN_DIR.value is None:
-        sys.exit("evaluate.py: --gradient_angle needs --run_dir; a SavedModel keeps no inverse.")
-    if command_line.one_of(run_dir=_RUN_DIR.value, saved_model=_SAVED_MODEL.value) == "run_dir":
+    if source == "run_dir":
         flow = load_run(_RUN_DIR.value, _GIN_BINDINGS.value)
         model = serving.Endpoints(flow)
     else:

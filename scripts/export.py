@@ -45,14 +45,6 @@ _GIN_BINDINGS = flags.DEFINE_multi_string(
 
 def main(_) -> None:
     start = time.perf_counter()
-    from snf_tf import serving
-    from snf_tf.training import load_run
-
-    write = {
-        "saved_model": serving.export,
-        "litert": serving.export_litert,
-        "onnx": serving.export_onnx,
-    }[_FORMAT.value]
     options = {"methods": _METHODS.value, "weights": _WEIGHTS.value}
     options = {name: value for name, value in options.items() if value is not None}
     taken = {"saved_model": set(), "litert": {"methods", "weights"}, "onnx": {"methods"}}
@@ -63,6 +55,15 @@ def main(_) -> None:
         raise FileExistsError(
             f"What is written must not exist yet. Received: --output={_OUTPUT.value}"
         )
+    command_line.import_libraries()
+    from snf_tf import serving
+    from snf_tf.training import load_run
+
+    write = {
+        "saved_model": serving.export,
+        "litert": serving.export_litert,
+        "onnx": serving.export_onnx,
+    }[_FORMAT.value]
     flow = load_run(_RUN_DIR.value, _GIN_BINDINGS.value)
     print(f"Exporting {flow.count_params():,} parameters of {_RUN_DIR.value} ...", flush=True)
     for method, difference in (write(flow, _OUTPUT.value, **options) or {}).items():

@@ -61,18 +61,12 @@ def main(_) -> None:
     if _LIST.value:
         print(f"{reproduce_table.listing()}\n{reproduce_figures.listing()}")
         return
-    docs = Path(_DOCS.value)
-    for run_dir in _RECORD.value:
-        print(f"Record: {reproduce_records.record(Path(run_dir), docs)}")
-    if _RESULTS.value:
-        reproduce_results.write(docs)
-        print(f"Page: {docs / 'results.md'}")
     if not (_TABLE.value or _FIGURE.value or _RECORD.value or _RESULTS.value):
         raise ValueError("--table must be given, or --figure, or --list. Received: neither")
     budget = reproduce_runs.Budget.read(_BUDGET.value)
     tables = _names(_TABLE.value, reproduce_table.tables(), "table")
     figures = _names(_FIGURE.value, tuple(reproduce_figures.FIGURES), "figure")
-    # Before anything is trained.
+    # Before anything is done.
     rows = {("table", name): reproduce_table.rows(name, _ROWS.value) for name in tables}
     for name in figures:
         found = reproduce_table.rows(name, _ROWS.value, reproduce_table.FIGURES)
@@ -83,6 +77,13 @@ def main(_) -> None:
             "--rows must match a row of what is made; --list prints them. "
             f"Received: --rows={_ROWS.value}"
         )
+    command_line.import_libraries()
+    docs = Path(_DOCS.value)
+    for run_dir in _RECORD.value:
+        print(f"Record: {reproduce_records.record(Path(run_dir), docs)}")
+    if _RESULTS.value:
+        reproduce_results.write(docs)
+        print(f"Page: {docs / 'results.md'}")
     failures = []
     with _alone(Path(_RUNS.value)) if rows else contextlib.nullcontext():
         for (kind, name), own in rows.items():

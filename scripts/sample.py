@@ -47,12 +47,6 @@ _BATCH = 100
 
 def main(_) -> None:
     start = time.perf_counter()
-    import numpy as np
-
-    from snf_tf import serving
-    from snf_tf.training import load_data, load_run
-    from snf_tf.training.plotting import pixel_values, save_grid
-
     if not math.isfinite(_TEMPERATURE.value):
         raise ValueError(
             "--temperature must be a finite number of at least 0. "
@@ -64,7 +58,15 @@ def main(_) -> None:
             f"Received: --pixel_values={_PIXEL_VALUES.value}"
         )
     output = command_line.require_file("--output", _OUTPUT.value, ".png")
-    if command_line.one_of(run_dir=_RUN_DIR.value, saved_model=_SAVED_MODEL.value) == "run_dir":
+    source = command_line.one_of(run_dir=_RUN_DIR.value, saved_model=_SAVED_MODEL.value)
+    command_line.import_libraries()
+    import numpy as np
+
+    from snf_tf import serving
+    from snf_tf.training import load_data, load_run
+    from snf_tf.training.plotting import pixel_values, save_grid
+
+    if source == "run_dir":
         flow = load_run(_RUN_DIR.value, _GIN_BINDINGS.value)
         model, values = serving.Endpoints(flow), pixel_values(flow)
     else:

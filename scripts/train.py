@@ -32,14 +32,15 @@ _RUN_DIR = flags.DEFINE_string(
 
 def main(_) -> None:
     start = time.perf_counter()
+    gin_file = Path(_GIN_FILE.value)
+    if not gin_file.is_file():
+        raise FileNotFoundError(f"There is no such gin file. Received: --gin_file={gin_file}")
+    command_line.import_libraries()
     import gin
 
     import snf_tf.training
 
-    gin_file = Path(_GIN_FILE.value)
     run_dir = _RUN_DIR.value or f"runs/{gin_file.stem}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
-    if not gin_file.is_file():
-        raise FileNotFoundError(f"There is no such gin file. Received: --gin_file={gin_file}")
     gin.add_config_file_search_path(str(gin_file.parent))
     try:
         gin.parse_config_files_and_bindings([str(gin_file)], _GIN_BINDINGS.value)

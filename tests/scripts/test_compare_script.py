@@ -5,9 +5,10 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from absl import flags
+from absl.testing import flagsaver
 
 SCRIPT = Path(__file__).parents[2] / "scripts/compare.py"
 
@@ -116,6 +117,5 @@ def test_edited_runs_are_refused_by_the_name_of_the_file(
     (run / "results.json").write_text(json.dumps(results))
     if history is not None:
         (run / "history.csv").write_text(history)
-    monkeypatch.setattr(script, "_OUTPUT", SimpleNamespace(value=str(tmp_path / "a.png")))
-    with pytest.raises(ValueError, match=f"(?s){message}"):
-        script.main(["compare.py", str(run)])
+    with flagsaver.flagsaver(), pytest.raises(ValueError, match=f"(?s){message}"):
+        script.main(flags.FLAGS(["compare.py", str(run), f"--output={tmp_path / 'a.png'}"]))

@@ -47,7 +47,7 @@ def import_libraries() -> None:
 
     before = signal.signal(signal.SIGINT, note)
     try:
-        with contextlib.nullcontext() if flags.FLAGS.verbosity > 0 else _without_stderr():
+        with without_stderr():
             import tensorflow as tf
 
             import snf_tf.training  # noqa: F401
@@ -173,8 +173,11 @@ def _script():
 
 
 @contextlib.contextmanager
-def _without_stderr():
-    """Hides what TensorFlow's C++ code prints at its import; TensorFlow has no setting for it."""
+def without_stderr():
+    """Hides what TensorFlow's C++ code prints, unless --verbosity=1; it has no setting for it."""
+    if flags.FLAGS.verbosity > 0:
+        yield
+        return
     stderr = os.dup(2)
     with open(os.devnull, "w") as null:
         os.dup2(null.fileno(), 2)

@@ -14,7 +14,10 @@ the extra `export`. docs/export.md tells what they hold.
 """
 
 import os
+import signal
+import sys
 import time
+from pathlib import Path
 
 import command_line
 from absl import flags
@@ -29,11 +32,16 @@ _OUTPUT = flags.DEFINE_string(
     required=True,
 )
 _FORMAT = flags.DEFINE_enum("format", "saved_model", ["saved_model", "litert", "onnx"], "Format.")
+_ALL_METHODS = ("sample", "encode", "log_prob", "decode", "decode_approximate")
 _METHODS = flags.DEFINE_list(
     "methods",
     None,
-    "What litert and onnx hold: some of sample, encode, log_prob (these by default), decode, "
-    "decode_approximate.",
+    f"What litert and onnx hold: some of {', '.join(_ALL_METHODS)}; the first three by default.",
+)
+flags.register_validator(
+    "methods",
+    lambda given: given is None or (given and set(given) <= set(_ALL_METHODS)),
+    message=f"must be some of {', '.join(_ALL_METHODS)}",
 )
 _WEIGHTS = flags.DEFINE_enum(
     "weights", None, ["float32", "float16"], "How litert stores weights; float32 by default."
@@ -45,15 +53,20 @@ _GIN_BINDINGS = flags.DEFINE_multi_string(
 
 def main(_) -> None:
     start = time.perf_counter()
+    # Stopped, it still removes what it has begun to write.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     options = {"methods": _METHODS.value, "weights": _WEIGHTS.value}
     options = {name: value for name, value in options.items() if value is not None}
     taken = {"saved_model": set(), "litert": {"methods", "weights"}, "onnx": {"methods"}}
     if wrong := options.keys() - taken[_FORMAT.value]:
         given = ", ".join(f"--{name}={flags.FLAGS[name].value}" for name in sorted(wrong))
         raise ValueError(f"--format={_FORMAT.value} takes no such flag. Received: {given}")
-    if os.path.exists(_OUTPUT.value):
+    output = Path(_OUTPUT.value).absolute()
+    above = next((path for path in output.parents if path.exists()), output)
+    if os.path.lexists(output) or not (above.is_dir() and os.access(above, os.W_OK)):
         raise FileExistsError(
-            f"What is written must not exist yet. Received: --output={_OUTPUT.value}"
+            "--output must not exist yet, in a directory that can be written. "
+            f"Received: --output={_OUTPUT.value}"
         )
     command_line.import_libraries()
     from snf_tf import serving
@@ -66,7 +79,9 @@ def main(_) -> None:
     }[_FORMAT.value]
     flow = load_run(_RUN_DIR.value, _GIN_BINDINGS.value)
     print(f"Exporting {flow.count_params():,} parameters of {_RUN_DIR.value} ...", flush=True)
-    for method, difference in (write(flow, _OUTPUT.value, **options) or {}).items():
+    with command_line.without_stderr():
+        differences = write(flow, _OUTPUT.value, **options) or {}
+    for method, difference in differences.items():
         print(f"{method}: differs from the flow by at most {difference:.2g} on 4 rows")
     print(f"Exported {_RUN_DIR.value} to {_OUTPUT.value}; {time.perf_counter() - start:.0f} s.")
 

@@ -4,7 +4,7 @@ Both formats draw no numbers from a given seed. Hence noise is an argument: `sam
 normal numbers, and x is what a flow of integers sees, x + u with u uniform in [0, 1).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NoReturn
 
 import numpy as np
@@ -50,12 +50,13 @@ class Portable:
         }
         self.functions = {method: self._function(*of_method[method]) for method in methods}
 
-    def differences(self, loaded: Loaded, tolerance: float) -> dict[str, float]:
+    def differences(self, loaded: Loaded, tolerance: float, reason: str) -> dict[str, float]:
         """Computes the largest difference of every function from what a file computes, on 4 rows.
 
         Args:
             loaded: The file's functions.
             tolerance: What is allowed, relative to the largest number.
+            reason: Why a difference may be larger, for the message.
 
         Raises:
             RuntimeError: If a difference is larger, or the flow has no finite number.
@@ -75,8 +76,8 @@ class Portable:
             found[method] = float(np.max(difference, initial=0.0))
             if not found[method] <= tolerance * (1 + np.max(np.abs(right[finite]), initial=0.0)):
                 raise RuntimeError(
-                    f"The converted {method} differs from the flow by {found[method]:.2g}: the "
-                    "converter is at fault. Nothing was written"
+                    f"The converted {method} differs from the flow by {found[method]:.2g}: "
+                    f"{reason}. Nothing was written"
                 )
         return found
 
@@ -146,7 +147,8 @@ def refuse_method(form: str, portable: Portable, method: str, lacking: str) -> N
 
 
 def _check(flow, methods):
-    if isinstance(methods, str) or not methods or set(methods) - set(METHODS):
+    is_some = isinstance(methods, Collection) and not isinstance(methods, str) and methods
+    if not is_some or not all(method in METHODS for method in methods):
         refuse("methods", methods, f"some of {', '.join(METHODS)}")
     if flow.log_det_dtype != "float32":
         raise ValueError(

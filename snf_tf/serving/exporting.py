@@ -24,15 +24,27 @@ def require_ready(flow: Any) -> None:
 
 @contextlib.contextmanager
 def appearing(name: str, path: str | os.PathLike, what: str) -> Iterator[Path]:
-    """Yields a path beside, which takes the place of the path when all has been written."""
+    """Yields a path nearby, which takes the place of the path when all has been written.
+
+    Raises:
+        FileExistsError: If the path exists.
+        OSError: If nothing can be written there.
+    """
     path = Path(check_instance(name, path, (str, os.PathLike), "a path"))
-    if path.exists():
+    if os.path.lexists(path):
         raise FileExistsError(f"{what} must not exist yet. Received: {name}={path}")
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    # Directories above the path appear with it.
+    above = next(parent for parent in path.parents if parent.exists())
+    unfinished = above / f".{path.name}.unfinished"
     try:
         _remove(unfinished)
+        unfinished.mkdir()
+        unfinished.rmdir()
+    except OSError as error:
+        raise OSError(f"{what} cannot be written. Received: {name}={path}: {error}") from None
+    try:
         yield unfinished
+        path.parent.mkdir(parents=True, exist_ok=True)
         os.replace(unfinished, path)
     finally:
         _remove(unfinished)

@@ -11,7 +11,8 @@ import pytest
 import tensorflow as tf
 
 import snf_tf
-from snf_tf import _lite, _onnx, layers, networks, serving
+from snf_tf import layers, networks, serving
+from snf_tf.serving import lite_format, onnx_format
 from tests.flows import D, brute_force_log_prob, images, vector_flow
 
 EXPORTS = {
@@ -92,6 +93,30 @@ def test_contexts(form, tmp_path):
     assert np.abs(found - model["log_prob"](x=x, context=labels[::-1].copy())).max() > 1e-3
 
 
+def test_no_rows_give_no_rows(form, tmp_path):
+    """Some of LiteRT's operations refuse arrays without rows, as those of this coupling."""
+    write, load = EXPORTS[form]
+    coupling = layers.Coupling("logistic_mixture", "alternate", width=4)
+    write(moved(snf_tf.Flow([coupling], event_shape=(4,))), tmp_path / "flow", ["encode"])
+    assert load(tmp_path / "flow")["encode"](x=noise(0, 4)).shape == (0, 4)
+
+
+def test_files_that_are_not_there(form, tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        EXPORTS[form][1](tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e6])
+def test_weights_that_float16_cannot_hold_are_refused(tmp_path, scale):
+    pytest.importorskip("ai_edge_litert")
+    flow = snf_tf.Flow([layers.Standardize()], event_shape=(2,))
+    flow.initialize(scale * noise(500, 2))
+    with pytest.raises(RuntimeError, match=r'float16, of .* take weights="float32"'):
+        serving.export_litert(flow, tmp_path / "flow", weights="float16")
+    assert not list(tmp_path.iterdir())
+    serving.export_litert(flow, tmp_path / "flow")
+
+
 def test_weights_of_half_the_size(tmp_path):
     pytest.importorskip("ai_edge_litert")
     bijections = [layers.SelfNormalizingDense() for _ in range(2)]
@@ -109,7 +134,7 @@ def test_the_lacking_operation_is_named(form, tmp_path):
     write, load = EXPORTS[form]
     flow = moved(snf_tf.Flow([layers.ExactDense()], event_shape=(3,)))
     with pytest.raises(ValueError, match=r"has no operation MatrixSolve.*, which sample of this"):
-        write(flow, tmp_path / "flow")
+        write(flow, tmp_path / "new/deep/flow")
     assert not list(tmp_path.iterdir())
     write(flow, tmp_path / "flow", ["encode", "log_prob"])
     assert sorted(load(tmp_path / "flow")) == ["encode", "log_prob"]
@@ -127,7 +152,7 @@ def test_an_error_without_names_is_explained(tmp_path):
         return tf.cond(tf.reduce_sum(x) > 0.0, lambda: tf.linalg.solve(x, x), lambda: x)
 
     function = tf.function(solve, input_signature=[tf.TensorSpec((2, 2))])
-    assert _onnx._unconvertible(function) == {"MatrixSolve"}
+    assert onnx_format._unconvertible(function) == {"MatrixSolve"}
 
 
 def test_residual_flows(form, tmp_path):
@@ -150,6 +175,9 @@ def test_refusals(form, tmp_path, monkeypatch):
     flow = vector_flow()
     with pytest.raises(ValueError, match=r"methods must be some of sample, .* Received: methods="):
         write(flow, tmp_path / "flow", ["classify"])
+    for methods in (5, [["sample"]], [], "sample"):
+        with pytest.raises(ValueError, match="methods must be some of sample"):
+            write(flow, tmp_path / "flow", methods)
     with pytest.raises(ValueError, match="In LiteRT and ONNX, sample maps standard normal noise"):
         write(vector_flow(base=snf_tf.bases.StudentT()), tmp_path / "flow")
     double = snf_tf.Flow([layers.ExactDense(dtype="float64")], event_shape=(2,))
@@ -157,6 +185,14 @@ def test_refusals(form, tmp_path, monkeypatch):
         write(double, tmp_path / "flow")
     with pytest.raises(FileExistsError, match="must not exist yet"):
         write(flow, tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileExistsError, match="must not exist yet"):
+        write(flow, tmp_path / "link")
+    with pytest.raises(OSError, match=r"cannot be written. Received: .*/file/flow"):
+        write(flow, tmp_path / "file/flow")
+    (tmp_path / "link").unlink()
+    (tmp_path / "file").unlink()
 
     def missing(name):
         raise ImportError(f"No module named {name!r}")
@@ -170,7 +206,7 @@ def test_refusals(form, tmp_path, monkeypatch):
 def test_a_fault_of_the_converter_is_told(form, tmp_path, monkeypatch):
     write, _ = EXPORTS[form]
     flow = vector_flow()
-    module = importlib.import_module({"litert": "snf_tf._lite", "onnx": "snf_tf._onnx"}[form])
+    module = {"litert": lite_format, "onnx": onnx_format}[form]
     wrong = {"encode": lambda x: flow.encode(x).numpy() + 1.0}
     monkeypatch.setattr(module, "load", lambda *_: wrong)
     with pytest.raises(RuntimeError, match="encode differs from the flow by 1"):
@@ -181,7 +217,7 @@ def test_a_fault_of_the_converter_is_told(form, tmp_path, monkeypatch):
 def test_the_page():
     for module in (*NEEDED["litert"], "tensorflow_serving.apis.predict_pb2"):
         pytest.importorskip(module)
-    page = (Path(__file__).parents[1] / "docs/export.md").read_text()
+    page = (Path(__file__).parents[2] / "docs/export.md").read_text()
     names = {}
     for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
         exec(block, names)
@@ -201,7 +237,10 @@ def test_another_error_is_no_lacking_operation(form, tmp_path, monkeypatch):
     def convert(*_, **__):
         raise MemoryError("full")
 
-    converter = {"litert": "snf_tf._lite._convert", "onnx": "tf2onnx.convert.from_function"}
+    converter = {
+        "litert": "snf_tf.serving.lite_format._convert",
+        "onnx": "tf2onnx.convert.from_function",
+    }
     monkeypatch.setattr(converter[form], convert)
     flow = snf_tf.Flow([layers.SelfNormalizingDense()], event_shape=(2,))
     with pytest.raises(MemoryError, match="full"):
@@ -219,6 +258,6 @@ def test_litert_names_only_what_an_error_says_it_lacks():
 
     error = RuntimeError("no conversion")
     error.errors = [found("tf.Const", "Lowering failed"), found("", "no legal graph")]
-    assert _lite._lacking(error) == []
+    assert lite_format._lacking(error) == []
     error.errors += [found("tf.TensorListReserve", "'tf.TensorListReserve' op is illegal")]
-    assert _lite._lacking(error) == ["TensorListReserve"]
+    assert lite_format._lacking(error) == ["TensorListReserve"]

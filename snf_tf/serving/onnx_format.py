@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from snf_tf._portable import Loaded, Portable, refuse_method
+from snf_tf.serving.portable import Loaded, Portable, refuse_method
 
 # The oldest with all operations that flows use, for older servers.
 _OPSET = 18
@@ -48,13 +48,19 @@ def load(directory: str | os.PathLike, threads: int | None = None) -> Loaded:
     """Loads the files of a directory; see `snf_tf.serving.load_onnx`."""
     import onnxruntime
 
+    files = sorted(Path(directory).glob("*.onnx"))
+    if not files:
+        raise FileNotFoundError(
+            "directory must be one that export_onnx has written, and holds no .onnx files. "
+            f"Received: directory={directory}"
+        )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
     return {
         path.stem: _method(
             onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         )
-        for path in sorted(Path(directory).glob("*.onnx"))
+        for path in files
     }
 
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from snf_tf import _serving_arguments as arguments
 from snf_tf import ops
 from snf_tf.flow.estimation import bound, estimate
 from snf_tf.flow.likelihood import constant_log_dets, exact_log_prob
+from snf_tf.serving import arguments
 
 _N, _SEED, _FIRST_ROW, _DRAWS = (
     tf.TensorSpec((), tf.int64, name) for name in ("n", "seed", "first_row", "draws")

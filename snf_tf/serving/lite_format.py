@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from snf_tf._portable import Loaded, Portable, refuse_method
+from snf_tf.serving.portable import Loaded, Portable, refuse_method
 
 
 def convert(portable: Portable, weights: str) -> bytes:
@@ -75,6 +75,10 @@ def _method(interpreter, name) -> Callable[..., np.ndarray]:
     runner = interpreter.get_signature_runner(name)
 
     def method(**arrays):
+        if all(len(array) == 0 for array in arrays.values()):
+            # Some of LiteRT's operations refuse arrays without rows.
+            row = {name: np.zeros((1, *a.shape[1:]), a.dtype) for name, a in arrays.items()}
+            return method(**row)[:0]
         (result,) = runner(**arrays).values()
         # The interpreter writes its next results to the same memory.
         return np.array(result)

@@ -1,27 +1,16 @@
-"""Exports a flow, to be used with nothing but TensorFlow, LiteRT or ONNX Runtime."""
+"""Flows as SavedModels, which need nothing but TensorFlow."""
 
 import os
 from typing import Any
 
 import tensorflow as tf
 
-from snf_tf import _serving_arguments as arguments
 from snf_tf._array_checks import check_array
 from snf_tf._checks import check_instance, check_scalar, check_seed_tensor
-from snf_tf._exporting import appearing, require_ready
-from snf_tf._portable_files import export_litert, export_onnx, load_litert, load_onnx
-from snf_tf._serving_functions import Functions
 from snf_tf.flow import Flow
-
-__all__ = [
-    "Endpoints",
-    "context_kind",
-    "export",
-    "export_litert",
-    "export_onnx",
-    "load_litert",
-    "load_onnx",
-]
+from snf_tf.serving import arguments
+from snf_tf.serving.exporting import appearing, require_ready
+from snf_tf.serving.functions import Functions
 
 
 def export(flow: Flow, directory: str | os.PathLike) -> None:
@@ -136,20 +125,26 @@ class Endpoints:
     ) -> tf.Tensor:
         return self._functions.sample_exact(*self._draw(n, seed, temperature, context))
 
-    def _log_prob(self, x, seed=0, first_row=0, context=None) -> tf.Tensor:
+    def _log_prob(
+        self, x: Any, seed: Any = 0, first_row: Any = 0, context: Any = None
+    ) -> tf.Tensor:
         return self._functions.log_prob(*self._rows(x, seed, first_row), **self._of(context))
 
     def _estimate_log_prob(
-        self, x, seed=0, first_row=0, draws=8, context=None
+        self, x: Any, seed: Any = 0, first_row: Any = 0, draws: Any = 8, context: Any = None
     ) -> dict[str, tf.Tensor]:
         given = *self._rows(x, seed, first_row), _count("draws", draws)
         return self._functions.estimate_log_prob(*given, **self._of(context))
 
-    def _log_prob_bound(self, x, seed=0, first_row=0, draws=1, context=None) -> tf.Tensor:
+    def _log_prob_bound(
+        self, x: Any, seed: Any = 0, first_row: Any = 0, draws: Any = 1, context: Any = None
+    ) -> tf.Tensor:
         given = *self._rows(x, seed, first_row), _count("draws", draws)
         return self._functions.log_prob_bound(*given, **self._of(context))
 
-    def _classify(self, x, seed=0, first_row=0, context=None) -> tf.Tensor:
+    def _classify(
+        self, x: Any, seed: Any = 0, first_row: Any = 0, context: Any = None
+    ) -> tf.Tensor:
         return self._functions.classify(*self._rows(x, seed, first_row), **self._of(context))
 
     def encode(self, x: Any, seed: Any = 0, first_row: Any = 0, context: Any = None) -> tf.Tensor:

@@ -37,7 +37,7 @@ python scripts/reproduce.py --results                      # writes this page
 `docs/records` holds the history and the results of every run, without weights. The machine had two
 CPU cores. Other work ran beside these runs, and not the same beside each: their own times are in
 the records, and say nothing. Milliseconds of a step are those of `docs/records/step_ms.csv`, which
-`scripts/benchmark.py` measured on the quiet machine. Curves against seconds are steps times these.
+`scripts/benchmark.py` measured without other work. Curves against seconds are steps times these.
 A run with fewer epochs than its neighbours ended with the time that there was: compare at equal
 epochs.
 """

@@ -7,6 +7,7 @@ Seconds are steps times the median time of a step: that of the runs, or --step_m
 scripts/benchmark.py has measured on a quiet machine.
 """
 
+import itertools
 import sys
 from pathlib import Path
 
@@ -29,10 +30,12 @@ def main(arguments) -> None:
     figure = Figure(figsize=(9, 3.4), dpi=95, layout="tight")
     lines, digits = figure.subplots(1, 2, width_ratios=(1.3, 1))
     given = _STEP_MS.value or [None] * len(runs)
+    # Curves may lie upon each other.
+    styles = itertools.cycle(("-", "--", ":", "-."))
     for run, milliseconds in zip(runs, given, strict=True):
         history = pd.read_csv(run / "history.csv")
         seconds = curves.training_seconds(history, milliseconds and float(milliseconds) / 1000)
-        lines.plot(seconds, history["val_nll"], label=run.name.removesuffix("-seed0"))
+        lines.plot(seconds, history["val_nll"], next(styles), label=run.name.removesuffix("-seed0"))
     lines.set(xlabel="seconds of training steps", ylabel="exact validation nll (nats)")
     # The first epochs would take most of the height.
     late = [line.get_ydata()[2:] for line in lines.lines if len(line.get_ydata()) > 5]

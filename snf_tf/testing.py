@@ -25,7 +25,7 @@ def check_bijection(layer: FlowLayer, x: tf.Tensor, context: tf.Tensor | None = 
     - shapes and dtypes, wrong shapes, an empty batch;
     - the round trip in both directions, and the approximate inverse;
     - log_det against the autodiff Jacobians of the call and of the inverse; the constant log_det;
-    - graphs, seeds, the config, and a file of weights.
+    - graphs, seeds, what is said of the context, the config, and a file of weights.
 
     Tolerances follow the layer's `log_det_dtype`: check a float64 layer for the sharpest result.
 
@@ -232,6 +232,18 @@ def _wrong_shapes(layer, x, given):
         yield f"{name} must refuse a wrong shape by a ValueError. Accepted: {tuple(wrong.shape)}"
 
 
+def _context(layer, x, given):
+    if given["context"] is None or layer.context_shape is not None:
+        return
+    try:
+        layer(x)
+    except Exception as error:
+        yield (
+            "A layer that needs a context must say so by the attribute context_shape, such as "
+            f"(2,): without a context its call fails. Received: context_shape=None, and {error}"
+        )
+
+
 def _approximate_inverse(layer, x, given):
     z, _ = layer(x, **given)
     exact, other = (layer.inverse(z, exact=exact, **given) for exact in (True, False))
@@ -268,6 +280,7 @@ _CHECKS: tuple[_Check, ...] = (
     _seeds,
     _empty_batch,
     _wrong_shapes,
+    _context,
     _approximate_inverse,
     _saving,
 )

@@ -104,7 +104,7 @@ def test_a_page_prints_its_numbers(page):
 def test_every_public_name_has_a_place_in_the_site():
     pages = "\n".join(page.read_text() for page in (DOCS / "api").glob("*.md"))
     found = set(re.findall(r"^::: snf_tf\.(\S+)$", pages, re.MULTILINE))
-    packages = ("layers", "networks", "bases", "models", "data", "ops")
+    packages = ("layers", "networks", "bases", "models", "data", "ops", "serving")
     expected = {
         f"{package}.{name}"
         for package in packages

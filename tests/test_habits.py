@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import snf_tf
@@ -24,6 +25,16 @@ def test_the_layer_of_contributing():
     names = {"__name__": "example"}
     exec(code, names)
     assert names["flow"].sample(2).shape == (2, 3)
+
+
+def test_the_layer_of_contributing_trains_in_half_precision(mixed_float16):
+    (code,) = re.findall(r"```python\n(.*?)```", text("CONTRIBUTING.md"), re.DOTALL)
+    names = {"__name__": "example"}
+    exec(code, names)
+    flow = names["flow"]
+    flow.compile("adam")
+    history = flow.fit(np.random.randn(20, 3).astype("float32"), batch_size=10, verbose=0)
+    assert np.isfinite(history.history["loss"][0])
 
 
 def test_versions():

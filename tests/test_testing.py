@@ -96,6 +96,18 @@ class UnsaidApproximation(SinhShift):
         return super().call_inverse(z) + (0.0 if exact else 0.1)
 
 
+class UnsaidContext(SinhShift):
+    def call(self, x, context=None, training=False):
+        return super().call(x + context)
+
+    def call_inverse(self, z, context=None, exact=True):
+        return super().call_inverse(z) - context
+
+
+class SaidContext(UnsaidContext):
+    context_shape = (3,)
+
+
 X = np.random.RandomState(0).randn(5, 3).astype("float32")
 
 
@@ -120,6 +132,12 @@ def test_a_layer_from_the_recipe_is_accepted(make, dtype):
 def test_a_broken_layer_is_told_what_is_wrong(layer, message):
     with pytest.raises(AssertionError, match=message):
         check_bijection(layer, X)
+
+
+def test_a_context_that_every_call_needs_is_said():
+    check_bijection(SaidContext(0.5), X, context=X[::-1])
+    with pytest.raises(AssertionError, match="must say so by the attribute context_shape"):
+        check_bijection(UnsaidContext(0.5), X, context=X[::-1])
 
 
 def test_a_layer_of_ones_own_trains_saves_loads_and_exports(tmp_path):

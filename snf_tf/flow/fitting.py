@@ -11,15 +11,10 @@ from snf_tf import _compat, ops
 from snf_tf._checks import refuse
 from snf_tf.flow import elements
 from snf_tf.flow.checking import check_compile, check_fit, check_split, checked_callbacks
-from snf_tf.flow.monitoring import FitMonitor
+from snf_tf.flow.monitoring import LESS_IS_BETTER, FitMonitor
 
 # Rows that are checked at once.
 _SLICE = 1000
-_LESS_IS_BETTER = (
-    *("nll", "bits_per_dim", "surrogate", "nll_estimate", "bits_per_dim_estimate"),
-    *("nll_bound", "bits_per_dim_bound"),
-    "classifier_nll",
-)
 
 
 class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
@@ -191,7 +186,12 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
             return super().train_step(data)
 
     def compute_loss(
-        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
     ) -> tf.Tensor:
         """Adds the mean of `example_losses` to the losses of the layers; called by Keras."""
         given = elements.unpack(x, self.takes_labels)
@@ -218,7 +218,9 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
         names = ("val_nll", "val_nll_estimate", "val_nll_bound")
         return next((logs[name] for name in names if name in logs), None)
 
-    def compute_metrics(self, x, y, y_pred, sample_weight=None) -> dict[str, tf.Tensor]:
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> dict[str, tf.Tensor]:
         """Returns the logs of a step, `surrogate` among them; called by Keras."""
         logs = super().compute_metrics(x, y, y_pred, sample_weight)
         if isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy):
@@ -246,7 +248,7 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
     @property
     def metrics(self) -> list:
         """Returns Keras' metrics, and the names of metrics of which less is better."""
-        directions = _compat.directions(less=_LESS_IS_BETTER, more=("accuracy",))
+        directions = _compat.directions(less=LESS_IS_BETTER, more=("accuracy",))
         return [*super().metrics, directions]
 
     def training_seed(self, x: tf.Tensor) -> tf.Tensor:
@@ -260,9 +262,7 @@ class FlowFitting(_compat.BuiltBeforeFit, keras.Model):
         if isinstance(x, tf.data.Dataset):
             self._build_by(lambda: next(iter(x)))
             # In the pipeline: XLA would drop checks from the training step.
-            return x.map(
-                lambda *element: self._checked(element if len(element) > 1 else element[0])
-            )
+            return x.map(lambda *parts: self._checked(parts if len(parts) > 1 else parts[0]))
         if isinstance(x, keras.utils.PyDataset):
             self._build_by(lambda: x[0])
             return elements.CheckedPyDataset(x, self._checked)

@@ -7,6 +7,11 @@ import keras
 
 # With a larger relative error on random vectors, the gradient by a learned inverse is not trusted.
 _LARGEST = 0.5
+# Metrics that are better if they are lower; Keras knows its own alone.
+LESS_IS_BETTER = (
+    *("nll", "bits_per_dim", "surrogate", "nll_estimate", "bits_per_dim_estimate"),
+    *("nll_bound", "bits_per_dim_bound", "classifier_nll"),
+)
 
 
 class FitMonitor(keras.callbacks.Callback):

@@ -33,7 +33,8 @@ class FlowLayer(Bijection):
     3. Where weights are needed, define `build(input_shape)`, and call `super().build(input_shape)`
        first. Where the constructor takes arguments, define `get_config`.
     4. Say what differs from `Bijection`: set `log_det_is_constant = True` and define
-       `constant_log_det()`. Set `takes_seed = True` and let `call` take `seed=None`. Override
+       `constant_log_det()`. Set `takes_context = False`, or `context_shape` where every call needs
+       a context. Set `takes_seed = True` and let `call` take `seed=None`. Override
        `compute_latent_shape`, or `initialize` for weights that depend on data.
 
     `snf_tf.testing.check_bijection(layer, x)` says whether the layer keeps the contract.

@@ -222,7 +222,8 @@ def test_the_page():
     for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
         exec(block, names)
     assert names["z"].shape == (5, 2)
-    assert names["request"].IsInitialized()
+    assert set(names["request"].inputs) == {"n", "seed", "temperature"}
+    assert names["likelihoods"].model_spec.signature_name == "log_prob"
 
 
 def test_numbers_that_cannot_be_compared_are_refused(form, tmp_path):

@@ -3,7 +3,7 @@
     python .ci/lowest.py > lowest.txt
     PIP_CONSTRAINT=$PWD/lowest.txt make test
 
-Tools that check the sources, as ruff, stay new: their verdicts depend on the version.
+Tools that check the sources or build the site stay new: what they say depends on the version.
 """
 
 import configparser

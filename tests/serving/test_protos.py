@@ -5,6 +5,9 @@ requests are made by the classes of Serving, and by the JSON of its REST interfa
 """
 
 import json
+import re
+from concurrent import futures
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -101,6 +104,34 @@ def test_signatures(signature, inputs, expected, served):
         lists = {name: np.asarray(value).tolist() for name, value in inputs.items()}
         text = json.dumps({"signature_name": signature, "inputs": lists})
         np.testing.assert_allclose(server.rest(text), expected(flow), rtol=1e-5, atol=1e-5)
+
+
+def test_the_page_asks_a_server(tmp_path):
+    """The code of docs/export.md, over gRPC on this machine."""
+    grpc = pytest.importorskip("grpc")
+    from tensorflow_serving.apis import prediction_service_pb2_grpc as service
+
+    bijections = [layers.Dequantize(), layers.Scale(), layers.Flatten()]
+    flow = snf_tf.Flow(bijections, event_shape=(28, 28, 1))
+    serving.export(flow, tmp_path / "1")
+
+    class Servicer(Server, service.PredictionServiceServicer):
+        def Predict(self, request, context):
+            return self.predict(request)
+
+    server = grpc.server(futures.ThreadPoolExecutor(1))
+    service.add_PredictionServiceServicer_to_server(Servicer(tmp_path / "1"), server)
+    address = f"localhost:{server.add_insecure_port('localhost:0')}"
+    server.start()
+    page = (Path(__file__).parents[2] / "docs/export.md").read_text()
+    names = {"np": np}
+    exec(re.findall(r"```python\n(.*?)```", page, re.DOTALL)[-1], names)
+    samples = names["ask"](names["request"], address)
+    np.testing.assert_allclose(samples, flow.sample(2, seed=0), rtol=1e-5)
+    x = np.zeros((2, 28, 28, 1), "uint8")
+    found = names["ask"](names["likelihoods"], address)
+    np.testing.assert_allclose(found, flow.log_prob(x, seed=0), rtol=1e-5)
+    server.stop(None)
 
 
 def test_refusals_reach_the_client(served):

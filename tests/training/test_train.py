@@ -58,6 +58,7 @@ def test_the_test_is_on_the_best_weights(run, tmp_path):
     assert flow.evaluate(data.test)["nll"] == pytest.approx(results["test_nll"])
 
 
+@pytest.mark.slow
 def test_a_run_continues(run, tmp_path):
     whole = run("train.epochs = 3", run_dir=tmp_path / "whole")
     run("train.epochs = 2")

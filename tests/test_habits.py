@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import inspect
 import re
 import subprocess
 import sys
@@ -35,6 +36,38 @@ def test_the_layer_of_contributing_trains_in_half_precision(mixed_float16):
     flow.compile("adam")
     history = flow.fit(np.random.randn(20, 3).astype("float32"), batch_size=10, verbose=0)
     assert np.isfinite(history.history["loss"][0])
+
+
+def functions_of(thing):
+    """Yields the functions of this package that a function or class brings."""
+    if not inspect.isclass(thing):
+        yield inspect.unwrap(thing)
+        return
+    for base in thing.__mro__:
+        for name, value in vars(base).items():
+            value = value.fget if isinstance(value, property) else value
+            value = getattr(value, "__func__", value)
+            is_public = not name.startswith("_") or name == "__init__"
+            if is_public and inspect.isfunction(value) and value.__module__.startswith("snf_tf"):
+                yield inspect.unwrap(value)
+
+
+PACKAGES = [name for name in snf_tf.__all__ if inspect.ismodule(getattr(snf_tf, name))]
+
+
+@pytest.mark.parametrize("package", ["flow", *PACKAGES])
+def test_public_signatures_have_types(package):
+    module, without = getattr(snf_tf, package), set()
+    names = getattr(module, "__all__", [n for n in vars(module) if not n.startswith("_")])
+    for thing in (getattr(module, name) for name in names):
+        if not callable(thing) or not (thing.__module__ or "").startswith("snf_tf"):
+            continue
+        for function in functions_of(thing):
+            signature = inspect.signature(function)
+            names = {p.name for p in signature.parameters.values() if p.annotation is p.empty}
+            if names - {"self", "cls", "_"}:
+                without.add(function.__qualname__)
+    assert without == set()
 
 
 def test_versions():

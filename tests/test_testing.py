@@ -140,6 +140,7 @@ def test_a_context_that_every_call_needs_is_said():
         check_bijection(UnsaidContext(0.5), X, context=X[::-1])
 
 
+@pytest.mark.slow
 def test_a_layer_of_ones_own_trains_saves_loads_and_exports(tmp_path):
     flow = Flow([SinhShift(0.5), layers.ExactDense()], event_shape=(3,))
     flow.compile(optimizer=keras.optimizers.SGD(0.01))

@@ -87,7 +87,13 @@ def test_loss_scaling_in_mixed_float16(model):
             for dtype, tolerance in (("float32", 1e-5), ("float64", 1e-8))
             for n in (32, 29, 25)
         ),
-        *(("float64", 1e-8, 25, lambda method=method: kept_flow(method)) for method in KEPT),
+        *(
+            pytest.param(
+                *("float64", 1e-8, 25, lambda method=method: kept_flow(method)),
+                marks=[pytest.mark.slow] * (method != "newton_schulz"),
+            )
+            for method in KEPT
+        ),
     ],
 )
 def test_two_replicas_take_the_steps_of_one(dtype, tolerance, count, make):

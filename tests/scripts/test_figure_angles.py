@@ -63,6 +63,7 @@ class Killed(BaseException):
     """As a signal that no handler sees."""
 
 
+@pytest.mark.slow
 def test_a_killed_measurement_goes_on(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(ROOT / "scripts")
     module = importlib.import_module("measure_angles")

@@ -25,7 +25,7 @@ def make_flow(kind):
     return flow
 
 
-@pytest.fixture(scope="module", params=CONTEXTS)
+@pytest.fixture(scope="module", params=["label", pytest.param("context", marks=pytest.mark.slow)])
 def given(request, tmp_path_factory):
     """A flow, its models in process and loaded, and contexts."""
     flow = make_flow(request.param)

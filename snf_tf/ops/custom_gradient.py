@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 # Private, and tested in tests/ops/test_custom_gradient.py.
-from tensorflow.python.framework.ops import gradient_registry
+from tensorflow.python.framework.ops import gradient_registry, uid
 
 _STORE = "_snf_tf_gradients"
 
@@ -33,14 +33,18 @@ def released(function: Callable) -> Callable:
     def call(*args: Any, **kwargs: Any) -> Any:
         if tf.executing_eagerly():
             return function(*args, **kwargs)
-        entries = gradient_registry._registry
-        last = next(reversed(entries))
+        first = uid()
         result = function(*args, **kwargs)
-        for name in reversed(entries):
-            if name == last:
+        entries = gradient_registry._registry
+        # Of a copy: a collection of garbage may take entries out at any time.
+        for name in reversed(list(entries)):
+            kind, _, number = name.partition("-")
+            if kind != "CustomGradient":
+                continue
+            if int(number) < first:
                 break
-            if name.startswith("CustomGradient-"):
-                _weaken(name, entries[name])
+            if (entry := entries.get(name)) is not None:
+                _weaken(name, entry)
         return result
 
     return call

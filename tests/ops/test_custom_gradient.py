@@ -10,6 +10,7 @@ from tensorflow.python.framework.ops import gradient_registry
 
 import snf_tf
 from snf_tf import layers
+from snf_tf.ops import custom_gradient as module
 from snf_tf.ops.custom_gradient import custom_gradient
 
 
@@ -38,6 +39,21 @@ def test_gradients_in_graphs(function, depth):
         function = tf.function(function)
     np.testing.assert_allclose(gradient(function, x), expected)
     np.testing.assert_allclose(tf.function(lambda x: tf.gradients(function(x), x)[0])(x), expected)
+
+
+def test_the_registry_may_change_at_any_time(monkeypatch):
+    """A collection of garbage takes entries out whenever it likes."""
+    entries, weaken = gradient_registry._registry, module._weaken
+
+    def collected(name, entry):
+        weaken(name, entry)
+        del entries["planted"]
+
+    monkeypatch.setattr(module, "_weaken", collected)
+    for _ in range(2):
+        monkeypatch.setitem(entries, "planted", {"type": None})
+        with tf.Graph().as_default():
+            cube(tf.ones(2))
 
 
 def test_a_function_outlives_the_one_that_traced_it_first():

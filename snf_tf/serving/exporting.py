@@ -35,7 +35,8 @@ def appearing(name: str, path: str | os.PathLike, what: str) -> Iterator[Path]:
         raise FileExistsError(f"{what} must not exist yet. Received: {name}={path}")
     # Directories above the path appear with it.
     above = next(parent for parent in path.parents if parent.exists())
-    unfinished = above / f".{path.name}.unfinished"
+    # Of two exports at a time, to a/1 and b/1, each has its own.
+    unfinished = above / f".{'-'.join(path.relative_to(above).parts)}.unfinished"
     try:
         _remove(unfinished)
         unfinished.mkdir()

@@ -1,5 +1,6 @@
 """LiteRT and ONNX files agree with the flow, and refuse in words what they cannot hold."""
 
+import ast
 import importlib
 import re
 from pathlib import Path
@@ -13,6 +14,7 @@ import tensorflow as tf
 import snf_tf
 from snf_tf import layers, networks, serving
 from snf_tf.serving import lite_format, onnx_format
+from snf_tf.serving.portable import METHODS
 from tests.flows import D, brute_force_log_prob, images, vector_flow
 
 EXPORTS = {
@@ -99,6 +101,13 @@ def test_no_rows_give_no_rows(form, tmp_path):
     coupling = layers.Coupling("logistic_mixture", "alternate", width=4)
     write(moved(snf_tf.Flow([coupling], event_shape=(4,))), tmp_path / "flow", ["encode"])
     assert load(tmp_path / "flow")["encode"](x=noise(0, 4)).shape == (0, 4)
+
+
+def test_the_script_knows_the_methods():
+    """It tells a wrong one before the library is imported."""
+    script = (Path(__file__).parents[2] / "scripts/export.py").read_text()
+    (known,) = re.findall(r"^_ALL_METHODS = (.*)$", script, re.MULTILINE)
+    assert ast.literal_eval(known) == METHODS
 
 
 def test_files_that_are_not_there(form, tmp_path):

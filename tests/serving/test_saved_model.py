@@ -15,6 +15,7 @@ import snf_tf
 from snf_tf import layers, serving
 from snf_tf.flow import likelihood
 from snf_tf.flow.diagnostics import layer_statistics
+from snf_tf.serving.exporting import appearing
 from tests.flows import D, image_flow, images, vector_flow
 
 # In a process of its own, in which nothing but TensorFlow may be imported.
@@ -206,6 +207,17 @@ def test_log_dets_are_computed_once():
     flow.bijections[0].kernel.assign(2 * flow.bijections[0].kernel)
     # The weights are shared, but the log-determinants are those of the time of making.
     assert np.all(np.abs(endpoints.log_prob(x) - flow.log_prob(x)) > 1)
+
+
+def test_exports_at_a_time_do_not_meet(tmp_path):
+    with (
+        appearing("path", tmp_path / "a/1", "A file") as first,
+        appearing("path", tmp_path / "b/1", "A file") as second,
+    ):
+        first.write_text("a")
+        second.write_text("b")
+    assert (tmp_path / "a/1").read_text() == "a"
+    assert (tmp_path / "b/1").read_text() == "b"
 
 
 def test_half_precision_and_a_base_with_variables(tmp_path):
